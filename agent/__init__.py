@@ -1,0 +1,3 @@
+"""GreenStack log agent: tail, transform, batch, buffer, push."""
+
+__version__ = "0.1.0"

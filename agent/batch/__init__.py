@@ -1,0 +1,1 @@
+"""Entries → sealed push bodies, pure."""

@@ -1,0 +1,1 @@
+"""What the operator sees: events, metrics, health, the status page."""

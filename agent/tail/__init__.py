@@ -1,0 +1,1 @@
+"""Files → chunks of whole lines."""
