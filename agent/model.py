@@ -110,12 +110,29 @@ class StreamEntries:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What a chunk became. `dropped` counts lines by reason; entries + dropped = lines of the chunk."""
+    """What a chunk became.
+
+    group:       what batches are made of: one file of one host. Its streams (several with labels from fields) share it.
+    lines:       lines the chunk had; entries + dropped = lines.
+    dropped:     lines by reason.
+    parsed:      lines by how they were understood: json, lenient (JSON but for a NaN or a lone surrogate), text.
+    clamped:     lines whose time was out of range.
+    redactions:  findings by rule.
+    """
 
     origin: Origin
     span: Span
+    group: str
+    lines: int
     streams: tuple[StreamEntries, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    parsed: Mapping[str, int] = field(default_factory=dict)
+    clamped: int = 0
+    redactions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> int:
+        return sum(len(stream.lines) for stream in self.streams)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,14 +98,24 @@ def _encode_entries(timestamps_ns: Sequence[int], lines: Sequence[bytes], metada
         size = len(line)
         line_length = table[size] if size < 1 << 14 else varint(size)
         size += 3 + len(stamp) + len(line_length) + len(meta)
-        append(b"\x12" + (table[size] if size < 1 << 14 else varint(size)) + b"\n" + table[len(stamp)] + stamp + b"\x12" + line_length)
+        append(
+            b"\x12"
+            + (table[size] if size < 1 << 14 else varint(size))
+            + b"\n"
+            + table[len(stamp)]
+            + stamp
+            + b"\x12"
+            + line_length
+        )
         append(line)
         if meta:
             append(meta)
     return out
 
 
-def encode_protobuf(labels: str, timestamps_ns: Sequence[int], lines: Sequence[bytes], metadata: Sequence[bytes]) -> bytes:
+def encode_protobuf(
+    labels: str, timestamps_ns: Sequence[int], lines: Sequence[bytes], metadata: Sequence[bytes]
+) -> bytes:
     """One stream as an uncompressed PushRequest. A line must be valid UTF-8 for strict readers; Loki takes any bytes."""
     text = labels.encode()
     entries = b"".join(_encode_entries(timestamps_ns, lines, metadata))

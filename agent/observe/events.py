@@ -70,6 +70,15 @@ class AgentStopped(Event):
     waiting: int
 
 
+@dataclass(frozen=True, slots=True)
+class RedactionOff(Event):
+    """Redaction is turned off by configuration."""
+
+    level = "error"
+    text = "redaction is OFF (redact.enabled = false): lines leave this host as they are"
+    counter = "redaction_off"
+
+
 # --- tail ----------------------------------------------------------------------------------------------------------
 
 
@@ -86,7 +95,155 @@ class ChunkRead(Event):
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class FileTruncated(Event):
+    """A file holds other content than was read from it: truncated or overwritten in place. It is read from the start."""
+
+    text = "{path} was truncated or overwritten after {offset} bytes were read ({reason}); reading it from the start"
+    counter = "file_truncations"
+    by = ("source",)
+    once_per = ("path",)
+    source: str
+    path: str
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RotationFound(Event):
+    """A file was renamed; it is read to its end under its old name's labels."""
+
+    level = "debug"
+    text = "{path} was renamed to {new_path}; reading it to its end first"
+    counter = "file_rotations"
+    by = ("source",)
+    once_per = ("path",)
+    source: str
+    path: str
+    new_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFound(Event):
+    """The copy that a truncating rotation made was found; what had not been read is read from it."""
+
+    level = "debug"
+    text = "{path} was copied to {copy} before it was truncated; reading the copy on from byte {offset}"
+    counter = "file_copies"
+    by = ("source",)
+    once_per = ("path",)
+    source: str
+    path: str
+    copy: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileForgotten(Event):
+    """A file is gone, and is no longer followed. `unread_bytes` were seen in it and could not be read any more."""
+
+    level = "debug"
+    text = "{path} is gone ({reason}) after {offset} bytes were read; {unread_bytes} bytes seen in it were not"
+    counter = "files_forgotten"
+    by = ("source", "reason")
+    once_per = ("path",)
+    source: str
+    path: str
+    reason: str
+    offset: int
+    unread_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileUnreadable(Event):
+    """A file or directory cannot be looked at just now. Its position is kept, and it is tried again."""
+
+    level = "error"
+    text = "cannot read {path}: {error}; its position is kept and it is tried again, look at permissions and limits"
+    counter = "file_errors"
+    by = ("source", "errno")
+    once_per = ("path", "errno")
+    source: str
+    path: str
+    errno: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathRefused(Event):
+    """A path matches a glob and is not a file to read: a device, FIFO, directory, or a link that leads elsewhere."""
+
+    level = "warning"
+    text = "{path} is not read: {reason}"
+    counter = "paths_refused"
+    by = ("source", "reason")
+    once_per = ("path", "reason")
+    source: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchMode(Event):
+    """How growth is noticed from now on."""
+
+    level = "debug"
+    text = "noticing file changes by {mode}, in {directories} directories"
+    mode: str
+    directories: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherFailed(Event):
+    """File events are not to be had (such as: no inotify watches left); files are looked at periodically instead."""
+
+    level = "warning"
+    text = "file events failed ({error}); looking at files periodically instead, see fs.inotify.max_user_watches"
+    counter = "watch_fallbacks"
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveDamaged(Event):
+    """A compressed file ends in the middle or holds garbage; what could be decompressed was read."""
+
+    level = "warning"
+    text = "{path} is a damaged archive: it was read up to byte {offset} of its content"
+    counter = "damaged_archives"
+    by = ("source",)
+    once_per = ("path",)
+    source: str
+    path: str
+    offset: int
+
+
 # --- transform -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LinesParsed(Event):
+    """How lines were understood: json, lenient (JSON but for a NaN or a lone surrogate), text."""
+
+    level = None
+    counter = "parsed_lines"
+    by = ("source", "result")
+    amount = "count"
+    source: str
+    result: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsRedacted(Event):
+    """Secrets or personal data were taken out of lines."""
+
+    level = None
+    counter = "redactions"
+    by = ("source", "rule")
+    amount = "count"
+    source: str
+    rule: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +261,40 @@ class LinesDropped(Event):
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class EmptyLines(Event):
+    """Lines without a single byte, left out."""
+
+    level = None
+    counter = "dropped_entries"
+    by = ("reason",)
+    amount = "count"
+    count: int
+    reason: str = "empty"
+
+
 # --- buffer --------------------------------------------------------------------------------------------------------
 
 # --- push ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesDelivered(Event):
+    """Entries that Loki has, counted when their record is acknowledged."""
+
+    level = None
+    counter = "delivered_entries"
+    amount = "count"
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesGivenUp(Event):
+    """Entries that Loki refused for good, counted when their record is acknowledged; they are dead letters."""
+
+    level = None
+    counter = "dropped_entries"
+    by = ("reason",)
+    amount = "count"
+    count: int
+    reason: str = "refused"

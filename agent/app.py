@@ -1,0 +1,304 @@
+"""Builds every part from its section of the configuration, owns them, and stops them in order.
+
+What the process owns, from the outside in: the state directory (buffer, dead letters, key) ⊃ the connection to Loki ⊃
+the open log files ⊃ the HTTP listener ⊃ the tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent import __version__
+from agent.batch.batcher import Batcher
+from agent.buffer.disk import DiskBuffer
+from agent.config import Config, Source
+from agent.keys import own_secrets, pseudonym_key
+from agent.model import Chunk, Entries
+from agent.observe.events import AgentStarted, AgentStopped, AgentStopping, Emit, Event, RedactionOff
+from agent.observe.health import Facts, alive
+from agent.observe.metrics import Gauge, Metrics
+from agent.observe.server import Server
+from agent.pipeline import collect, deliver
+from agent.push.client import LokiClient
+from agent.push.dead_letters import DeadLetters
+from agent.push.pusher import Pusher
+from agent.systemd import Notifier
+from agent.tail.all_files import Tailer
+from agent.transform.chain import Transform
+from agent.transform.redact import Redactor
+
+BEAT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: entries delivered, dropped (refused by Loki for good among them), and still in the buffer."""
+
+    delivered: int
+    dropped: int
+    waiting: int
+
+
+class App:
+    """The agent: one configuration, one state directory, one run.
+
+    report:  receives every event besides the metrics (stderr, or a test's list).
+    sources: instead of the configured ones, for `ship`.
+    once:    end when every file has been read to its end and delivered.
+    """
+
+    def __init__(
+        self,
+        settings: Config,
+        report: Emit,
+        *,
+        state_dir: Path | None = None,
+        sources: Sequence[Source] | None = None,
+        once: bool = False,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics(self._gauges)
+        self.port = 0
+        self._report = report
+        self._state_dir = state_dir or Path(settings.agent.state_dir)
+        self._sources = tuple(sources if sources is not None else settings.source)
+        self._once = once
+        self._notifier = notifier or Notifier({})
+        self._stop = asyncio.Event()
+        self._happened = asyncio.Event()
+        self._grace: asyncio.Timeout | None = None
+        self._in_grace = False
+        self._last_turn = time.monotonic()
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Ended:
+        """Runs until `stop`, or with `once` until everything is delivered.
+
+        Raises buffer.StateHeld and buffer.StateUnusable when the state directory cannot be had, server.CannotListen,
+        secret.SecretMissing and redact.BadRule; everything else is a bug and ends the process.
+        """
+        with DiskBuffer.open(self._state_dir / "buffer", self.settings.buffer, self.emit) as self.buffer:
+            resume = self.buffer.resume()
+            transform = self._build_transform()
+            self.batcher = Batcher(self.settings.batch, self.settings.loki.encoding, resume.clocks)
+            self.tailer = Tailer(self._sources, self.settings.agent, resume, self.emit, once=self._once)
+            self.dead_letters = DeadLetters(self._state_dir / "dead-letters", self.emit)
+            async with LokiClient(self.settings.loki) as client:
+                self.pusher = Pusher(self.settings.loki, client, self.dead_letters, self.emit, load=self.buffer.read)
+                async with self.tailer, self._listening() as self.port:
+                    await self._work(transform)
+            ended = self._ended()
+        self.emit(AgentStopped(ended.waiting))
+        return ended
+
+    def _build_transform(self) -> Transform:
+        redact = self.settings.redact
+        if not redact.enabled:
+            self.emit(RedactionOff())
+        redactor = Redactor.build(
+            redact,
+            pseudonym_key=pseudonym_key(Path(self.settings.agent.state_dir), redact.hash_key),
+            own_secrets=own_secrets(self.settings.loki, os.environ),
+        )
+        return Transform(
+            self.settings.parse,
+            self.settings.labels,
+            self.settings.metadata,
+            redactor,
+            host=self.settings.labels.host or socket.gethostname(),
+            text_only=frozenset(source.name for source in self._sources if source.format == "text"),
+        )
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[int]:
+        """The HTTP listener; `ship` has none, for the daemon's may be there."""
+        if self._once:
+            yield 0
+            return
+        async with Server(self.metrics, self.facts, self.status).listening(self.settings.server.listen) as port:
+            yield port
+
+    async def _work(self, transform: Transform) -> None:
+        self.emit(AgentStarted(__version__, len(self._sources), str(self._state_dir), self.settings.loki.url))
+        # What is there by now stays; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        async with asyncio.TaskGroup() as tasks:
+            collecting = tasks.create_task(self._collect(transform), name="collect")
+            delivering = tasks.create_task(deliver(self.buffer, self.pusher, self.emit), name="deliver")
+            beating = tasks.create_task(self._beat(), name="heartbeat")
+            stopping = tasks.create_task(self._stop.wait(), name="stop")
+            await asyncio.wait((collecting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            self.tailer.stop()
+            await self._wind_down(collecting)
+            for task in (collecting, delivering, beating, stopping):
+                task.cancel()
+
+    async def _collect(self, transform: Transform) -> None:
+        def turn(chunk: Chunk) -> Entries:
+            self._last_turn = time.monotonic()
+            return transform(chunk)
+
+        await collect(self.tailer, turn, self.batcher, self.buffer, self.emit, time.monotonic)
+
+    async def _wind_down(self, collecting: asyncio.Task[None]) -> None:
+        """Seals what is read and delivers it, within the grace; with `once`, however long it takes until `stop`."""
+        patience = self.settings.agent.shutdown_grace if self._stop.is_set() else None
+        self._in_grace = self._stop.is_set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience) as self._grace:
+                await collecting
+                while self.buffer.statistics().waiting_entries:
+                    self._happened.clear()
+                    await self._happened.wait()
+
+    async def _beat(self) -> None:
+        """Tells systemd that the loop turns, and READY once the first scan is done."""
+        said_ready = False
+        while True:
+            facts = self.facts()
+            if not said_ready and facts.first_scan_done:
+                self._notifier.ready("shipping")
+                said_ready = True
+            if self._notifier.watchdog_s is not None and alive(facts):
+                self._notifier.watchdog()
+            waiting = self.buffer.statistics().waiting_entries
+            self._notifier.status(facts.held or f"shipping; {waiting} entries wait")
+            await asyncio.sleep(BEAT_S if said_ready else 0.05)
+
+    def stop(self, reason: str = "request") -> None:
+        """Stops reading and delivers within the grace; called again, without it. To be called on the loop."""
+        if not self._stop.is_set():
+            grace_s = self.settings.agent.shutdown_grace
+            self.emit(AgentStopping(reason, grace_s))
+            self._notifier.stopping(grace_s + 5)
+            self._stop.set()
+            if self._grace is not None:  # `once` was delivering without a limit
+                self._grace.reschedule(asyncio.get_running_loop().time() + grace_s)
+        elif self._grace is not None:
+            self._grace.reschedule(asyncio.get_running_loop().time())
+
+    def stop_on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop, number.name)
+
+    def unread_bytes(self) -> int:
+        """Bytes in known files that are not read yet; 0 before the first look."""
+        return self.tailer.statistics().unread_bytes if self.tailer is not None else 0
+
+    # --- what is seen ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        self.metrics.observe(event)
+        self._report(event)
+        self._happened.set()
+
+    def facts(self) -> Facts:
+        buffer = self.buffer.statistics()
+        return Facts(
+            collect_age_s=time.monotonic() - self._last_turn if self.tailer.statistics().unread_bytes else 0.0,
+            collect_waits=buffer.full,
+            first_scan_done=self.tailer.statistics().ready,
+            stopping=self._stop.is_set(),
+            held=self.pusher.statistics().held,
+        )
+
+    def _ended(self) -> Ended:
+        return Ended(
+            delivered=int(self.metrics.total("delivered_entries")),
+            dropped=int(self.metrics.total("dropped_entries")),
+            waiting=self.buffer.statistics().waiting_entries,
+        )
+
+    def imbalance(self) -> int:
+        """read + recovered − delivered − dropped − waiting, in entries: 0 at any moment."""
+        total = self.metrics.total
+        read = total("read_lines") + self.buffer.statistics().recovered_entries
+        gone = total("delivered_entries") + total("dropped_entries")
+        return int(read - gone - sum(self._waiting().values()))
+
+    def _waiting(self) -> dict[str, int]:
+        buffer = self.buffer.statistics()
+        return {
+            "batch": self.batcher.waiting + self.batcher.sealed_entries - buffer.appended_entries,
+            "buffer": buffer.waiting_entries,
+        }
+
+    def _gauges(self) -> Iterable[Gauge]:
+        """Every gauge, from one look at all parts."""
+        buffer, push, tail = self.buffer.statistics(), self.pusher.statistics(), self.tailer.statistics()
+        facts = self.facts()
+
+        def one(name: str, text: str, value: float) -> Gauge:
+            return Gauge(name, text, {(): float(value)})
+
+        waiting = {(stage,): float(count) for stage, count in self._waiting().items()}
+        files = {(state,): float(count) for state, count in tail.files_by_state.items()}
+        oldest_s = max(0.0, time.time() - buffer.oldest_ns / 1e9) if buffer.oldest_ns is not None else 0.0
+        yield Gauge("waiting_entries", "Entries read and not yet in Loki, by where they wait.", waiting, ("stage",))
+        yield one(
+            "recovered_entries", "Undelivered entries found in the buffer at the start.", buffer.recovered_entries
+        )
+        yield one(
+            "accounting_imbalance_entries", "Read + recovered - delivered - dropped - waiting; 0.", self.imbalance()
+        )
+        yield one("buffer_bytes", "Size of the buffer on disk.", buffer.bytes)
+        yield one("buffer_limit_bytes", "Size it may have.", buffer.limit_bytes)
+        yield one("buffer_segments", "Segment files of the buffer.", buffer.segments)
+        yield one("buffer_records", "Records waiting for delivery.", buffer.waiting_records)
+        yield one("buffer_full", "1 while reading waits for room in the buffer.", buffer.full)
+        yield one(
+            "buffer_oldest_entry_age_seconds", "Age of the oldest undelivered entry; 0 when there is none.", oldest_s
+        )
+        yield Gauge("files", "Files by state.", files, ("state",))
+        yield one("unread_bytes", "Bytes in known files that are not read yet.", tail.unread_bytes)
+        yield one("watching", "1 while file events are listened for, 0 while polling.", tail.watch_mode == "watch")
+        yield one("requests_in_flight", "Requests to Loki under way.", push.in_flight)
+        yield one(
+            "consecutive_failures", "Requests to Loki that failed since the last success.", push.consecutive_failures
+        )
+        yield one("delivery_held", "1 while Loki refuses everything until an operator acts.", push.held is not None)
+        yield one("ready", "1 when the agent is ready.", facts.first_scan_done and not facts.stopping)
+
+    def status(self) -> Mapping[str, Any]:
+        """For the status page and `/api/status`: counts and places, never content."""
+        total = self.metrics.total
+        tail, push, buffer = self.tailer.statistics(), self.pusher.statistics(), self.buffer.statistics()
+        return {
+            "agent": {"version": __version__, "sources": len(self._sources), "state_dir": str(self._state_dir)},
+            "lines": {
+                "read": int(total("read_lines")),
+                "recovered": buffer.recovered_entries,
+                "delivered": int(total("delivered_entries")),
+                "dropped": int(total("dropped_entries")),
+                "waiting": sum(self._waiting().values()),
+                "imbalance": self.imbalance(),
+                "redactions": int(total("redactions")),
+            },
+            "loki": {
+                "state": push.held or ("delivering" if push.consecutive_failures == 0 else "retrying"),
+                "requests in flight": push.in_flight,
+                "failures in a row": push.consecutive_failures,
+            },
+            "buffer": {
+                "bytes": buffer.bytes,
+                "limit": buffer.limit_bytes,
+                "segments": buffer.segments,
+                "full": buffer.full,
+            },
+            "files": [asdict(file) for file in tail.files],
+        }

@@ -1,0 +1,155 @@
+"""Entries → sealed batches, grouped by where they come from.
+
+A group is one file of one host (with all its rotated generations). When a group is sealed, all its streams are sealed
+together into one batch, so that a file's span is in the buffer completely or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent import config, wire
+from agent.batch.stamp import Stamper
+from agent.model import Batch, Body, Entries, FileId, Span, StreamClock, StreamEntries
+
+# What an entry adds to its line on the wire, and in Loki between distributor and ingester: measured 47 bytes.
+ENTRY_OVERHEAD_BYTES = 47
+HARD_LIMIT_BYTES = 3 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Group:
+    """What a group has open. `since` is when its oldest line came."""
+
+    since: float
+    spans: dict[FileId, Span] = field(default_factory=dict)
+    streams: dict[str, StreamEntries] = field(default_factory=dict)
+    size: int = 0
+    entries: int = 0
+
+
+class Batcher:
+    """Collects entries until a group is large or old enough.
+
+    clocks: the streams' clocks at the last stop.
+    The time is given by the caller, in seconds of any monotonic clock.
+    """
+
+    def __init__(
+        self, settings: config.Batch, encoding: str = wire.PROTOBUF, clocks: Mapping[str, StreamClock] | None = None
+    ) -> None:
+        self._max_bytes = settings.max_bytes
+        self._max_entries = settings.max_entries
+        self._max_wait_s = settings.max_wait
+        self._encoding = encoding
+        self._clocks = dict(clocks or {})
+        self._stampers: dict[str, Stamper] = {}
+        self._open: dict[str, _Group] = {}
+        self.sealed_entries = 0
+        """Entries of all batches given out so far."""
+
+    @property
+    def waiting(self) -> int:
+        """Entries not yet sealed."""
+        return sum(group.entries for group in self._open.values())
+
+    def add(self, entries: Entries, now: float) -> list[Batch]:
+        """Takes a chunk's entries; gives the batch that they made full, if any."""
+        size = sum(_size(stream.lines, stream.metadata) for stream in entries.streams)
+        sealed = []
+        group = self._open.get(entries.group)
+        if group is not None and group.entries and group.size + size > self._max_bytes:
+            sealed.append(self._seal(entries.group))
+            group = None
+        if group is None:
+            group = self._open[entries.group] = _Group(now)
+        self._join(group, entries, size)
+        if group.size >= self._max_bytes or group.entries >= self._max_entries:
+            sealed.append(self._seal(entries.group))
+        return sealed
+
+    def _join(self, group: _Group, entries: Entries, size: int) -> None:
+        span = entries.span
+        before = group.spans.get(span.file)
+        # Spans of a file follow each other; a re-read of lost bytes does not, and moves nothing forward.
+        group.spans[span.file] = span if before is None else Span(span.file, before.start, span.after)
+        for stream in entries.streams:
+            known = group.streams.get(stream.labels)
+            if known is None:
+                group.streams[stream.labels] = stream
+            else:
+                known.timestamps_ns.extend(stream.timestamps_ns)
+                known.lines.extend(stream.lines)
+                known.metadata.extend(stream.metadata)
+        group.size += size
+        group.entries += entries.entries
+
+    def expired(self, now: float) -> list[Batch]:
+        """The batches whose oldest line has waited long enough."""
+        ripe = [name for name, group in self._open.items() if now - group.since >= self._max_wait_s]
+        return [self._seal(name) for name in ripe]
+
+    def flush(self) -> list[Batch]:
+        """Everything that is open."""
+        return [self._seal(name) for name in list(self._open)]
+
+    def _seal(self, name: str) -> Batch:
+        group = self._open.pop(name)
+        bodies = [body for stream in group.streams.values() for body in self._bodies(stream, group)]
+        self.sealed_entries += group.entries
+        return Batch(group=name, spans=tuple(group.spans.values()), bodies=tuple(bodies))
+
+    def _bodies(self, stream: StreamEntries, group: _Group) -> list[Body]:
+        """The push bodies of one stream: one, unless it has outgrown the limits."""
+        stamper = self._stampers.get(stream.labels)
+        if stamper is None:
+            known = self._clocks.pop(stream.labels, None)
+            stamper = self._stampers[stream.labels] = Stamper(known) if known is not None else Stamper()
+        stamps, unsure = stamper.stamp(stream.timestamps_ns)
+        metadata = stream.metadata
+        if unsure:
+            self._mark(metadata, unsure, group)
+        return [
+            self._body(stream, stamps[start:end], stream.lines[start:end], metadata[start:end], stamper.clock)
+            for start, end in self._cuts(stream.lines, metadata)
+        ]
+
+    def _mark(self, metadata: list[bytes], unsure: list[int], group: _Group) -> None:
+        """Entries whose timestamp may be taken get an id of their own: the batch's place in its file and a number."""
+        span = next(iter(group.spans.values()))
+        place = f"{span.file.inode:x}.{span.file.incarnation:x}.{span.start:x}"
+        for index in unsure:
+            metadata[index] += wire.encode_metadata([(b"line_id", f"{place}.{index:x}".encode())])
+
+    def _cuts(self, lines: list[bytes], metadata: list[bytes]) -> list[tuple[int, int]]:
+        """Index ranges, each within the limits; a line larger than the limit stands alone."""
+        if len(lines) <= self._max_entries and _size(lines, metadata) <= HARD_LIMIT_BYTES:
+            return [(0, len(lines))]
+        cuts: list[tuple[int, int]] = []
+        start = size = 0
+        for index, (line, meta) in enumerate(zip(lines, metadata, strict=True)):
+            cost = len(line) + len(meta) + ENTRY_OVERHEAD_BYTES
+            if index > start and (size + cost > self._max_bytes or index - start >= self._max_entries):
+                cuts.append((start, index))
+                start, size = index, 0
+            size += cost
+        return [*cuts, (start, len(lines))]
+
+    def _body(
+        self, stream: StreamEntries, stamps: list[int], lines: list[bytes], metadata: list[bytes], clock: StreamClock
+    ) -> Body:
+        return Body(
+            labels=stream.labels,
+            payload=wire.encode(self._encoding, stream.labels, stamps, lines, metadata),
+            encoding=self._encoding,
+            entries=len(lines),
+            line_bytes=sum(map(len, lines)),
+            oldest_ns=min(stamps),
+            newest_ns=max(stamps),
+            clock=clock,
+        )
+
+
+def _size(lines: list[bytes], metadata: list[bytes]) -> int:
+    return sum(map(len, lines)) + sum(map(len, metadata)) + ENTRY_OVERHEAD_BYTES * len(lines)

@@ -1,0 +1,68 @@
+"""`redact` as a filter: one line in, one line out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from agent import config
+from agent.failures import OK
+from agent.keys import pseudonym_key
+from agent.transform.redact import Redactor
+
+_BLOCK_BYTES = 256 * 1024
+
+
+def redact_stream(
+    settings: config.Config | None, lines_in: BinaryIO, lines_out: BinaryIO, report: TextIO | None
+) -> int:
+    """Writes every line redacted, without waiting for more than has come. A last line without newline stays without."""
+    redactor = Redactor.build((settings or config.Config()).redact, pseudonym_key=_key(settings))
+    hits: Counter[str] = Counter()
+    lines_seen = changed = 0
+    for block in _blocks(lines_in):
+        whole = block if block.endswith(b"\n") else block + b"\n"
+        lines = whole.split(b"\n")
+        lines.pop()
+        lines_seen += len(lines)
+        done = redactor.chunk(whole, lines)
+        hits.update(done.hits)
+        changed += len(done.changed)
+        for index in done.dropped:
+            lines[index] = b""  # one line in, one line out: what a rule orders out leaves an empty line
+        lines_out.write(b"\n".join(lines) + (b"\n" if block.endswith(b"\n") else b""))
+        lines_out.flush()
+    if report is not None:
+        print(f"{lines_seen} lines, {changed} changed", file=report)
+        for rule, count in hits.most_common():
+            print(f"{count:8} {rule}", file=report)
+    return OK
+
+
+def _blocks(lines_in: BinaryIO) -> Iterator[bytes]:
+    """Whole lines as they come; what follows the last newline at the very end."""
+    rest: list[bytes] = []
+    while data := os.read(lines_in.fileno(), _BLOCK_BYTES):
+        end = data.rfind(b"\n") + 1
+        if end == 0:
+            rest.append(data)
+            continue
+        yield b"".join(rest) + data[:end]
+        rest = [data[end:]] if end < len(data) else []
+    if rest:
+        yield b"".join(rest)
+
+
+def _key(settings: config.Config | None) -> bytes:
+    """The daemon's key, so that pseudonyms are the same; a passing one where there is none to read."""
+    if settings is not None:
+        try:
+            return pseudonym_key(Path(settings.agent.state_dir), settings.redact.hash_key)
+        except OSError as error:
+            print(f"pseudonyms of this run stand alone: {error}", file=sys.stderr)
+    return secrets.token_bytes(32)

@@ -1,0 +1,107 @@
+"""The whole program: two loops that meet at the buffer.
+
+files ─▶ tail ─▶ transform ─▶ batch ─▶ │ buffer │ ─▶ push ─▶ Loki
+         └──────── collect ───────────┘          └─ deliver ─┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+from agent.model import Batch, Chunk, Entries, Record
+from agent.observe.events import (
+    ChunkRead,
+    Emit,
+    EmptyLines,
+    EntriesDelivered,
+    EntriesGivenUp,
+    LinesDropped,
+    LinesParsed,
+    SecretsRedacted,
+)
+
+
+class Tailer(Protocol):
+    def turns(self) -> AsyncIterator[list[Chunk]]: ...
+
+
+class Batcher(Protocol):
+    def add(self, entries: Entries, now: float) -> list[Batch]: ...
+    def expired(self, now: float) -> list[Batch]: ...
+    def flush(self) -> list[Batch]: ...
+
+
+class Buffer(Protocol):
+    async def append(self, batches: Sequence[Batch]) -> None: ...
+    def unsent(self) -> AsyncIterator[Record]: ...
+    def ack(self, record: Record) -> None: ...
+
+
+class Outcome(Protocol):
+    """What became of a record's entries: each is delivered or refused for good."""
+
+    @property
+    def delivered_entries(self) -> int: ...
+    @property
+    def refused_entries(self) -> int: ...
+
+
+Push = Callable[[Record], Awaitable[Outcome]]
+
+
+async def collect(
+    tailer: Tailer,
+    transform: Callable[[Chunk], Entries],
+    batcher: Batcher,
+    buffer: Buffer,
+    emit: Emit,
+    clock: Callable[[], float],
+) -> None:
+    """Move lines from the files into the buffer, until the tailer is told to stop.
+
+    Waits in one place, `append`, while the buffer is full; the files keep the rest.
+    """
+    async for chunks in tailer.turns():
+        sealed: list[Batch] = []
+        for chunk in chunks:
+            entries = transform(chunk)
+            sealed += batcher.add(entries, clock())
+            report(entries, emit)
+        sealed += batcher.expired(clock())
+        await buffer.append(sealed)
+    await buffer.append(batcher.flush())
+
+
+def report(entries: Entries, emit: Emit) -> None:
+    """The facts of a chunk as events."""
+    source, path = entries.origin.source, entries.origin.path
+    emit(ChunkRead(source, entries.lines, sum(sum(map(len, stream.lines)) for stream in entries.streams)))
+    for result, count in entries.parsed.items():
+        if count:
+            emit(LinesParsed(source, result, count))
+    for rule, count in entries.redactions.items():
+        emit(SecretsRedacted(source, rule, count))
+    for reason, count in entries.dropped.items():
+        emit(EmptyLines(count) if reason == "empty" else LinesDropped(path, reason, count))
+
+
+async def deliver(buffer: Buffer, push: Push, emit: Emit) -> None:
+    """Move records from the buffer to Loki, those of one group one after the other, groups side by side.
+
+    A record is acknowledged when Loki has it or has refused it for good; until then its bytes do not change. There is at
+    most one task a group, and a task that waits holds no bytes.
+    """
+
+    async def send(record: Record) -> None:
+        outcome = await push(record)
+        # Without a wait in between, so that counters and buffer agree whenever somebody looks.
+        buffer.ack(record)
+        emit(EntriesDelivered(outcome.delivered_entries))
+        if outcome.refused_entries:
+            emit(EntriesGivenUp(outcome.refused_entries))
+
+    async with asyncio.TaskGroup() as tasks:
+        async for record in buffer.unsent():
+            tasks.create_task(send(record))

@@ -1,0 +1,80 @@
+"""What a line's JSON says: when, how grave, and the fields asked for.
+
+`msgspec` decodes only those fields, into one object per line, in about a third of a microsecond; everything else is
+skipped over. A line it refuses gets a second chance with the lenient standard parser (python-json-logger writes a bare
+`NaN`, and Python's encoder writes lone surrogates), and is text after that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Protocol, cast
+
+import msgspec
+
+Scalar = str | int | float | bool | None
+Values = tuple[Scalar, ...]
+
+_NO_TIME = msgspec.Raw(b"")
+
+
+class View(Protocol):
+    """What the decoder returns: `t0`… raw timestamps, `f0`… fields, each in the order they were asked for."""
+
+    t0: msgspec.Raw
+    f0: Scalar
+
+
+class LineDecoder:
+    """Decodes the asked-for fields of a JSON line.
+
+    timestamp_fields, fields: names of top-level keys; a name may stand in `fields` only once.
+    """
+
+    def __init__(self, timestamp_fields: Sequence[str], fields: Sequence[str]) -> None:
+        self._timestamp_names = tuple(timestamp_fields)
+        self._field_names = tuple(fields)
+        times = [(f"t{i}", msgspec.Raw, _NO_TIME) for i in range(len(timestamp_fields))]
+        wanted = [(f"f{i}", Scalar, None) for i in range(len(fields))]
+        names = {f"t{i}": name for i, name in enumerate(timestamp_fields)}
+        names |= {f"f{i}": name for i, name in enumerate(fields)}
+        view: Any = msgspec.defstruct("View", cast("Any", times + wanted), rename=names, gc=False)
+        self.decode = msgspec.json.Decoder(view).decode
+        self._time_slots = tuple(slot for slot, _, _ in times)
+        self._field_slots = tuple(slot for slot, _, _ in wanted)
+
+    def time_of(self, view: object) -> bytes:
+        """The text of the first timestamp field there is; empty when there is none."""
+        for slot in self._time_slots:
+            raw = getattr(view, slot)
+            if raw is not _NO_TIME:
+                return bytes(raw)
+        return b""
+
+    def values_of(self, view: object) -> Values:
+        """The fields, in the order asked for; None where the line has none."""
+        return tuple([getattr(view, slot) for slot in self._field_slots])
+
+    def lenient(self, line: bytes) -> tuple[bytes, Values] | None:
+        """(timestamp text, fields) of a JSON object that strict parsers refuse; None when it is no JSON object.
+
+        Numbers stay decimal text, so that neither digits nor a 10^400 is lost or raises.
+        """
+        try:
+            document = json.loads(line, parse_float=Decimal, parse_int=Decimal)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(document, dict):
+            return None
+        time = next((document[name] for name in self._timestamp_names if name in document), "")
+        stamp = json.dumps(time) if isinstance(time, str) else str(time)
+        return (stamp.encode() if time != "" else b"", tuple(_scalar(document.get(name)) for name in self._field_names))
+
+
+def _scalar(value: object) -> Scalar:
+    """A field's value as `LineDecoder.decode` would give it; what holds other values is no field."""
+    if isinstance(value, Decimal):
+        return str(value)
+    return value if isinstance(value, (str, bool)) else None

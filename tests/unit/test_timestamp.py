@@ -1,0 +1,70 @@
+"""agent.transform.timestamp: every digit kept."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.transform.timestamp import from_json, from_text, from_torn
+
+
+@pytest.mark.parametrize(
+    ("raw", "ns"),
+    [
+        (b"1763461800.000294", 1763461800000294000),
+        (b"1763461800.123", 1763461800123000000),
+        (b"1763461800.1", 1763461800100000000),
+        (b"1763461800.0", 1763461800000000000),
+        (b"1763461800.123456789", 1763461800123456789),
+        (b"1763461800.1234567891", 1763461800123456789),
+        (b"1763461800", 1763461800000000000),
+        (b"1763461800123", 1763461800123000000),
+        (b"1763461800123.5", 1763461800123500000),
+        (b"1763461800123456", 1763461800123456000),
+        (b"1763461800123456789", 1763461800123456789),
+        (b"1.7634618e9", 1763461800000000000),
+        (b"0", 0),
+        (b"-1.5", -1500000000),
+        (b'"2025-11-18T10:30:00Z"', 1763461800000000000),
+        (b'"2025-11-18T10:30:00.123456789Z"', 1763461800123456789),
+        (b'"2025-11-18 10:30:00,123"', 1763461800123000000),
+        (b'"2025-11-18T11:30:00+01:00"', 1763461800000000000),
+        (b'"2025-11-18T11:30:00.5+0100"', 1763461800500000000),
+        (b'"2025-11-18T10:30:00"', 1763461800000000000),
+        (b'"1763461800.5"', 1763461800500000000),
+        (b'"yesterday"', None),
+        (b'"2025-13-45T10:30:00Z"', None),
+        (b"null", None),
+        (b"true", None),
+        (b"{}", None),
+        (b"", None),
+        (b"1e400", None),
+        (b"NaN", None),
+        (b"Infinity", None),
+        (b"99999999999999999999999", None),
+    ],
+)
+def test_a_time_is_read_to_its_last_digit(raw: bytes, ns: int | None) -> None:
+    assert from_json(raw) == ns
+
+
+@given(st.integers(1_000_000_000, 4_000_000_000), st.integers(0, 999_999))
+def test_a_python_float_of_microseconds_loses_nothing(seconds: int, micros: int) -> None:
+    moment = seconds + micros / 1_000_000
+    assert from_json(json.dumps(moment).encode()) == seconds * 10**9 + micros * 1000
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_raise(raw: bytes) -> None:
+    from_json(raw)
+    from_torn(raw)
+
+
+@given(st.text(max_size=40))
+def test_no_text_raises(text: str) -> None:
+    from_text(text)
+
+
+def test_a_torn_line_still_tells_its_time() -> None:
+    assert from_torn(b'{"timestamp": 1763461800.25, "level": "IN{"timestamp": 1') == 1763461800250000000

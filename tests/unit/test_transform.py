@@ -1,0 +1,198 @@
+"""agent.transform: chunk → entries."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import config, wire
+from agent.model import Chunk, Entries, FileId, Origin, Position, Span
+from agent.transform.chain import Transform
+from agent.transform.label import metadata_name
+
+NOW_NS = 1763461800 * 10**9
+ORIGIN = Origin("app", "/var/log/greenstack/app.log")
+
+
+class Untouched:
+    """A redactor with nothing to do, but the line numbers it is told to drop."""
+
+    def __init__(self, dropped: Sequence[int] = ()) -> None:
+        self.dropped = dropped
+        self.hits: dict[str, int] = {}
+
+    def chunk(self, data: bytes, lines: list[bytes]) -> "Untouched":
+        return self
+
+    def text(self, value: str) -> str:
+        return value
+
+
+def chunk(*lines: bytes, **extra: object) -> Chunk:
+    after = Position(0, 0, b"", b"", 0, ORIGIN)
+    data = b"".join(line + b"\n" for line in lines)
+    return Chunk(origin=ORIGIN, span=Span(FileId(1, 2), 0, after), data=data, read_ns=NOW_NS, **extra)  # type: ignore[arg-type]
+
+
+def transform(
+    *, labels: config.Labels | None = None, parse: config.Parse | None = None, redactor: Untouched | None = None
+) -> Transform:
+    return Transform(
+        parse or config.Parse(),
+        labels or config.Labels(),
+        config.Metadata(),
+        redactor or Untouched(),
+        host="web-1",
+    )
+
+
+def only(entries: Entries) -> tuple[list[int], list[bytes], list[list[tuple[bytes, bytes]]]]:
+    (stream,) = entries.streams
+    return stream.timestamps_ns, stream.lines, [wire.decode_metadata(meta) for meta in stream.metadata]
+
+
+def test_a_greenstack_line_becomes_an_entry_with_its_own_time_and_request_id() -> None:
+    line = b'{"timestamp": 1763461800.000294, "level": "INFO", "message": "hi", "request_id": "r-1"}'
+    entries = transform()(chunk(line))
+    assert only(entries) == ([1763461800000294000], [line], [[(b"request_id", b"r-1")]])
+    assert entries.parsed == {"json": 1, "lenient": 0, "text": 0}
+    assert wire.parse_labels(entries.group) == {
+        "environment": "production",
+        "filename": "/var/log/greenstack/app.log",
+        "host": "web-1",
+        "job": "greenstack-agent",
+        "service_name": "greenstack",
+    }
+
+
+def test_lines_leave_byte_for_byte() -> None:
+    odd = [
+        b'{ "a":1.0e5 ,"timestamp":1763461800}',
+        b'{"timestamp":1763461800,"t":"\\u00e9\xc3\xa9"}',
+        b"\xff\xfe\x00 not text",
+    ]
+    assert only(transform()(chunk(*odd)))[1] == odd
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "ns"),
+    [
+        (b'{"timestamp": 1763461799.5, "x": NaN}', "lenient", 1763461799500000000),
+        (b'{"timestamp": 1763461799.5, "x": "\\ud800"}', "lenient", 1763461799500000000),
+        (b'{"timestamp": 1763461799.5, "request_id": {"a": 1}}', "lenient", 1763461799500000000),
+        (b'{"timestamp": 1763461799.5, "x": ' + b"9" * 5000 + b"}", "json", 1763461799500000000),
+        (b"[" * 10_000 + b"]" * 10_000, "text", NOW_NS),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "text", NOW_NS),
+        (b"Traceback (most recent call last):", "text", NOW_NS),
+        (b'{"timestamp": 1763461799.5, "level": "INF', "text", 1763461799500000000),
+        (b"\x00\x01\x02", "text", NOW_NS),
+        (b"[1, 2]", "text", NOW_NS),
+    ],
+)
+def test_a_line_of_any_kind_is_kept_and_counted_by_kind(line: bytes, kind: str, ns: int) -> None:
+    entries = transform()(chunk(line))
+    times, lines, _ = only(entries)
+    assert (times, lines, entries.parsed[kind]) == ([ns], [line], 1)
+
+
+def test_a_line_without_a_time_stays_behind_the_line_before_it() -> None:
+    times, _, _ = only(transform()(chunk(b'{"timestamp": 1763461790.5}', b"Traceback", b"  File x")))
+    assert times == [1763461790500000000] * 3
+
+
+def test_times_beside_the_lines_win() -> None:
+    times, _, _ = only(transform()(chunk(b'{"timestamp": 1763461790.5}', times_ns=(NOW_NS - 7,))))
+    assert times == [NOW_NS - 7]
+
+
+def test_a_time_that_loki_would_refuse_is_clamped_and_kept_beside_the_line() -> None:
+    entries = transform()(
+        chunk(b'{"timestamp": 1000000000.5}', b'{"timestamp": 1763461800}', b'{"timestamp": 1763469800}')
+    )
+    times, _, metadata = only(entries)
+    assert times == [NOW_NS, NOW_NS, NOW_NS]
+    assert metadata == [
+        [(b"original_timestamp", b"1000000000500000000")],
+        [],
+        [(b"original_timestamp", b"1763469800000000000")],
+    ]
+    assert entries.clamped == 2
+
+
+def test_a_time_out_of_range_is_sent_as_it_is_when_asked() -> None:
+    times, _, _ = only(transform(parse=config.Parse(out_of_range="send"))(chunk(b'{"timestamp": 1000000000.5}')))
+    assert times == [1000000000500000000]
+
+
+@pytest.mark.parametrize(
+    ("line", "detected"),
+    [
+        (b'{"level": "WARNING"}', None),
+        (b'{"level": "info"}', None),
+        (b'{"levelname": "ERROR"}', "error"),
+        (b'{"level": 40}', "error"),
+        (b'{"level": "NOTICE"}', "info"),
+        (b'{"level": true}', None),
+        (b'{"severity": 3}', "error"),
+        (b"INFO:     127.0.0.1:5000 - GET /", "info"),
+        (b"2025-11-18 10:30:00,123 [ERROR] x", "error"),
+        (b"no error found", None),
+        (b'{"message": "no level"}', None),
+    ],
+)
+def test_a_level_is_sent_only_where_loki_would_not_find_it(line: bytes, detected: str | None) -> None:
+    _, _, (metadata,) = only(transform()(chunk(line)))
+    assert dict(metadata).get(b"detected_level") == (detected.encode() if detected else None)
+
+
+def test_empty_lines_are_dropped_and_counted() -> None:
+    entries = transform()(chunk(b"a", b"", b"b", b""))
+    assert only(entries)[1] == [b"a", b"b"]
+    assert (entries.lines, entries.entries, entries.dropped) == (4, 2, {"empty": 2})
+
+
+def test_lines_that_a_rule_orders_out_are_dropped_and_counted() -> None:
+    entries = transform(redactor=Untouched(dropped=[1]))(chunk(b"a", b"b", b"c"))
+    assert only(entries)[1] == [b"a", b"c"]
+    assert entries.dropped == {"redaction_rule": 1}
+
+
+def test_parts_of_a_long_line_are_numbered() -> None:
+    _, _, metadata = only(transform()(chunk(b"end of it", b"x", b"begin", first_part=3, last_part=1)))
+    assert metadata == [[(b"part", b"3")], [], [(b"part", b"1")]]
+
+
+def test_fields_make_streams_and_the_group_stays_one() -> None:
+    labels = config.Labels(from_fields={"event": "event"})
+    lines = [b'{"event": "upload"}', b'{"event": "parse"}', b'{"event": "upload", "n": 2}', b"text"]
+    entries = transform(labels=labels)(chunk(*lines))
+    by_event = {wire.parse_labels(s.labels).get("event"): s.lines for s in entries.streams}
+    assert by_event == {"upload": [lines[0], lines[2]], "parse": [lines[1]], None: [lines[3]]}
+    assert "event" not in wire.parse_labels(entries.group)
+
+
+def test_too_many_values_of_a_label_become_other() -> None:
+    labels = config.Labels(from_fields={"event": "event"}, max_streams=3)
+    lines = [json.dumps({"event": f"e{i}"}).encode() for i in range(10)]
+    entries = transform(labels=labels)(chunk(*lines))
+    events = [wire.parse_labels(s.labels).get("event") for s in entries.streams]
+    assert events == ["e0", "e1", "e2", "other"]
+    assert entries.entries == 10
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("request_id", "request_id"), ("a.b-c", "a_b_c"), ("9x", "key_9x"), ("日本", "field"), ("_", "field")],
+)
+def test_metadata_names_are_what_loki_would_make_of_them(field: str, name: str) -> None:
+    assert metadata_name(field) == name
+
+
+@given(st.lists(st.binary(max_size=60).map(lambda data: data.replace(b"\n", b"")), max_size=8))
+def test_nothing_in_a_line_raises_or_is_lost(lines: list[bytes]) -> None:
+    entries = transform()(chunk(*lines))
+    assert entries.entries + sum(entries.dropped.values()) == entries.lines == len(lines)
+    kept = [line for stream in entries.streams for line in stream.lines]
+    assert kept == [line for line in lines if line]
