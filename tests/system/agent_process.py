@@ -1,0 +1,123 @@
+"""The installed command as a child process, with a real directory, real signals and a Loki stand-in."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+START_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class AgentProcess:
+    """`greenstack-agent run` on a configuration of its own; may be killed and started again."""
+
+    def __init__(self, directory: Path, loki_url: str, include: str, **tables: str) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.config = directory / "config.toml"
+        self.state = directory / "state"
+        self.process: asyncio.subprocess.Process | None = None
+        self.log = directory / "agent.err"
+        default = {
+            "agent": f'state_dir = "{self.state}"\nscan_interval = "500ms"\nshutdown_grace = "10s"',
+            "labels": 'host = "test"',
+            "batch": 'max_wait = "100ms"',
+            "buffer": 'min_free_bytes = "0B"',
+            "loki": f'url = "{loki_url}"',
+            "loki.retry": 'first_delay = "20ms"\nmax_delay = "500ms"',
+            "server": f'listen = "127.0.0.1:{self.port}"',
+        }
+        for name, lines in tables.items():
+            default[name] = default.get(name, "") + "\n" + lines
+        source = f'[[source]]\nname = "app"\ninclude = ["{include}"]\n' + default.pop("source", "")
+        text = "\n".join(f"[{name}]\n{lines}" for name, lines in default.items())
+        self.config.write_text(source + "\n" + text + "\n")
+
+    async def start(self, *, ready: bool = True) -> None:
+        with self.log.open("ab") as errors:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "agent", "run", "-c", str(self.config), stderr=errors
+            )
+        if ready:
+            await self.until_ready()
+
+    async def until_ready(self) -> None:
+        assert self.process is not None
+        async with asyncio.timeout(START_S), aiohttp.ClientSession() as http:
+            while True:
+                assert self.process.returncode is None, self.log.read_text()
+                try:
+                    async with http.get(f"http://127.0.0.1:{self.port}/health/ready") as reply:
+                        if reply.status == 200:
+                            return
+                except aiohttp.ClientConnectionError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        async with asyncio.timeout(60):
+            return await self.process.wait()
+
+    async def metrics(self) -> dict[str, float]:
+        """Every sample, summed over its labels, by name without the prefix."""
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.port}/metrics") as reply:
+            text = await reply.text()
+        sums: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                name = sample.name.removeprefix("greenstack_agent_")
+                sums[name] = sums.get(name, 0.0) + sample.value
+        return sums
+
+    async def until(self, wanted: Callable[[dict[str, float]], bool], timeout_s: float = 30) -> dict[str, float]:
+        """Asks for the metrics until they are as wanted."""
+        async with asyncio.timeout(timeout_s):
+            while not wanted(seen := await self.metrics()):
+                await asyncio.sleep(0.02)
+        return seen
+
+    def errors(self) -> str:
+        return self.log.read_text()
+
+
+def assert_nothing_is_unaccounted(seen: dict[str, float]) -> None:
+    """read + recovered = delivered + dropped + waiting, from the metrics alone."""
+    came = seen["read_lines_total"] + seen["recovered_entries"]
+    went = seen.get("delivered_entries_total", 0) + seen.get("dropped_entries_total", 0) + seen["waiting_entries"]
+    assert came == went, seen
+    assert seen["accounting_imbalance_entries"] == 0
+
+
+def rss_peak_mib(pid: int) -> float:
+    """Highest resident memory of a running process so far."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
+
+
+def run_as_module(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "agent", *arguments]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("GREENSTACK_AGENT")}, **extra}
