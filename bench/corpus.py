@@ -1,6 +1,6 @@
 """GreenStack-like lines of about 400 bytes, the same for the same seed.
 
-    python bench/corpus.py FILE --lines 500000 --secrets 0.01 --emails 0.0
+python bench/corpus.py FILE --lines 500000 --secrets 0.01 --emails 0.0
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ EVENTS = (
 BEGIN = 1763461800
 
 
-def lines(count: int, *, secrets: float = 0.01, emails: float = 0.0, seed: int = 1, begin: float = BEGIN) -> Iterator[bytes]:
+def lines(
+    count: int, *, secrets: float = 0.01, emails: float = 0.0, seed: int = 1, begin: float = BEGIN
+) -> Iterator[bytes]:
     """`count` lines; a share `secrets` of them holds a password, a share `emails` an e-mail address."""
     dice = random.Random(seed)
     request = str(uuid.UUID(int=dice.getrandbits(128), version=4))
@@ -33,7 +35,11 @@ def lines(count: int, *, secrets: float = 0.01, emails: float = 0.0, seed: int =
         shot = dice.random()
         if shot < secrets:
             message = f"User credentials: user{number % 97}:Pw{dice.getrandbits(40):x}!"
-        user = f'"user": "person{dice.randrange(5000)}@example.com", ' if secrets <= shot < secrets + emails else '"actor": "svc", '
+        user = (
+            f'"user": "person{dice.randrange(5000)}@example.com", '
+            if secrets <= shot < secrets + emails
+            else '"actor": "svc", '
+        )
         yield (
             f'{{"timestamp": {begin + number / 5000:.6f}, "level": "INFO", "message": "{message}", "logger": "{logger}", '
             f'"function": "{function}", "line": {dice.randrange(900)}, "app": "greenstack", "version": "2.0.0", '

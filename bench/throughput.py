@@ -55,7 +55,7 @@ def configuration(directory: Path, log: Path, port: int, redact: bool) -> Path:
     path = directory / "config.toml"
     path.write_text(
         f'[agent]\nstate_dir = "{directory / "state"}"\n[[source]]\ninclude = ["{log}"]\n'
-        f"[redact]\nenabled = {str(redact).lower()}\n[parse]\nout_of_range = \"send\"\n"
+        f'[redact]\nenabled = {str(redact).lower()}\n[parse]\nout_of_range = "send"\n'
         f'[buffer]\nmin_free_bytes = "0B"\n[loki]\nurl = "http://127.0.0.1:{port}"\n[server]\nlisten = "127.0.0.1:0"\n'
     )
     return path

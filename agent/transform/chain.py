@@ -15,7 +15,7 @@ from agent import config, wire
 from agent.model import Chunk, Entries, StreamEntries
 from agent.transform import level, timestamp
 from agent.transform.label import Labeller, bytes_of, metadata_name
-from agent.transform.parse import LineDecoder, Scalar, Values
+from agent.transform.parse import LineDecoder, Scalar, Values, View
 
 _CACHE_LIMIT = 8192
 
@@ -119,7 +119,7 @@ class Transform:
                     lenient += 1
                     ns, found = from_json(second_chance[0]), second_chance[1]
             else:
-                ns, found = from_json(time_of(view)), values_of(view)
+                ns, found = from_json(bytes(view.t0) or time_of(view)), values_of(view)
             last_ns = ns if ns is not None else last_ns
             times.append(last_ns)
             values.append(found)
@@ -228,6 +228,6 @@ class Transform:
         return tuple(by_labels.values())
 
 
-def _refuse(_: bytes) -> object:
+def _refuse(_: bytes) -> View:
     """Decodes nothing: every line of a text source is text."""
     raise msgspec.DecodeError

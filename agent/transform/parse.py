@@ -8,8 +8,9 @@ skipped over. A line it refuses gets a second chance with the lenient standard p
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -42,20 +43,17 @@ class LineDecoder:
         names |= {f"f{i}": name for i, name in enumerate(fields)}
         view: Any = msgspec.defstruct("View", cast("Any", times + wanted), rename=names, gc=False)
         self.decode = msgspec.json.Decoder(view).decode
-        self._time_slots = tuple(slot for slot, _, _ in times)
-        self._field_slots = tuple(slot for slot, _, _ in wanted)
+        self._later_slots = tuple(slot for slot, _, _ in times[1:])
+        self.values_of = _getter(tuple(slot for slot, _, _ in wanted))
+        """The fields of a decoded view, in the order asked for; None where the line has none."""
 
     def time_of(self, view: object) -> bytes:
-        """The text of the first timestamp field there is; empty when there is none."""
-        for slot in self._time_slots:
+        """The text of the first timestamp field there is, but the first asked for: that is `bytes(view.t0)`."""
+        for slot in self._later_slots:
             raw = getattr(view, slot)
             if raw is not _NO_TIME:
                 return bytes(raw)
         return b""
-
-    def values_of(self, view: object) -> Values:
-        """The fields, in the order asked for; None where the line has none."""
-        return tuple([getattr(view, slot) for slot in self._field_slots])
 
     def lenient(self, line: bytes) -> tuple[bytes, Values] | None:
         """(timestamp text, fields) of a JSON object that strict parsers refuse; None when it is no JSON object.
@@ -71,6 +69,13 @@ class LineDecoder:
         time = next((document[name] for name in self._timestamp_names if name in document), "")
         stamp = json.dumps(time) if isinstance(time, str) else str(time)
         return (stamp.encode() if time != "" else b"", tuple(_scalar(document.get(name)) for name in self._field_names))
+
+
+def _getter(slots: tuple[str, ...]) -> Callable[[object], Values]:
+    """`operator.attrgetter` runs in C, but gives no tuple for fewer than two names."""
+    if len(slots) > 1:
+        return cast("Callable[[object], Values]", attrgetter(*slots))
+    return lambda view: tuple([getattr(view, slot) for slot in slots])
 
 
 def _scalar(value: object) -> Scalar:

@@ -14,7 +14,9 @@ from agent.demo.loki import LokiStandIn
 
 
 def call(*arguments: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(run_as_module(*arguments), input=stdin, capture_output=True, timeout=60, check=False, env=environment(**env))
+    return subprocess.run(
+        run_as_module(*arguments), input=stdin, capture_output=True, timeout=60, check=False, env=environment(**env)
+    )
 
 
 async def call_beside_loki(*arguments: str) -> tuple[int, str, int]:
@@ -150,7 +152,9 @@ async def test_ship_reads_archives_and_a_last_line_without_newline(tmp_path: Pat
     plain, packed = tmp_path / "a [1].txt", tmp_path / "b.gz"
     plain.write_bytes(b"one\ntwo")
     packed.write_bytes(gzip.compress(b"three\n") + gzip.compress(b"four\n"))
-    code, errors, _ = await call_beside_loki("ship", "-c", str(config_file(tmp_path, loki.url)), str(plain), str(packed))
+    code, errors, _ = await call_beside_loki(
+        "ship", "-c", str(config_file(tmp_path, loki.url)), str(plain), str(packed)
+    )
     assert code == 0, errors
     assert sorted(entry.line for entry in loki.entries()) == [b"four", b"one", b"three", b"two"]
 
@@ -159,7 +163,7 @@ def test_ship_without_loki_is_69_and_goes_on_later(tmp_path: Path) -> None:
     log = tmp_path / "a.txt"
     log.write_text("one\ntwo\n")
     path = config_file(tmp_path)
-    path.write_text(path.read_text().replace('[agent]\n', '[agent]\nshutdown_grace = "100ms"\n'))
+    path.write_text(path.read_text().replace("[agent]\n", '[agent]\nshutdown_grace = "100ms"\n'))
     done = call("ship", "-c", str(path), "--patience", "0.5", str(log))
     assert done.returncode == 69, done.stderr
     assert b"2 wait" in done.stderr

@@ -55,7 +55,9 @@ class Rotation:
 
 def generations(log: Path) -> list[bytes]:
     """The lines of all generations, oldest first."""
-    rotated = sorted((p for p in log.parent.iterdir() if p.name.startswith("app.log.")), key=lambda p: -int(p.suffix[1:]))
+    rotated = sorted(
+        (p for p in log.parent.iterdir() if p.name.startswith("app.log.")), key=lambda p: -int(p.suffix[1:])
+    )
     return [line for path in [*rotated, log] if path.exists() for line in path.read_bytes().splitlines()]
 
 
@@ -130,7 +132,7 @@ async def test_growth_is_noticed_within_a_tenth_of_a_second(
 ) -> None:
     log = tmp_path / "app.log"
     log.write_text("first\n")
-    agent = launch(loki.url, str(log), batch='max_entries = 1', agent='poll_interval = "30s"\n')
+    agent = launch(loki.url, str(log), batch="max_entries = 1", agent='poll_interval = "30s"\n')
     await agent.start()
     await loki.wait_for(lambda there: there.accepted >= 1)
     loop = asyncio.get_running_loop()
@@ -168,7 +170,9 @@ async def test_what_loki_does_not_take_waits_and_a_stop_keeps_it(
         assert loki.repeats == 0
 
 
-async def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path, launch: Callable[..., AgentProcess]) -> None:
+async def test_a_second_signal_ends_at_once_and_loses_nothing(
+    tmp_path: Path, launch: Callable[..., AgentProcess]
+) -> None:
     log = tmp_path / "app.log"
     log.write_text("".join(f"line {n}\n" for n in range(1000)))
     agent = launch("http://127.0.0.1:9", str(log))

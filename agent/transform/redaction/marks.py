@@ -1,0 +1,60 @@
+"""What is written instead of a secret, and how it is known again. Marks hold no quote and no backslash."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable
+
+from agent.transform.redaction.rule import Action
+
+_MARK = re.compile(r"\[REDACTED:([a-z0-9-]{1,64})(?::[A-Za-z0-9]{4})?\]|\[([a-z0-9-]{1,64}):[0-9a-f]{12}\]")
+_MOST_PSEUDONYMS = 65_536
+
+
+class Marks:
+    """Writes marks, and trusts only those that name a rule of ours: `[REDACTED:hunter2]` hides nothing."""
+
+    def __init__(self, key: bytes, hash_all: bool, replacements: dict[str, str]) -> None:
+        self._key = key
+        self._hash_all = hash_all
+        self._replacements = replacements
+        self._known: frozenset[str] = frozenset()
+        self._own_texts = frozenset(replacements.values())
+        self._pseudonyms: dict[tuple[str, str], str] = {}
+
+    def know(self, rules: Iterable[str]) -> None:
+        self._known = frozenset(rules)
+
+    def write(self, rule: str, action: Action, secret: str) -> str:
+        """The mark for `secret`. Four last characters are shown only of long values."""
+        replacement = self._replacements.get(rule)
+        if replacement is not None:
+            return replacement
+        if action == "pseudonym" or self._hash_all:
+            return self.pseudonym(rule, secret)
+        if action == "partial":
+            tail = "".join(c for c in secret if c.isalnum())[-4:]
+            if len(secret) >= 13 and len(tail) == 4 and tail.isascii():
+                return f"[REDACTED:{rule}:{tail}]"
+        return f"[REDACTED:{rule}]"
+
+    def pseudonym(self, rule: str, secret: str) -> str:
+        """The same for the same secret, different for each rule; without the key it says nothing."""
+        known = self._pseudonyms.get((rule, secret))
+        if known is None:
+            plain = secret.lower() if rule == "email" else secret
+            message = f"{rule}\0{plain}".encode("utf-8", "surrogatepass")
+            known = f"[{rule}:{hmac.digest(self._key, message, 'sha256').hex()[:12]}]"
+            if len(self._pseudonyms) >= _MOST_PSEUDONYMS:
+                self._pseudonyms.clear()
+            self._pseudonyms[rule, secret] = known
+        return known
+
+    def strip(self, text: str) -> str:
+        """`text` without the marks that are ours."""
+        if "[" in text:
+            text = _MARK.sub(lambda m: "" if (m[1] or m[2]) in self._known else m[0], text)
+        for own in self._own_texts:
+            text = text.replace(own, "")
+        return text

@@ -1,0 +1,59 @@
+"""What a rule is, what a verifier reports, and how a bad rule is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Action = Literal["mask", "partial", "pseudonym"]
+"""`mask` writes the rule's name; `partial` adds the last four characters; `pseudonym` writes a keyed digest."""
+
+Preset = Literal["secrets", "pii"]
+
+
+class BadRule(ValueError):  # noqa: N818  - reads as what it is, in the configuration's words
+    """A rule of the configuration cannot be used; the message says which and what to do."""
+
+
+class WorkLimit(Exception):  # noqa: N818  - not a mistake: a bound that was reached
+    """A line asks for more work than a line may; it is replaced by a stub."""
+
+
+class Hit(NamedTuple):
+    """A secret in a text. `text` is what to write instead; None lets the rule's action decide."""
+
+    start: int
+    end: int
+    rule: str
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One kind of secret.
+
+    find:     patterns for the finder: they end at a fixed width and never match a newline.
+    pattern:  for the verifier, bounded and linear; a group `secret`, if there is one, is what goes.
+    check:    the verifier's last word on a candidate.
+    scanner:  the shared procedure that finds it, for rules that no single pattern can express.
+    anchors:  literals whose base64 forms the finder looks for as well.
+    must:     templates (see samples.py) of texts with such a secret; the part in « » is what has to go.
+    must_not: templates of texts that look alike and stay.
+    traps:    what it must not be confused with, for people.
+    """
+
+    id: str
+    group: str
+    about: str
+    find: tuple[str, ...] = ()
+    pattern: str = ""
+    check: Callable[[str], bool] | None = None
+    scanner: str = ""
+    action: Action = "mask"
+    preset: Preset = "secrets"
+    anchors: tuple[str, ...] = ()
+    shortest: int = 0
+    must: tuple[str, ...] = ()
+    must_not: tuple[str, ...] = ()
+    traps: str = ""

@@ -1,0 +1,111 @@
+"""agent.pipeline: the two loops, with small working parts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from agent.model import Batch, Chunk, Entries, FileId, Origin, Position, Record, Span, StreamEntries
+from agent.observe.events import EntriesDelivered, EntriesGivenUp, Event
+from agent.pipeline import collect, deliver
+
+ORIGIN = Origin("app", "/a.log")
+
+
+def chunk(text: bytes) -> Chunk:
+    return Chunk(ORIGIN, Span(FileId(1, 1), 0, Position(len(text), 0, b"", b"", 0, ORIGIN)), text, 0)
+
+
+def transform(chunk: Chunk) -> Entries:
+    lines = chunk.data.splitlines()
+    return Entries(
+        chunk.origin, chunk.span, "g", len(lines), (StreamEntries("{}", [0] * len(lines), lines, [b""] * len(lines)),)
+    )
+
+
+class Turns:
+    def __init__(self, *turns: list[Chunk]) -> None:
+        self._turns = turns
+
+    async def turns(self) -> AsyncIterator[list[Chunk]]:
+        for turn in self._turns:
+            yield turn
+
+
+class Pairs:
+    """Seals after every second chunk."""
+
+    def __init__(self) -> None:
+        self.open: list[Entries] = []
+
+    def add(self, entries: Entries, now: float) -> list[Batch]:
+        self.open.append(entries)
+        return self.flush() if len(self.open) == 2 else []
+
+    def expired(self, now: float) -> list[Batch]:
+        return []
+
+    def flush(self) -> list[Batch]:
+        spans, self.open = tuple(entries.span for entries in self.open), []
+        return [Batch("g", spans, ())] if spans else []
+
+
+class Memory:
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        self.appended: list[Batch] = []
+        self.acked: list[Record] = []
+        self._records = list(records)
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        self.appended += batches
+
+    async def unsent(self) -> AsyncIterator[Record]:
+        for record in self._records:
+            yield record
+
+    def ack(self, record: Record) -> None:
+        self.acked.append(record)
+
+
+async def test_what_is_read_is_appended_and_the_open_rest_at_the_end() -> None:
+    buffer, events = Memory(), list[Event]()
+    tailer = Turns([chunk(b"a\n"), chunk(b"b\n")], [], [chunk(b"c\n")])
+    await collect(tailer, transform, Pairs(), buffer, events.append, lambda: 0.0)
+    assert [len(batch.spans) for batch in buffer.appended] == [2, 1]
+    assert sum(getattr(event, "lines", 0) for event in events) == 3
+
+
+@dataclass
+class Outcome:
+    delivered_entries: int
+    refused_entries: int
+
+
+async def test_a_record_is_acknowledged_when_loki_has_decided_and_not_before() -> None:
+    records = [Record(n, f"g{n}", 5, 50, 1, 0, 10) for n in range(3)]
+    buffer, events = Memory(records), list[Event]()
+    release = asyncio.Event()
+
+    async def push(record: Record) -> Outcome:
+        if record.sequence == 0:
+            await release.wait()
+        return Outcome(4, 1)
+
+    delivering = asyncio.create_task(deliver(buffer, push, events.append))
+    while len(buffer.acked) < 2:
+        await asyncio.sleep(0)
+    assert [record.sequence for record in buffer.acked] == [1, 2], "a held record holds up no other group"
+    release.set()
+    await delivering
+    assert len(buffer.acked) == 3
+    assert sum(event.count for event in events if isinstance(event, EntriesDelivered)) == 12
+    assert sum(event.count for event in events if isinstance(event, EntriesGivenUp)) == 3
+
+
+async def test_a_bug_in_delivery_ends_the_loop_loudly() -> None:
+    async def push(record: Record) -> Outcome:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup):
+        await deliver(Memory([Record(1, "g", 1, 1, 1, 0, 1)]), push, lambda event: None)
