@@ -21,18 +21,18 @@ from typing import Any
 
 from agent import __version__
 from agent.batch.batcher import Batcher
-from agent.buffer.disk import DiskBuffer
+from agent.buffer.disk import CorruptRecord, DiskBuffer
 from agent.config import Config, Source
 from agent.keys import own_secrets, pseudonym_key
-from agent.model import Chunk, Entries
-from agent.observe.events import AgentStarted, AgentStopped, AgentStopping, Emit, Event, RedactionOff
+from agent.model import Chunk, Entries, Record
+from agent.observe.events import AgentStarted, AgentStopped, AgentStopping, ChunkRead, Emit, Event, RedactionOff
 from agent.observe.health import Facts, alive
 from agent.observe.metrics import Gauge, Metrics
 from agent.observe.server import Server
 from agent.pipeline import collect, deliver
 from agent.push.client import LokiClient
 from agent.push.dead_letters import DeadLetters
-from agent.push.pusher import Pusher
+from agent.push.pusher import Outcome, Pusher
 from agent.systemd import Notifier
 from agent.tail.all_files import Tailer
 from agent.transform.chain import Transform
@@ -133,12 +133,14 @@ class App:
 
     async def _work(self, transform: Transform) -> None:
         self.emit(AgentStarted(__version__, len(self._sources), str(self._state_dir), self.settings.loki.url))
+        for source in self._sources:  # so that a counter of 0 is told as 0
+            self.emit(ChunkRead(source.name, 0, 0))
         # What is there by now stays; the collector need not look at it again.
         gc.collect()
         gc.freeze()
         async with asyncio.TaskGroup() as tasks:
             collecting = tasks.create_task(self._collect(transform), name="collect")
-            delivering = tasks.create_task(deliver(self.buffer, self.pusher, self.emit), name="deliver")
+            delivering = tasks.create_task(deliver(self.buffer, self._push, self.emit), name="deliver")
             beating = tasks.create_task(self._beat(), name="heartbeat")
             stopping = tasks.create_task(self._stop.wait(), name="stop")
             await asyncio.wait((collecting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -153,6 +155,14 @@ class App:
             return transform(chunk)
 
         await collect(self.tailer, turn, self.batcher, self.buffer, self.emit, time.monotonic)
+
+    async def _push(self, record: Record) -> Outcome:
+        """What the pusher says; a record that the disk gave back damaged is set aside, and its lines counted there."""
+        try:
+            return await self.pusher(record)
+        except CorruptRecord:
+            self.buffer.set_aside(record)
+            return Outcome(0, 0, 0)
 
     async def _wind_down(self, collecting: asyncio.Task[None]) -> None:
         """Seals what is read and delivers it, within the grace; with `once`, however long it takes until `stop`."""
@@ -246,8 +256,8 @@ class App:
         def one(name: str, text: str, value: float) -> Gauge:
             return Gauge(name, text, {(): float(value)})
 
-        waiting = {(stage,): float(count) for stage, count in self._waiting().items()}
-        files = {(state,): float(count) for state, count in tail.files_by_state.items()}
+        waiting: dict[tuple[str, ...], float] = {(stage,): float(count) for stage, count in self._waiting().items()}
+        files: dict[tuple[str, ...], float] = {(state,): float(count) for state, count in tail.files_by_state.items()}
         oldest_s = max(0.0, time.time() - buffer.oldest_ns / 1e9) if buffer.oldest_ns is not None else 0.0
         yield Gauge("waiting_entries", "Entries read and not yet in Loki, by where they wait.", waiting, ("stage",))
         yield one(

@@ -78,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
     letters = verbs.add_parser("dead-letters", help="entries that Loki refused for good")
     letters.add_argument("what", choices=("list", "show", "replay"))
     _config_option(letters)
+    letters.add_argument("-n", type=int, default=20, metavar="COUNT", help="how many to show, the newest (20)")
+    letters.add_argument(
+        "--patience", type=float, default=60.0, metavar="SECONDS", help="of a replay without an answer (60)"
+    )
     letters.set_defaults(run=_dead_letters)
 
     schema = verbs.add_parser("schema", help="JSON Schema of the configuration")
@@ -161,9 +165,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 @_reporting
 def _dead_letters(arguments: argparse.Namespace) -> int:
-    from agent.running import dead_letters
+    from agent.letters import dead_letters
 
-    return dead_letters(_load(arguments.config), arguments.what)
+    return dead_letters(_load(arguments.config), arguments.what, count=arguments.n, patience_s=arguments.patience)
 
 
 @_reporting

@@ -98,7 +98,7 @@ def format_duration(seconds: float) -> str:
     for unit, name in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
         if seconds and seconds % unit == 0:
             return f"{int(seconds // unit)}{name}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+    return f"{seconds * 1000:.12g}ms" if seconds else "0s"
 
 
 def check_glob(glob: str) -> str:
@@ -106,13 +106,7 @@ def check_glob(glob: str) -> str:
     if "\0" in glob:
         raise ValueError("a path cannot hold a NUL byte")
     if not glob.startswith("/"):
-        hint = (
-            f"/**/{glob}"
-            if glob and "/" not in glob
-            else f"/var/log/{glob.removeprefix('./')}"
-            if glob
-            else "/var/log/*.log"
-        )
+        hint = f"/{glob.removeprefix('./')}" if "/" in glob else f"/var/log/**/{glob or '*.log'}"
         raise ValueError(f'"{glob}" is not an absolute path (did you mean "{hint}"?)')
     if glob.endswith("/"):
         raise ValueError(f'"{glob}" names a directory; its files are "{glob}*"')
@@ -202,6 +196,12 @@ def check_header_name(name: str) -> str:
     return name
 
 
+def check_header_value(value: str) -> str:
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
+        raise ValueError("a header value has no line breaks or control characters")
+    return value
+
+
 def check_url(url: str) -> str:
     """An http(s) address without a password in it. The message never repeats the URL: it may hold one."""
     if re.search(r"[\s\x00-\x1f\x7f]", url):
@@ -254,6 +254,7 @@ LabelValue = Annotated[str, AfterValidator(check_label_value)]
 FieldName = Annotated[str, Field(min_length=1)]
 Regex = Annotated[str, AfterValidator(check_regex)]
 HeaderName = Annotated[str, AfterValidator(check_header_name), WithJsonSchema(_schema("string", _HEADER_NAME))]
+HeaderValue = Annotated[str, AfterValidator(check_header_value)]
 FilePath = Annotated[str, AfterValidator(check_file_path)]
 
 
@@ -491,7 +492,7 @@ class Loki(Table):
     """User name and password."""
     bearer_token: Secret | None = None
     """Sent as `Authorization: Bearer …`; excludes basic_auth."""
-    headers: dict[HeaderName, str | Secret] = {}
+    headers: dict[HeaderName, HeaderValue | Secret] = {}
     """More request headers; a secret one is a reference."""
     tls: Tls = Tls()
     """Certificates, where the system's are not enough."""
@@ -513,18 +514,6 @@ class Loki(Table):
         if tenant in {".", ".."}:
             raise ValueError(f'"{tenant}" is no tenant name')
         return tenant
-
-    @field_validator("headers")
-    @classmethod
-    def _safe_headers(cls, headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
-        for name, value in headers.items():
-            if not isinstance(value, str):
-                continue
-            if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
-                raise ValueError(f"{name}: a header value has no line breaks or control characters")
-            if name.lower() in _SECRET_HEADERS:
-                raise ValueError(f'{name} is a secret: use {{ file = "…" }}, {{ env = "…" }} or {{ credential = "…" }}')
-        return headers
 
     @model_validator(mode="after")
     def _one_kind_of_auth(self) -> Loki:
@@ -589,6 +578,7 @@ def conflicts(settings: Config) -> Iterator[Conflict]:
     yield from _fields_as_labels(settings)
     yield from _too_many_labels(settings)
     yield from _metadata_names(settings.metadata)
+    yield from _plain_secrets(settings.loki)
 
 
 def _repeated(paths: list[tuple[str | int, ...]], names: list[str]) -> Iterator[Conflict]:
@@ -665,3 +655,10 @@ def _metadata_names(metadata: Metadata) -> Iterator[Conflict]:
         elif name in seen:
             yield Conflict(at, f'"{field}" and "{seen[name]}" would both be sent as "{name}"')
         seen.setdefault(name, field)
+
+
+def _plain_secrets(loki: Loki) -> Iterator[Conflict]:
+    for name, value in loki.headers.items():
+        if isinstance(value, str) and name.lower() in _SECRET_HEADERS:
+            message = f'{name} is a secret: use {{ file = "…" }}, {{ env = "…" }} or {{ credential = "…" }}'
+            yield Conflict(("loki", "headers", name), message)

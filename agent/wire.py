@@ -79,7 +79,7 @@ def _encode_entries(timestamps_ns: Sequence[int], lines: Sequence[bytes], metada
     table = _VARINTS
     out: list[bytes] = []
     append = out.append
-    second = -1
+    second: int | None = None
     seconds_field = b""
     for ns, line, meta in zip(timestamps_ns, lines, metadata, strict=True):
         whole, nanos = divmod(ns, 1_000_000_000)

@@ -17,6 +17,10 @@ from agent.model import Batch, Body, Entries, FileId, Span, StreamClock, StreamE
 ENTRY_OVERHEAD_BYTES = 47
 HARD_LIMIT_BYTES = 3 * 1024 * 1024
 
+# Loki takes nothing older than one hour before the newest entry it has of a stream (`max_chunk_age`/2, `pkg/ingester/stream.go`).
+# A body that is sent again after its reply was lost must not refuse its own beginning.
+MAX_BODY_NS = 50 * 60 * 1_000_000_000
+
 
 @dataclass(slots=True)
 class _Group:
@@ -112,7 +116,7 @@ class Batcher:
             self._mark(metadata, unsure, group)
         return [
             self._body(stream, stamps[start:end], stream.lines[start:end], metadata[start:end], stamper.clock)
-            for start, end in self._cuts(stream.lines, metadata)
+            for start, end in self._cuts(stamps, stream.lines, metadata)
         ]
 
     def _mark(self, metadata: list[bytes], unsure: list[int], group: _Group) -> None:
@@ -122,17 +126,22 @@ class Batcher:
         for index in unsure:
             metadata[index] += wire.encode_metadata([(b"line_id", f"{place}.{index:x}".encode())])
 
-    def _cuts(self, lines: list[bytes], metadata: list[bytes]) -> list[tuple[int, int]]:
+    def _cuts(self, stamps: list[int], lines: list[bytes], metadata: list[bytes]) -> list[tuple[int, int]]:
         """Index ranges, each within the limits; a line larger than the limit stands alone."""
-        if len(lines) <= self._max_entries and _size(lines, metadata) <= HARD_LIMIT_BYTES:
+        is_short = max(stamps) - min(stamps) <= MAX_BODY_NS
+        if is_short and len(lines) <= self._max_entries and _size(lines, metadata) <= HARD_LIMIT_BYTES:
             return [(0, len(lines))]
         cuts: list[tuple[int, int]] = []
         start = size = 0
-        for index, (line, meta) in enumerate(zip(lines, metadata, strict=True)):
+        oldest = newest = stamps[0]
+        for index, (ns, line, meta) in enumerate(zip(stamps, lines, metadata, strict=True)):
             cost = len(line) + len(meta) + ENTRY_OVERHEAD_BYTES
-            if index > start and (size + cost > self._max_bytes or index - start >= self._max_entries):
+            oldest, newest = min(oldest, ns), max(newest, ns)
+            is_full = size + cost > self._max_bytes or index - start >= self._max_entries
+            if index > start and (is_full or newest - oldest > MAX_BODY_NS):
                 cuts.append((start, index))
                 start, size = index, 0
+                oldest = newest = ns
             size += cost
         return [*cuts, (start, len(lines))]
 

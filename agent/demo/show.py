@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent import config
-from agent.app import App
+from agent.app import App, Ended
 from agent.demo.loki import LokiStandIn, StoredEntry
 from agent.demo.writer import planted_secrets
 from agent.failures import OK, PROBLEMS
@@ -46,7 +46,7 @@ async def _play(directory: Path, seconds: float | None, rate: float) -> int:
         stage = _Stage(console, loki)
         loki.on_entries = stage.show
         app = App(_settings(directory, log, loki.url), _silent)
-        shipping = asyncio.ensure_future(app.run())
+        shipping = asyncio.create_task(app.run())
         writer = await _start_writer(log, rate)
         console.print(f"[bold]An application writes to {log}; this agent ships it to {loki.url}[/]")
         try:
@@ -69,10 +69,10 @@ def _silent(_: Event) -> None:
 
 def _settings(directory: Path, log: Path, url: str) -> config.Config:
     return config.Config(
-        agent=config.Agent(state_dir=str(directory / "state"), shutdown_grace="5s"),  # type: ignore[arg-type]
+        agent=config.Agent(state_dir=str(directory / "state"), shutdown_grace="5s"),
         source=(config.Source(name="demo", include=(str(log),)),),
         labels=config.Labels(static={"service_name": "greenstack", "job": "demo", "environment": "demo"}),
-        batch=config.Batch(max_wait="200ms"),  # type: ignore[arg-type]
+        batch=config.Batch(max_wait="200ms"),
         buffer=config.Buffer(max_bytes=64 * config.MIB, segment_bytes=4 * config.MIB, min_free_bytes=0),
         loki=config.Loki(url=url),
         server=config.Server(listen="127.0.0.1:0"),
@@ -87,7 +87,7 @@ async def _start_writer(log: Path, rate: float) -> asyncio.subprocess.Process:
     )
 
 
-async def _until_told(shipping: asyncio.Future[object], seconds: float | None) -> None:
+async def _until_told(shipping: asyncio.Task[Ended], seconds: float | None) -> None:
     """Returns at Ctrl-C, at SIGTERM, after `seconds`, or when the agent ends by itself."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ async def _until_told(shipping: asyncio.Future[object], seconds: float | None) -
 
 async def _settled(log: Path, loki: LokiStandIn) -> bool:
     """Whether everything that was written arrives within a while."""
-    written = log.read_bytes().count(b"\n") if log.exists() else 0
+    written = (await asyncio.to_thread(log.read_bytes)).count(b"\n")
     try:
         await loki.wait_for(lambda there: len(there.entries()) >= written, SETTLE_S)
     except TimeoutError:
@@ -155,6 +155,7 @@ def _conclude(console: Console, stage: _Stage, log: Path, arrived: bool, loki: L
     lines = written.count(b"\n")
     console.print(
         f"[bold]{lines} lines written, {len(loki.entries())} in Loki, "
-        f"{loki.repeats} repeats; {len(planted)} different secrets written, {len(leaked)} reached Loki[/]"
+        f"{loki.repeats} repeats; {len(planted)} different secrets written, {len(leaked)} reached Loki[/]",
+        soft_wrap=True,
     )
     return OK if arrived and not leaked and stage.lines else PROBLEMS

@@ -275,7 +275,247 @@ class EmptyLines(Event):
 
 # --- buffer --------------------------------------------------------------------------------------------------------
 
+
+@dataclass(frozen=True, slots=True)
+class BufferRecovered(Event):
+    """The buffer was opened and holds what was not delivered yet."""
+
+    text = "{entries} undelivered entries found in {directory} ({segments} segments, {size_bytes} bytes)"
+    directory: str
+    entries: int
+    segments: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BufferTailCut(Event):
+    """The last write before a crash was not whole. It was never acknowledged, so its lines are read again."""
+
+    level = "warning"
+    text = "{path}: {size_bytes} bytes of an unfinished write cut off at {offset}; their lines are read again"
+    counter = "buffer_tails_cut"
+    path: str
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BufferCursorLost(Event):
+    """It is not known how far the buffer was delivered; everything in it is sent again, and Loki drops the repeats."""
+
+    level = "warning"
+    text = "{directory}: no usable cursor, so everything still in the buffer is sent again"
+    counter = "buffer_cursors_lost"
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class BufferSpansLost(Event):
+    """Undelivered records were damaged, and which bytes of which files they held is known: these are read again."""
+
+    level = "warning"
+    text = "{spans} spans of files stood in damaged records; they are read again where the files still have them"
+    counter = "buffer_spans_lost"
+    amount = "spans"
+    spans: int
+
+
+@dataclass(frozen=True, slots=True)
+class BufferForeignFiles(Event):
+    """Files that are not the buffer's lie in its directory; they are left alone."""
+
+    level = "warning"
+    text = "{count} files in {directory} are not the buffer's and are left alone, {example} among them"
+    directory: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class BufferFileSetAside(Event):
+    """A segment file in which nothing is intact was taken out of the buffer."""
+
+    level = "warning"
+    text = "{path} holds no intact record; moved to the directory `damaged` beside it"
+    counter = "buffer_files_set_aside"
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class BufferDamaged(Event):
+    """Undelivered records on disk were damaged or gone; their entries will not be delivered from the buffer."""
+
+    level = "error"
+    text = "{path} at {offset}: {records} records with {entries} entries are damaged and not delivered"
+    counter = "dropped_entries"
+    by = ("reason",)
+    amount = "entries"
+    path: str
+    offset: int
+    records: int
+    entries: int
+    reason: str = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class BufferDropped(Event):
+    """The buffer was full and `when_full` is `drop_oldest`: the oldest records were given up."""
+
+    level = "warning"
+    text = "buffer full: the oldest {records} records with {entries} entries given up, {size_bytes} bytes freed"
+    counter = "dropped_entries"
+    by = ("reason",)
+    amount = "entries"
+    records: int
+    entries: int
+    size_bytes: int
+    reason: str = "buffer_full"
+
+
+@dataclass(frozen=True, slots=True)
+class BufferFull(Event):
+    """The buffer takes nothing more until records are delivered; reading waits, and the files keep the rest."""
+
+    level = "warning"
+    text = "buffer full: {size_bytes} of {limit_bytes} bytes, {free_bytes} bytes free on disk; reading waits"
+    counter = "buffer_full"
+    size_bytes: int
+    limit_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BufferHasRoom(Event):
+    """Reading goes on after the buffer was full or could not be written."""
+
+    text = "the buffer takes entries again"
+
+
+@dataclass(frozen=True, slots=True)
+class BufferReadFailed(Event):
+    """Records in the buffer cannot be looked at just now. It is tried again until it works."""
+
+    level = "error"
+    text = "cannot read the buffer in {directory}: {error}; trying again"
+    counter = "buffer_read_errors"
+    once_per = ("error",)
+    directory: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class BufferWriteFailed(Event):
+    """Writing to the buffer failed. Nothing is lost: reading waits, and the write is tried again until it works."""
+
+    level = "error"
+    text = "cannot write to {directory}: {error}; reading waits, trying again"
+    counter = "buffer_write_errors"
+    once_per = ("error",)
+    directory: str
+    error: str
+
+
 # --- push ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PushReplied(Event):
+    """A request to Loki ended. `outcome` is a status code out of a known set, `other`, or how it ended without a reply."""
+
+    level = None
+    counter = "push_requests"
+    by = ("outcome",)
+    outcome: str
+    seconds: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushAccepted(Event):
+    """Loki stored entries. Halves sent again after a partial refusal are counted once, when their fate is known."""
+
+    level = None
+    counter = "sent_entries"
+    amount = "entries"
+    entries: int
+    line_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushFailed(Event):
+    """A request failed in a way that passes; the same bytes go again."""
+
+    level = "warning"
+    text = "Loki did not take a request ({outcome}): {message}; again in {delay_s:.1f} s"
+    counter = "push_failures"
+    by = ("outcome",)
+    once_per = ("outcome",)
+    outcome: str
+    message: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PushHeld(Event):
+    """Delivery waits for an operator. Nothing is lost: what is read stays in the buffer, the rest in the files."""
+
+    level = "error"
+    text = "delivery is held: {advice}; nothing is lost, next try in {delay_s:.0f} s"
+    counter = "push_held"
+    by = ("outcome",)
+    once_per = ("outcome",)
+    outcome: str
+    advice: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PushRecovered(Event):
+    """Loki takes requests again after failures."""
+
+    text = "Loki takes entries again after {failures} failed tries in {seconds:.0f} s"
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BodySplit(Event):
+    """A request is sent in two halves: it was too large, or some entry in it is refused."""
+
+    level = "debug"
+    text = "a request of {entries} entries is sent in halves: {reason}"
+    counter = "split_requests"
+    by = ("reason",)
+    once_per = ("reason",)
+    reason: str
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesRefused(Event):
+    """Loki refused entries for good; they are dead letters on disk."""
+
+    level = "warning"
+    text = "Loki refused {count} entries for good ({reason}): {message}; they are kept as dead letters"
+    counter = "refused_entries"
+    by = ("reason",)
+    amount = "count"
+    once_per = ("reason",)
+    reason: str
+    count: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersFull(Event):
+    """The files of refused entries reached their bound, and the oldest file was removed."""
+
+    level = "error"
+    text = "{count} refused entries removed from {path}: it is full; see `greenstack-agent dead-letters list`"
+    counter = "dead_letters_removed"
+    amount = "count"
+    path: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from agent_process import AgentProcess, assert_nothing_is_unaccounted
 
-from agent.demo.loki import LokiStandIn
+from agent.demo.loki import Limits, LokiStandIn
 
 
 @pytest.fixture
 async def loki() -> AsyncIterator[LokiStandIn]:
-    async with LokiStandIn() as stand_in:
+    # Not the rates: how fast lines arrive is not what these tests are about.
+    async with LokiStandIn(limits=Limits.without_rates()) as stand_in:
         yield stand_in
 
 

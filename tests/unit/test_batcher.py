@@ -68,6 +68,13 @@ def test_a_chunk_larger_than_a_batch_becomes_bodies_of_one_record() -> None:
     assert [line for push in pushes(batches) for line in push.lines] == lines
 
 
+def test_a_body_never_spans_the_hour_after_which_loki_refuses_its_beginning() -> None:
+    minute = 60 * 10**9
+    batcher = Batcher(settings())
+    batcher.add(entries([b"a", b"b", b"c", b"d"], times=[0, 40 * minute, 80 * minute, 20 * minute]), now=0)
+    assert [push.lines for push in pushes(batcher.flush())] == [[b"a", b"b"], [b"c"], [b"d"]]
+
+
 def test_lines_that_were_all_dropped_still_move_the_position() -> None:
     batcher = Batcher(settings())
     batcher.add(Entries(ORIGIN, Span(FILE, 0, position(5)), '{a="1"}', 5, ()), now=0)

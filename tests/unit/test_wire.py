@@ -93,6 +93,11 @@ def test_decoding_gives_back_what_was_encoded(
     assert [wire.decode_metadata(meta) for meta in push.metadata] == [pairs for _, _, pairs in unique]
 
 
+def test_the_second_before_1970_is_written_too() -> None:
+    push = wire.decode(wire.PROTOBUF, wire.encode(wire.PROTOBUF, "{}", [-5], [b"x"], [b""]))
+    assert push.timestamps_ns == [-5]
+
+
 def test_the_same_entries_give_the_same_bytes() -> None:
     for encoding in (wire.PROTOBUF, wire.JSON):
         first = wire.encode(encoding, '{a="1"}', [5], [b"x"], [b""])

@@ -1,0 +1,109 @@
+"""kill -9 at random moments under load with faulty replies: nothing lost, nothing visible twice, nothing out of order."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from agent_process import AgentProcess
+
+from agent.demo.faults import FaultPlan
+from agent.demo.loki import LokiStandIn
+
+FILES = 4
+
+
+class Load:
+    """Appends numbered lines to several files, a few at a time, as long as it is asked to."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        directory.mkdir()
+        self.paths = [directory / f"app-{number}.log" for number in range(FILES)]
+        self._dice = random.Random(seed)
+        self._next = dict.fromkeys(self.paths, 0)
+
+    @property
+    def written(self) -> int:
+        return sum(self._next.values())
+
+    def burst(self) -> None:
+        for path in self.paths:
+            first = self._next[path]
+            count = self._dice.randrange(1, 60)
+            self._next[path] = first + count
+            # Some lines share their time and some their text; the number in front makes the oracle exact.
+            now = time.time()
+            with path.open("a") as file:
+                for number in range(first, first + count):
+                    file.write(f'{{"timestamp": {now:.3f}, "level": "INFO", "seq": {number}, "message": "m"}}\n')
+
+    async def run(self) -> None:
+        while True:
+            self.burst()
+            await asyncio.sleep(0.005)
+
+    def expected(self) -> dict[str, list[bytes]]:
+        return {str(path): path.read_bytes().splitlines() for path in self.paths}
+
+
+def stored(loki: LokiStandIn) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for entry in loki.entries():
+        found.setdefault(entry.labels["filename"] if isinstance(entry.labels, dict) else _filename(entry.labels), []).append(entry.line)
+    return found
+
+
+def _filename(labels: str) -> str:
+    from agent import wire
+
+    return wire.parse_labels(labels)["filename"]
+
+
+async def torture(tmp_path: Path, loki: LokiStandIn, *, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    load = Load(tmp_path / "log", seed)
+    agent_directory = tmp_path / "agent"
+    agent_directory.mkdir()
+    agent = AgentProcess(
+        agent_directory, loki.url, f"{tmp_path}/log/*.log",
+        buffer='segment_bytes = "64KiB"\nmax_bytes = "64MiB"', batch='max_bytes = "16KiB"', redact="enabled = false",
+    )  # fmt: skip
+    writing = asyncio.create_task(load.run())
+    try:
+        for _ in range(kills):
+            await agent.start(ready=False)
+            before = loki.pushes
+            # Sometimes before anything was sent, sometimes right after, sometimes a while later.
+            await asyncio.sleep(dice.choice((0.2, 0.5, 0.8)) * dice.random())
+            if dice.random() < 0.8:
+                await loki.wait_for(lambda there, at=before: there.pushes > at + dice.randrange(5), 60)
+            await agent.kill()
+    finally:
+        writing.cancel()
+    await agent.start()
+    try:
+        await loki.wait_for(lambda there: len(there.entries()) >= load.written, 120)
+        assert stored(loki) == load.expected(), f"seed {seed}"
+        assert await agent.stop() == 0
+    finally:
+        if agent.process is not None and agent.process.returncode is None:
+            await agent.kill()
+
+
+@pytest.fixture
+async def faulty_loki() -> AsyncIterator[LokiStandIn]:
+    async with LokiStandIn(faults=FaultPlan.random(seed=11, share=0.3)) as stand_in:
+        yield stand_in
+
+
+async def test_t66_twenty_kills_with_faulty_replies_cost_nothing(tmp_path: Path, faulty_loki: LokiStandIn) -> None:
+    await torture(tmp_path, faulty_loki, kills=20, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+async def test_t66_two_hundred_kills_with_faulty_replies_cost_nothing(tmp_path: Path, faulty_loki: LokiStandIn) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    await torture(tmp_path, faulty_loki, kills=200, seed=seed)

@@ -1,0 +1,508 @@
+"""The client against real servers on loopback."""
+
+import asyncio
+import base64
+import gzip
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import web
+
+from agent import __version__, config, wire
+from agent.config import BasicAuth, Secret, Tls
+from agent.push.client import MAX_REPLY_BYTES, LokiClient, TlsContext, Unreachable, push_url
+from agent.push.reply import Reply
+from agent.secret import SecretMissing
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Scripted:
+    """A server that keeps what it got and answers as told."""
+
+    url: str = ""
+    status: int = 204
+    text: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    answer: Answer | None = None
+    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    peers: list[int] = field(default_factory=list)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append((request.path, dict(request.headers), await request.read()))
+        assert request.transport is not None
+        self.peers.append(request.transport.get_extra_info("peername")[1])
+        if self.answer is not None:
+            return await self.answer(request)
+        return web.Response(status=self.status, text=self.text or None, headers=self.headers)
+
+
+@asynccontextmanager
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
+    script = Scripted()
+    app = web.Application(client_max_size=10 << 20)
+    app.router.add_route("*", "/{path:.*}", script.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    await site.start()
+    port = runner.addresses[0][1]
+    script.url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+    try:
+        yield script
+    finally:
+        script.closing.set()
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def raw_server(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A server that speaks bytes, for what a proper one does not do."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handle(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return await reader.readexactly(size)
+
+
+def settings(url: str, *, timeout: float = 10.0, **values: object) -> config.Loki:
+    # Below what a configuration may say, so that no test waits for seconds.
+    return config.Loki(url=url, **values).model_copy(update={"timeout": timeout})
+
+
+# --- a request -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://loki:3100", "http://loki:3100/loki/api/v1/push"),
+        ("http://loki:3100/", "http://loki:3100/loki/api/v1/push"),
+        ("https://gateway/tenant", "https://gateway/tenant/loki/api/v1/push"),
+        ("https://gateway/loki/api/v1/push", "https://gateway/loki/api/v1/push"),
+        ("https://gateway/loki/api/v1/push/", "https://gateway/loki/api/v1/push"),
+        ("https://[::1]:3100", "https://[::1]:3100/loki/api/v1/push"),
+    ],
+)
+def test_the_address_is_completed_once(url: str, expected: str) -> None:
+    assert push_url(url) == expected
+
+
+async def test_a_push_carries_the_bytes_and_the_headers_of_its_encoding() -> None:
+    async with serving() as server, LokiClient(settings(server.url, tenant_id="team-a")) as client:
+        assert await client.post(wire.PROTOBUF, b"payload") == Reply(204, "", None)
+        path, headers, body = server.requests[0]
+    assert (path, body) == ("/loki/api/v1/push", b"payload")
+    assert headers["Content-Type"] == "application/x-protobuf"
+    assert headers["Content-Encoding"] == "snappy"
+    assert headers["User-Agent"] == f"greenstack-agent/{__version__}"
+    assert headers["X-Scope-OrgID"] == "team-a"
+    assert "Cookie" not in headers
+    assert "Authorization" not in headers
+
+
+async def test_a_json_body_is_not_compressed_a_second_time() -> None:
+    payload = gzip.compress(b"{}")
+    async with serving() as server, LokiClient(settings(server.url)) as client:
+        server.answer = lambda _: _empty()
+        await client.post(wire.JSON, payload)
+        _, headers, body = server.requests[0]
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Content-Encoding"] == "gzip"
+    assert body in (payload, b"{}")  # the test server unpacks what says gzip; twice packed it would still be packed
+    assert "X-Scope-OrgID" not in headers
+
+
+async def _empty() -> web.Response:
+    return web.Response(status=204)
+
+
+async def test_status_text_and_retry_after_come_back() -> None:
+    async with serving() as server, LokiClient(settings(server.url)) as client:
+        server.status, server.text, server.headers = 429, "slow down\n", {"Retry-After": "7"}
+        assert await client.post(wire.PROTOBUF, b"x") == Reply(429, "slow down\n", 7.0)
+
+
+async def test_a_retry_after_date_is_read_by_the_clock_given() -> None:
+    async with serving() as server, LokiClient(settings(server.url), clock=lambda: 1_735_787_045.0) as client:
+        server.status, server.headers = 503, {"Retry-After": "Thu, 02 Jan 2025 03:04:15 GMT"}
+        assert (await client.post(wire.PROTOBUF, b"x")).retry_after_s == 10.0
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with serving() as server, LokiClient(settings(server.url)) as client:
+        server.status, server.headers = 307, {"Location": "/elsewhere"}
+        assert (await client.post(wire.PROTOBUF, b"x")).status == 307
+        assert len(server.requests) == 1
+
+
+async def test_a_reply_without_end_is_cut_off() -> None:
+    async with serving() as server, LokiClient(settings(server.url)) as client:
+
+        async def endless(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse(status=400)
+            await response.prepare(request)
+            try:
+                while True:
+                    await response.write(b"x" * 65536)
+            except ConnectionError:
+                return response
+
+        server.answer = endless
+        reply = await client.post(wire.PROTOBUF, b"x")
+        assert (reply.status, len(reply.body)) == (400, MAX_REPLY_BYTES)
+        server.answer = None
+        assert (await client.post(wire.PROTOBUF, b"x")).status == 204
+
+
+async def test_a_reply_of_any_bytes_becomes_text() -> None:
+    async with serving() as server, LokiClient(settings(server.url)) as client:
+        server.answer = lambda _: _bytes(b"\xff\x00ok")
+        assert (await client.post(wire.PROTOBUF, b"x")).body == "\ufffd\x00ok"
+
+
+async def _bytes(body: bytes) -> web.Response:
+    return web.Response(status=400, body=body)
+
+
+async def test_one_connection_serves_many_requests() -> None:
+    async with serving() as server, LokiClient(settings(server.url)) as client:
+        for _ in range(3):
+            await client.post(wire.PROTOBUF, b"x")
+        assert len(set(server.peers)) == 1
+
+
+# --- no reply ------------------------------------------------------------------------------------------------------
+
+
+async def unreachable(client: LokiClient) -> tuple[str, str]:
+    with pytest.raises(Unreachable) as caught:
+        await client.post(wire.PROTOBUF, b"payload")
+    return caught.value.kind, str(caught.value)
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_is_tried_again_at_once() -> None:
+    bodies: list[bytes] = []
+
+    async def one_reply_a_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        bodies.append(await read_request(reader))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+        await reader.readuntil(b"\r\n\r\n")  # a second request on this connection: gone without a reply
+
+    async with raw_server(one_reply_a_connection) as url, LokiClient(settings(url)) as client:
+        await client.post(wire.PROTOBUF, b"first")
+        assert (await client.post(wire.PROTOBUF, b"second")).status == 204
+    assert bodies == [b"first", b"second"]
+
+
+async def test_several_stale_connections_do_not_add_up_to_a_failure() -> None:
+    arrived, go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def one_reply_a_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        arrived.release()
+        await go.wait()
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with (
+        raw_server(one_reply_a_connection) as url,
+        LokiClient(settings(url, max_in_flight=3)) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        posts = [tasks.create_task(client.post(wire.PROTOBUF, b"x")) for _ in range(3)]
+        for _ in posts:
+            await arrived.acquire()
+        go.set()
+        await asyncio.wait(posts)
+        assert (await client.post(wire.PROTOBUF, b"x")).status == 204
+
+
+async def test_a_reset_of_a_new_connection_is_told() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+
+    async with raw_server(reset) as url, LokiClient(settings(url)) as client:
+        assert (await unreachable(client))[0] == "reset"
+
+
+async def test_nonsense_instead_of_http_is_told() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"SSH-2.0-OpenSSH\r\n\r\n")
+        await writer.drain()
+
+    async with raw_server(nonsense) as url, LokiClient(settings(url)) as client:
+        assert (await unreachable(client))[0] == "reset"
+
+
+async def test_no_reply_in_time_is_a_timeout() -> None:
+    async with serving() as server, LokiClient(settings(server.url, timeout=0.1)) as client:
+
+        async def wait(_: web.Request) -> web.Response:
+            await server.closing.wait()
+            return web.Response()
+
+        server.answer = wait
+        kind, message = await unreachable(client)
+    assert kind == "timeout"
+    assert "0.1 s" in message
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 204 No Content\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
+)
+async def test_a_reply_byte_by_byte_is_cut_by_the_one_deadline(start: bytes) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(start)
+        while True:
+            writer.write(b"H")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with raw_server(drip) as url, LokiClient(settings(url, timeout=0.2)) as client:
+        assert (await unreachable(client))[0] == "timeout"
+
+
+async def test_a_server_that_never_reads_is_a_timeout() -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with raw_server(deaf) as url:
+        async with LokiClient(settings(url, timeout=0.2)) as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.post(wire.PROTOBUF, b"x" * (32 << 20))
+        assert caught.value.kind == "timeout"
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+
+async def test_a_port_nobody_listens_on_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with LokiClient(settings(f"http://127.0.0.1:{taken.getsockname()[1]}")) as client:
+            assert (await unreachable(client))[0] == "connect"
+
+
+async def test_a_name_that_is_not_known_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    async with LokiClient(settings("http://loki.example:3100")) as client:
+        kind, message = await unreachable(client)
+    assert kind == "dns"
+    assert "loki.example" in message
+
+
+async def test_a_cancelled_post_leaves_the_client_usable() -> None:
+    async with serving() as server, LokiClient(settings(server.url)) as client:
+        arrived = asyncio.Event()
+
+        async def wait(_: web.Request) -> web.Response:
+            arrived.set()
+            await server.closing.wait()
+            return web.Response()
+
+        server.answer = wait
+        post = asyncio.create_task(client.post(wire.PROTOBUF, b"x"))
+        await arrived.wait()
+        post.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await post
+        server.answer = None
+        assert (await client.post(wire.PROTOBUF, b"x")).status == 204
+
+
+# --- who we are ----------------------------------------------------------------------------------------------------
+
+
+async def test_basic_auth_is_read_again_for_each_request(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("one\n")
+    auth = BasicAuth(username="user", password=Secret(file=str(path)))
+    async with serving() as server, LokiClient(settings(server.url, basic_auth=auth)) as client:
+        await client.post(wire.PROTOBUF, b"x")
+        path.write_text("two ü\n")
+        await client.post(wire.PROTOBUF, b"x")
+        sent = [headers["Authorization"] for _, headers, _ in server.requests]
+    assert sent == ["Basic " + base64.b64encode(pair.encode()).decode() for pair in ("user:one", "user:two ü")]
+
+
+async def test_a_bearer_token_is_read_again_for_each_request(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("one\n")
+    async with serving() as server, LokiClient(settings(server.url, bearer_token=Secret(file=str(path)))) as client:
+        await client.post(wire.PROTOBUF, b"x")
+        path.write_text("two\n")
+        await client.post(wire.PROTOBUF, b"x")
+        assert [headers["Authorization"] for _, headers, _ in server.requests] == ["Bearer one", "Bearer two"]
+
+
+async def test_a_secret_that_is_missing_sends_nothing(tmp_path: Path) -> None:
+    secret = Secret(file=str(tmp_path / "token"))
+    async with serving() as server, LokiClient(settings(server.url, bearer_token=secret)) as client:
+        with pytest.raises(SecretMissing, match="token"):
+            await client.post(wire.PROTOBUF, b"x")
+        assert server.requests == []
+
+
+async def test_a_secret_that_no_header_can_carry_is_refused_without_showing_it(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("hunter2\nX-Evil: 1")
+    async with LokiClient(settings("http://127.0.0.1:9", bearer_token=Secret(file=str(path)))) as client:
+        with pytest.raises(SecretMissing) as caught:
+            await client.post(wire.PROTOBUF, b"x")
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_headers_of_the_configuration_are_added_once_whatever_their_case() -> None:
+    headers = {"X-Team": "a", "X-Key": Secret(env="KEY"), "user-agent": "mine"}
+    loki = settings("http://x", headers=headers)
+    async with serving() as server:
+        loki = loki.model_copy(update={"url": server.url})
+        async with LokiClient(loki, read_secret=lambda secret: f"value of {secret.env}") as client:
+            await client.post(wire.PROTOBUF, b"x")
+        sent = server.requests[0][1]
+    assert sent["X-Team"] == "a"
+    assert sent["X-Key"] == "value of KEY"
+    assert [value for name, value in sent.items() if name.lower() == "user-agent"] == ["mine"]
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------------
+
+
+def server_context(authority: trustme.CA, *names: str, expires_at: datetime | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*(names or ("localhost",)), not_after=expires_at).configure_cert(context)
+    return context
+
+
+def trust(authority: trustme.CA, path: Path) -> Tls:
+    authority.cert_pem.write_to_path(str(path))
+    return Tls(ca_file=str(path))
+
+
+async def test_a_certificate_of_a_trusted_authority_is_accepted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    tls = trust(authority, tmp_path / "ca.pem")
+    async with serving(server_context(authority)) as server, LokiClient(settings(server.url, tls=tls)) as client:
+        assert (await client.post(wire.PROTOBUF, b"x")).status == 204
+
+
+@pytest.mark.parametrize(
+    ("names", "age_days", "trusted"),
+    [(("elsewhere.example",), 1, True), (("localhost",), -1, True), (("localhost",), 1, False)],
+    ids=["wrong name", "expired", "unknown authority"],
+)
+async def test_any_other_certificate_is_refused(
+    tmp_path: Path, names: tuple[str, ...], age_days: int, trusted: bool
+) -> None:
+    authority = trustme.CA()
+    expires_at = datetime.now(UTC) + timedelta(days=age_days)
+    tls = trust(authority if trusted else trustme.CA(), tmp_path / "ca.pem")
+    async with serving(server_context(authority, *names, expires_at=expires_at)) as server:
+        async with LokiClient(settings(server.url, tls=tls)) as client:
+            kind, message = await unreachable(client)
+        assert server.requests == []
+    assert kind == "tls"
+    assert "certificate" in message.lower()
+
+
+async def test_the_system_s_authorities_do_not_know_a_test_s(tmp_path: Path) -> None:
+    async with serving(server_context(trustme.CA())) as server, LokiClient(settings(server.url)) as client:
+        assert (await unreachable(client))[0] == "tls"
+
+
+async def test_another_name_can_be_asked_for(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    tls = trust(authority, tmp_path / "ca.pem").model_copy(update={"server_name": "loki.example"})
+    context = server_context(authority, "loki.example")
+    async with serving(context) as server, LokiClient(settings(server.url, tls=tls)) as client:
+        assert (await client.post(wire.PROTOBUF, b"x")).status == 204
+
+
+async def test_an_authority_that_changes_on_disk_is_trusted_at_once(tmp_path: Path) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    tls = trust(old, tmp_path / "ca.pem")
+    async with serving(server_context(new)) as server, LokiClient(settings(server.url, tls=tls)) as client:
+        assert (await unreachable(client))[0] == "tls"
+        trust(new, tmp_path / "ca.pem")
+        assert (await client.post(wire.PROTOBUF, b"x")).status == 204
+
+
+async def test_our_own_certificate_is_shown_to_a_server_that_asks(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = server_context(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    own = tmp_path / "own.pem"
+    authority.issue_cert("agent").private_key_and_cert_chain_pem.write_to_path(str(own))
+    plain = trust(authority, tmp_path / "ca.pem")
+    with_own = plain.model_copy(update={"cert_file": str(own), "key_file": str(own)})
+    async with serving(context) as server:
+        async with LokiClient(settings(server.url, tls=with_own)) as client:
+            assert (await client.post(wire.PROTOBUF, b"x")).status == 204
+        async with LokiClient(settings(server.url, tls=plain)) as client:
+            assert (await unreachable(client))[0] in {"tls", "reset"}
+
+
+async def test_a_missing_authority_is_explained(tmp_path: Path) -> None:
+    tls = Tls(ca_file=str(tmp_path / "ca.pem"))
+    async with LokiClient(settings("https://localhost:9", tls=tls)) as client:
+        kind, message = await unreachable(client)
+    assert kind == "tls"
+    assert "ca.pem" in message
+
+
+def test_half_of_a_rotation_keeps_the_old_certificates(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    context = TlsContext(trust(trustme.CA(), path))
+    first = context.current()
+    assert context.current() is first
+    path.write_text("-----BEGIN CERT")
+    assert context.current() is first
+    trustme.CA().cert_pem.write_to_path(str(path))
+    assert context.current() is not first
+
+
+def test_a_context_notices_a_file_of_the_same_size_by_its_inode(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    context = TlsContext(trust(trustme.CA(), path))
+    first, stat = context.current(), path.stat()
+    other = tmp_path / "new.pem"
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.replace(path)
+    assert context.current() is not first
