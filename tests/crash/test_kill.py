@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from agent_process import AgentProcess
 
+from agent import wire
 from agent.demo.faults import FaultPlan
 from agent.demo.loki import LokiStandIn
 
@@ -51,14 +52,8 @@ class Load:
 def stored(loki: LokiStandIn) -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {}
     for entry in loki.entries():
-        found.setdefault(entry.labels["filename"] if isinstance(entry.labels, dict) else _filename(entry.labels), []).append(entry.line)
+        found.setdefault(wire.parse_labels(entry.labels)["filename"], []).append(entry.line)
     return found
-
-
-def _filename(labels: str) -> str:
-    from agent import wire
-
-    return wire.parse_labels(labels)["filename"]
 
 
 async def torture(tmp_path: Path, loki: LokiStandIn, *, kills: int, seed: int) -> None:

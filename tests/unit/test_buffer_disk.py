@@ -1,0 +1,611 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from test_buffer_samples import FailingDisk, Opened, batch, file_of, flip, segments, small, until
+
+from agent.buffer.disk import CorruptRecord, StateHeld, StateUnusable
+from agent.buffer.segment import Storage
+from agent.observe.events import (
+    BufferDamaged,
+    BufferDropped,
+    BufferFull,
+    BufferHasRoom,
+    BufferReadFailed,
+    BufferRecovered,
+    BufferWriteFailed,
+)
+
+
+async def test_what_is_appended_can_be_read_and_is_gone_when_acknowledged(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        buffer = opened.buffer
+        made = batch("a", 0, entries=3, bodies=2)
+        await buffer.append([made])
+        record = await opened.take()
+        assert (record.sequence, record.group, record.entries, record.line_bytes) == (1, "a", 6, 200)
+        assert buffer.read(record) == made.bodies
+        facts = buffer.statistics()
+        assert (facts.waiting_entries, facts.waiting_records, facts.oldest_ns) == (6, 1, 5)
+        buffer.ack(record)
+        facts = buffer.statistics()
+        assert (facts.waiting_entries, facts.waiting_records, facts.oldest_ns) == (0, 0, None)
+        assert (facts.appended_entries, facts.delivered_entries) == (6, 6)
+
+
+async def test_one_write_and_one_sync_for_a_whole_list(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        before = disk.calls
+        await opened.buffer.append([batch("a", 0), batch("a", 100), batch("b", 0)])
+        assert disk.calls == before + 2
+        await opened.buffer.append([])
+        assert disk.calls == before + 2
+
+
+async def test_a_record_is_not_seen_before_it_is_durable(tmp_path: Path) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def sync(fd: int) -> None:
+        syncing.set()
+        assert go_on.wait(5)
+
+    go_on.set()
+    with Opened(tmp_path, storage=Storage(sync=sync)) as opened:
+        go_on.clear()
+        syncing.clear()
+        appending = asyncio.ensure_future(opened.buffer.append([batch()]))
+        await until(syncing.is_set)
+        assert opened.buffer.statistics().appended_entries == 0
+        assert opened.buffer._outbox._backlog.take() is None
+        assert not appending.done()
+        go_on.set()
+        await appending
+        assert opened.buffer.statistics().appended_entries == 1
+        assert (await opened.take()).sequence == 1
+
+
+async def test_a_cancelled_append_whose_bytes_got_durable_counts(tmp_path: Path) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def sync(fd: int) -> None:
+        syncing.set()
+        assert go_on.wait(5)
+
+    go_on.set()
+    with Opened(tmp_path, storage=Storage(sync=sync)) as opened:
+        go_on.clear()
+        syncing.clear()
+        appending = asyncio.ensure_future(opened.buffer.append([batch()]))
+        await until(syncing.is_set)
+        appending.cancel()
+        await asyncio.sleep(0)
+        appending.cancel()
+        await asyncio.sleep(0)
+        assert not appending.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await appending
+        assert opened.buffer.statistics().waiting_entries == 1
+        await opened.buffer.append([batch("a", 100)])
+        assert opened.buffer.statistics().waiting_entries == 2
+
+
+async def test_groups_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", 0), batch("a", 100), batch("b", 0)])
+        first, second = await opened.take(), await opened.take()
+        assert (first.group, second.group) == ("a", "b")
+        opened.buffer.ack(second)
+        opened.buffer.ack(first)
+        assert (await opened.take()).sequence == 2
+
+
+async def test_whoever_waits_for_a_record_gets_the_next_one(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        taking = asyncio.ensure_future(opened.take())
+        await asyncio.sleep(0)
+        await opened.buffer.append([batch()])
+        assert (await taking).sequence == 1
+        taking = asyncio.ensure_future(opened.take())
+        await opened.buffer.append([batch("a", 100)])
+        assert not taking.done()
+        opened.buffer.ack(opened.buffer._outbox._backlog.first.record)
+        assert (await taking).sequence == 2
+
+
+async def test_delivery_ends_when_the_buffer_is_closed(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        unsent = opened.buffer.unsent()
+        ending = asyncio.ensure_future(anext(unsent, None))
+        await asyncio.sleep(0)
+    assert await ending is None
+
+
+async def test_a_batch_without_bodies_moves_positions_and_is_not_delivered(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", 0, bodies=0), batch("b", 0)])
+        record = await opened.take()
+        assert (record.group, record.sequence) == ("b", 2)
+        opened.buffer.ack(record)
+        await opened.buffer.append([batch("a", 100, bodies=0)])
+        assert opened.buffer.statistics().waiting_records == 0
+    with Opened(tmp_path) as opened:
+        assert opened.buffer.resume().positions[file_of("a")].offset == 200
+        assert opened.buffer.statistics().waiting_records == 0
+
+
+async def test_positions_and_clocks_come_back(tmp_path: Path) -> None:
+    made = batch("a", 0, bodies=2)
+    with Opened(tmp_path) as opened:
+        assert opened.buffer.resume().positions == {}
+        await opened.buffer.append([made])
+    for _ in range(2):
+        with Opened(tmp_path) as opened:
+            resume = opened.buffer.resume()
+            assert resume.positions == {file_of("a"): made.spans[0].after}
+            assert resume.clocks == {body.labels: body.clock for body in made.bodies}
+
+
+async def test_a_forgotten_file_takes_its_clocks_along(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a"), batch("b")])
+        opened.buffer.forget([file_of("a"), file_of("z")])
+        await opened.buffer.append([batch("b", 100)])
+        assert opened.buffer.resume().positions.keys() == {file_of("b")}
+        await opened.buffer._log.roll()
+        await opened.take_all()
+    with Opened(tmp_path) as opened:
+        assert opened.buffer.resume().positions.keys() == {file_of("b")}
+        assert opened.buffer.resume().clocks.keys() == {'{g="b0"}'}
+
+
+async def test_a_file_forgotten_and_read_again_is_known(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        opened.buffer.forget([file_of("a")])
+        await opened.buffer.append([batch("a")])
+        assert opened.buffer.resume().positions.keys() == {file_of("a")}
+
+
+async def test_acknowledged_segments_are_deleted(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        for at in range(20):
+            await opened.buffer.append([batch("a", at * 1000, size=1000)])
+        assert opened.buffer.statistics().segments > 5
+        await opened.take_all()
+        assert opened.buffer.statistics().segments == 1
+    assert len(segments(tmp_path)) == 1
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+async def test_a_record_bigger_than_a_segment_gets_its_own(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        for at, size in ((0, 100), (100, 50_000), (50_100, 100)):
+            await opened.buffer.append([batch("a", at, size=size)])
+        assert opened.buffer.statistics().segments == 3
+        assert await opened.take_all() == [("a", 0), ("a", 100), ("a", 50_100)]
+
+
+async def test_heads_bigger_than_a_segment_do_not_make_each_record_a_segment(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch(chr(at), 0) for at in range(40, 140)])
+        for at in range(10):
+            await opened.buffer.append([batch("a", 100 + at * 100)])
+        assert opened.buffer.statistics().segments <= 3
+
+
+async def test_memory_is_bounded_and_everything_is_found(tmp_path: Path) -> None:
+    with Opened(tmp_path, index_records=5) as opened:
+        for at in range(30):
+            await opened.buffer.append([batch("ab"[at % 2], at // 2 * 500, size=500)])
+            assert len(opened.buffer._outbox._backlog) <= 5
+        assert opened.buffer.statistics().waiting_records == 30
+        assert sorted(await opened.take_all()) == sorted(("ab"[at % 2], at // 2 * 500) for at in range(30))
+
+
+async def test_a_blocked_group_does_not_hide_others_behind_it(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", at * 500, size=500) for at in range(200)])
+        await opened.buffer.append([batch("b", 0)])
+    with Opened(tmp_path) as opened:
+        assert len(opened.buffer._outbox._backlog) == 64
+        assert [(await opened.take()).group for _ in range(2)] == ["a", "b"]
+
+
+# --- damage --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_record_that_got_damaged_is_set_aside_and_its_group_goes_on(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", 0, entries=2), batch("a", 100)])
+        record = await opened.take()
+        flip(segments(tmp_path)[0], record.offset + record.length - 1)
+        with pytest.raises(CorruptRecord, match=r"segment at \d+"):
+            opened.buffer.read(record)
+        opened.buffer.set_aside(record)
+        opened.buffer.set_aside(record)
+        facts = opened.buffer.statistics()
+        assert (facts.damaged_entries, facts.waiting_entries) == (2, 1)
+        assert [(event.entries, event.reason) for event in opened.of(BufferDamaged)] == [(2, "damaged")]
+        assert (await opened.take()).sequence == 2
+    (kept,) = (tmp_path / "damaged").iterdir()
+    assert kept.stat().st_size == record.length
+
+
+async def test_a_segment_deleted_by_someone_else_is_damage(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", 0)])
+        record = await opened.take()
+        segments(tmp_path)[0].unlink()
+        with pytest.raises(CorruptRecord, match="is gone"):
+            opened.buffer.read(record)
+
+
+async def test_looking_ahead_is_tried_again_when_files_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Opened(tmp_path, index_records=1) as opened:
+        await opened.buffer.append([batch("a", 0), batch("a", 100)])
+        real, failures = os.open, [OSError(errno.EMFILE, "too many open files")]
+
+        def failing(path, *rest):
+            if failures and str(path).endswith(".segment"):
+                raise failures.pop()
+            return real(path, *rest)
+
+        monkeypatch.setattr("os.open", failing)
+        assert await opened.take_all() == [("a", 0), ("a", 100)]
+        assert len(opened.of(BufferReadFailed)) == 1
+
+
+# --- a disk that refuses -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("failures", [1, 2, 3, 4])
+async def test_any_failing_write_or_sync_is_tried_again_until_it_works(
+    tmp_path: Path, error: int, failures: int
+) -> None:
+    """Each call of a run that writes several segments fails once, and the ones after it too."""
+    number = 0
+    while True:
+        number += 1
+        directory = tmp_path / str(number)
+        disk = FailingDisk(failing=set(range(number, number + failures)), error=error)
+        expected = []
+        with Opened(directory, storage=disk.storage) as opened:
+            for at in range(6):
+                await opened.buffer.append([batch("a", at * 2000, size=1500), batch("a", at * 2000 + 1500, size=500)])
+                expected += [("a", at * 2000), ("a", at * 2000 + 1500)]
+                assert opened.buffer.statistics().waiting_entries == len(expected)
+                assert not opened.buffer.statistics().full
+            failed = opened.of(BufferWriteFailed)
+            assert len(failed) == len(opened.of(BufferHasRoom))
+            assert opened.buffer.statistics().bytes == sum(path.stat().st_size for path in segments(directory))
+        with Opened(directory) as opened:
+            assert opened.buffer.resume().positions[file_of("a")].offset == 12_000
+            assert await opened.take_all() == expected
+        if disk.calls < number:
+            assert not failed
+            return
+
+
+async def test_a_failed_write_shows_nothing_and_says_so_once(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        await opened.buffer.append([batch("a", 0)])
+        disk.failing = set(range(disk.calls + 1, disk.calls + 10_000))
+        appending = asyncio.ensure_future(opened.buffer.append([batch("a", 100)]))
+        await until(lambda: disk.calls > 12)
+        facts = opened.buffer.statistics()
+        assert (facts.appended_entries, facts.waiting_entries, facts.full) == (1, 1, True)
+        assert len(opened.of(BufferWriteFailed)) == 1
+        appending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await appending
+        disk.failing = set()
+        await opened.buffer.append([batch("a", 100)])
+        assert await opened.take_all() == [("a", 0), ("a", 100)]
+
+
+async def test_behind_a_failed_sync_a_new_segment_is_begun(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        await opened.buffer.append([batch("a", 0)])
+        disk.failing = {disk.calls + 2}
+        await opened.buffer.append([batch("a", 100)])
+        assert opened.buffer.statistics().segments == 2
+        assert await opened.take_all() == [("a", 0), ("a", 100)]
+
+
+async def test_what_a_failed_sync_left_in_the_old_segment_is_not_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cutting fails too, so that the old segment ends with a record that was written again behind it."""
+    disk = FailingDisk()
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        await opened.buffer.append([batch("a", 0)])
+        disk.failing = {disk.calls + 2}
+        with monkeypatch.context() as patched:
+            patched.setattr("os.ftruncate", _refuse)
+            await opened.buffer.append([batch("a", 100)])
+        await opened.buffer.append([batch("a", 200)])
+    assert segments(tmp_path)[0].read_bytes().count(b"a100-") == 1
+    assert segments(tmp_path)[1].read_bytes().count(b"a100-") == 1
+    with Opened(tmp_path) as opened:
+        assert opened.buffer.statistics().waiting_entries == 3
+        assert await opened.take_all() == [("a", 0), ("a", 100), ("a", 200)]
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(errno.EIO, "refused")
+
+
+async def test_a_disk_full_of_delivered_records_frees_itself(tmp_path: Path) -> None:
+    """Nothing waits, and the segment in use is what fills the disk: it goes for a new one."""
+    disk = FailingDisk()
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        await opened.buffer.append([batch("a", 0, size=2000)])
+        await opened.take_all()
+        disk.failing = {disk.calls + 1}
+        await opened.buffer.append([batch("a", 2000, size=500)])
+        assert opened.buffer.statistics().segments == 1
+        assert opened.buffer.statistics().bytes < 2000
+
+
+async def test_the_buffer_opens_on_a_full_disk_and_delivers(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", 0)])
+    disk = FailingDisk(failing=set(range(1, 20)))
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        assert opened.buffer.statistics().full
+        assert await opened.take_all() == [("a", 0)]
+        await opened.buffer.append([batch("a", 100)])
+        assert await opened.take_all() == [("a", 100)]
+        assert opened.buffer.statistics().segments == 1
+        assert disk.calls > 20
+
+
+async def test_the_very_first_opening_on_a_full_disk_waits_in_append(tmp_path: Path) -> None:
+    disk = FailingDisk(failing=set(range(1, 4)))
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        assert opened.buffer.statistics().segments == 0
+        assert opened.buffer.resume().positions == {}
+        await opened.buffer.append([batch("a", 0)])
+        assert await opened.take_all() == [("a", 0)]
+
+
+async def test_an_error_that_does_not_pass_ends_the_process_loudly(tmp_path: Path) -> None:
+    disk = FailingDisk(error=errno.EBADF)
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        disk.failing = {disk.calls + 1}
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            await opened.buffer.append([batch("a", 0)])
+    with pytest.raises(StateUnusable, match="cannot write"):
+        Opened(tmp_path, storage=FailingDisk(failing={1}, error=errno.EBADF).storage)
+    with Opened(tmp_path):
+        pass
+
+
+# --- full ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_buffer_waits_for_deliveries(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=10_000)) as opened:
+        appended = 0
+
+        async def fill() -> None:
+            nonlocal appended
+            for at in range(30):
+                await opened.buffer.append([batch("a", at * 1000, size=1000)])
+                appended += 1
+                assert opened.buffer.statistics().bytes <= 10_000
+
+        filling = asyncio.ensure_future(fill())
+        await until(lambda: opened.buffer.statistics().full)
+        assert len(opened.of(BufferFull)) == 1
+        assert 5 < appended < 10
+        seen = []
+        while len(seen) < 30:
+            record = await opened.take()
+            seen.append(record.sequence)
+            opened.buffer.ack(record)
+        await filling
+        assert seen == list(range(1, 31))
+        assert not opened.buffer.statistics().full
+        assert len(opened.of(BufferFull)) == len(opened.of(BufferHasRoom)) >= 1
+
+
+async def test_one_delivered_segment_that_fills_the_buffer_makes_way(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=5000, segment_bytes=5000)) as opened:
+        for at in range(4):
+            await opened.buffer.append([batch("a", at * 3000, size=3000)])
+            await opened.take_all()
+        assert not opened.of(BufferFull)
+        assert opened.buffer.statistics().segments == 1
+
+
+async def test_a_batch_bigger_than_the_buffer_passes_alone(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=5000)) as opened:
+        await opened.buffer.append([batch("a", 0, size=20_000)])
+        appending = asyncio.ensure_future(opened.buffer.append([batch("a", 20_000, size=20_000)]))
+        await until(lambda: opened.buffer.statistics().full)
+        assert await opened.take_all() == [("a", 0)]
+        await appending
+        assert await opened.take_all() == [("a", 20_000)]
+
+
+async def test_a_lowered_limit_deletes_nothing(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        for at in range(20):
+            await opened.buffer.append([batch("a", at * 1000, size=1000)])
+    with Opened(tmp_path, small(max_bytes=5000)) as opened:
+        appending = asyncio.ensure_future(opened.buffer.append([batch("a", 20_000, size=1000)]))
+        await until(lambda: opened.buffer.statistics().full)
+        assert len(await opened.take_all()) >= 20
+        await appending
+
+
+async def test_space_that_must_stay_free_stops_appending(tmp_path: Path) -> None:
+    disk = FailingDisk(free=1 << 30)
+    with Opened(tmp_path, small(min_free_bytes=1 << 20), storage=disk.storage) as opened:
+        await opened.buffer.append([batch("a", 0)])
+        disk.free = 1000
+        appending = asyncio.ensure_future(opened.buffer.append([batch("a", 100, size=5000)]))
+        await until(lambda: opened.buffer.statistics().full)
+        assert [event.free_bytes for event in opened.of(BufferFull)] == [1000]
+        assert await opened.take_all() == [("a", 0)]
+        await asyncio.wait((appending,), timeout=0.01)
+        assert not appending.done()
+        disk.free = 1 << 30
+        await appending
+        assert await opened.take_all() == [("a", 100)]
+
+
+async def test_free_space_is_not_asked_for_at_every_append(tmp_path: Path) -> None:
+    asked, now = [], [0.0]
+    storage = Storage(free_bytes=lambda path: asked.append(path) or 1 << 40)
+    settings = small(min_free_bytes=1, segment_bytes=1 << 20)
+    with Opened(tmp_path, settings, storage=storage, pause_s=1.0, monotonic=lambda: now[0]) as opened:
+        for at in range(10):
+            await opened.buffer.append([batch("a", at * 100)])
+        assert len(asked) == 1
+        now[0] = 1.0
+        await opened.buffer.append([batch("a", 1000)])
+        assert len(asked) == 2
+
+
+async def test_drop_oldest_gives_up_whole_segments_and_counts(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=10_000, when_full="drop_oldest")) as opened:
+        for at in range(30):
+            await opened.buffer.append([batch("a", at * 1000, size=1000, entries=2)])
+            assert opened.buffer.statistics().bytes <= 10_000
+        facts = opened.buffer.statistics()
+        assert facts.dropped_entries == sum(event.entries for event in opened.of(BufferDropped)) > 0
+        assert facts.waiting_entries + facts.dropped_entries == 60
+        assert {event.reason for event in opened.of(BufferDropped)} == {"buffer_full"}
+        assert not opened.of(BufferFull)
+        seen = await opened.take_all()
+        assert seen == [("a", at * 1000) for at in range(30 - len(seen), 30)]
+        assert len(seen) * 2 == facts.waiting_entries
+
+
+async def test_drop_oldest_counts_what_is_not_in_memory(tmp_path: Path) -> None:
+    settings = small(max_bytes=10_000, when_full="drop_oldest")
+    with Opened(tmp_path, settings, index_records=2) as opened:
+        for at in range(30):
+            await opened.buffer.append([batch("a", at * 1000, size=1000, entries=2)])
+            facts = opened.buffer.statistics()
+            assert facts.waiting_entries + facts.dropped_entries == 2 * (at + 1)
+        seen = await opened.take_all()
+        assert seen == [("a", at * 1000) for at in range(30 - len(seen), 30)]
+
+
+async def test_a_dropped_record_in_flight_may_still_be_acknowledged(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=10_000, when_full="drop_oldest")) as opened:
+        await opened.buffer.append([batch("a", 0, size=1000), batch("b", 0, size=1000), batch("c", 0, size=1000)])
+        delivered, given_up = await opened.take(), await opened.take()
+        for at in range(30):
+            await opened.buffer.append([batch("d", at * 1000, size=1000)])
+        facts = opened.buffer.statistics()
+        assert facts.waiting_entries + facts.dropped_entries == 33
+        opened.buffer.ack(delivered)
+        opened.buffer.ack(delivered)
+        assert opened.buffer.statistics().delivered_entries == 1
+        assert opened.buffer.statistics().dropped_entries == facts.dropped_entries
+        with pytest.raises(CorruptRecord, match="given up"):
+            opened.buffer.read(given_up)
+        opened.buffer.set_aside(given_up)
+        after = opened.buffer.statistics()
+        assert (after.damaged_entries, after.dropped_entries) == (0, facts.dropped_entries + 1)
+        await opened.take_all()
+        assert opened.buffer.statistics().waiting_entries == 0
+
+
+async def test_drop_oldest_after_a_restart_is_not_undone_by_the_cursor(tmp_path: Path) -> None:
+    settings = small(max_bytes=10_000, when_full="drop_oldest")
+    with Opened(tmp_path, settings) as opened:
+        for at in range(20):
+            await opened.buffer.append([batch("a", at * 1000, size=1000)])
+        waiting = opened.buffer.statistics().waiting_entries
+    with Opened(tmp_path, settings) as opened:
+        assert opened.buffer.statistics().recovered_entries == waiting
+        assert len(opened.of(BufferRecovered)) == 1
+        assert len(await opened.take_all()) == waiting
+
+
+async def test_drop_oldest_frees_the_disk_when_that_is_what_is_short(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    storage = Storage(free_bytes=lambda path: 20_000 - sum(each.stat().st_size for each in segments(path)))
+    settings = small(min_free_bytes=10_000, when_full="drop_oldest")
+    with Opened(tmp_path, settings, storage=storage) as opened:
+        for at in range(30):
+            await opened.buffer.append([batch("a", at * 1000, size=1000)])
+        assert opened.buffer.statistics().bytes < 15_000
+        assert 5 < opened.buffer.statistics().waiting_entries < 15
+    assert disk.calls == 0
+
+
+# --- two at once, and many -----------------------------------------------------------------------------------------
+
+
+async def test_a_second_buffer_on_one_directory_is_refused(tmp_path: Path) -> None:
+    with Opened(tmp_path):
+        with pytest.raises(StateHeld) as raised:
+            Opened(tmp_path)
+        assert raised.value.holder_pid == os.getpid()
+    with Opened(tmp_path):
+        pass
+
+
+APPENDER = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from test_buffer_samples import Opened, batch
+async def main():
+    with Opened(Path(sys.argv[1])) as opened:
+        for at in range(100000):
+            await opened.buffer.append([batch("a", at * 300, size=300)])
+            print(at, flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_process_was_told_is_durable_is_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", APPENDER, str(tmp_path), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < 40:
+            pass
+        process.kill()
+        told = [int(line) for line in process.stdout.read().splitlines()]
+    with Opened(tmp_path) as opened:
+        seen = await opened.take_all()
+        assert seen == [("a", at * 300) for at in range(len(seen))]
+        assert len(seen) >= max(told, default=40) + 1
+
+
+async def test_appends_from_many_tasks_do_not_mix(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await asyncio.gather(
+            *(opened.buffer.append([batch(chr(97 + at), 0), batch(chr(97 + at), 100)]) for at in range(20))
+        )
+        seen = await opened.take_all()
+        assert sorted(seen) == sorted((chr(97 + at), start) for at in range(20) for start in (0, 100))
+
+
+async def test_reading_in_threads_while_appending(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch(chr(97 + at), 0, size=3000) for at in range(20)])
+        records = [await opened.take() for _ in range(20)]
+        reads = [asyncio.to_thread(opened.buffer.read, record) for record in records]
+        bodies, _ = await asyncio.gather(asyncio.gather(*reads), opened.buffer.append([batch("a", 3000)]))
+        assert [each[0].payload[:3].decode() for each in bodies] == [f"{record.group}0-" for record in records]
