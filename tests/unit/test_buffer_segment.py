@@ -50,7 +50,7 @@ def test_a_new_segment_is_durable_with_its_name_before_it_is_used(tmp_path: Path
     storage = Storage(
         write=lambda fd, data, offset: order.append("write") or os.pwrite(fd, data, offset),
         sync=lambda fd: order.append("sync"),
-        sync_directory=lambda path: order.append(path),
+        sync_directory=order.append,
     )
     _, fd = create(tmp_path, 1, 99, TALLY, Memory().head(TALLY), storage)
     os.close(fd)

@@ -426,6 +426,56 @@ async def test_what_was_unread_at_a_truncation_is_read_from_the_copy(
     assert run.lines() == run.lines(log) == numbered(0, 7)
 
 
+async def test_a_file_of_which_nothing_was_read_yet_is_read_from_its_copy(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    write(log, "first")
+    tailer = Tailer([source(tmp_path / "*.log")], settings(scan="50ms"), NOTHING_KNOWN, lambda _: None, timing=FAST)
+    lines = b""
+    async with tailer, asyncio.timeout(20):
+        turns = tailer.turns()
+        await anext(turns)
+        # Whoever takes the chunks is held up now.
+        write(tmp_path / "other.log", *numbered(0, 3))
+        while not any(file.path.endswith("other.log") and file.size for file in tailer.statistics().files):
+            await asyncio.sleep(0.01)
+        copy_and_truncate(tmp_path / "other.log", tmp_path / "other.log.1")
+        taken = tailer._turns_taken
+        while tailer._turns_taken < taken + 3:
+            await asyncio.sleep(0.01)
+        write(tmp_path / "other.log", "line 3")
+        async for chunks in turns:
+            lines += b"".join(chunk.data for chunk in chunks)
+            if lines.count(b"\n") == 4:
+                break
+        await turns.aclose()
+    assert lines.decode().splitlines() == numbered(0, 4)
+
+
+async def test_a_copy_that_got_the_inode_of_a_deleted_generation_is_a_copy(tmp_path: Path) -> None:
+    log, old = tmp_path / "app.log", tmp_path / "app.log.1"
+    write(log, "line 0")
+    async with tailing(source(log), agent=settings(scan="50ms")) as run:
+        await run.until_lines(1)
+        copy_and_truncate(log, old)
+        write(log, *numbered(1, 3))
+        await run.until_lines(3)
+        # The first copy is closed by now or soon; its content is replaced under the same inode.
+        await run.until(lambda: run.tailer.statistics().files_by_state["draining"] == 1)
+        await run.until(lambda: not run.tailer._worker._generations.files[inode_key(old)].is_open)
+        content = log.read_bytes() + b"line 3\n"
+        old.rename(tmp_path / "app.log.7")
+        (tmp_path / "app.log.7").write_bytes(content)
+        os.truncate(log, 0)
+        write(log, "line 4")
+        await run.until_lines(5)
+        await run.turns(20)
+    assert run.lines() == numbered(0, 5)
+
+
+def inode_key(path: Path) -> tuple[int, int]:
+    return path.stat().st_dev, path.stat().st_ino
+
+
 @pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
 async def test_a_truncation_while_down_is_found_at_the_start(tmp_path: Path, pattern: str) -> None:
     log = tmp_path / "app.log"

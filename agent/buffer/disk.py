@@ -1,0 +1,341 @@
+"""The durable queue: `append` on one side, `unsent` and `ack` on the other, one log on disk between them.
+
+Invariants:
+
+ 1. A record is visible to `unsent` only once it is durable, and `append` returns only then.
+ 2. Records of one group leave in the order they came, one at a time.
+ 3. A segment is deleted only when everything in it is settled, or dropped by policy, and a later head is durable.
+ 4. waiting = recovered + appended - delivered - dropped - damaged, in entries, at any moment.
+ 5. At most `index_records` records are known in memory; the others are found by looking ahead, oldest first.
+
+All state belongs to the event loop. Threads write, look ahead and read bodies, and see only values that do not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from agent import config
+from agent.buffer.backlog import Pending
+from agent.buffer.cursor import Cursor
+from agent.buffer.damaged import Damaged
+from agent.buffer.errors import CorruptRecord, FutureFormat, StateHeld, StateUnusable
+from agent.buffer.lock import Lock, make_private
+from agent.buffer.log import PASSING_ERRORS, Log, Outcome
+from agent.buffer.outbox import Outbox
+from agent.buffer.recovery import Recovered, recover, survey
+from agent.buffer.segment import Mark, Storage
+from agent.model import Batch, Body, FileId, Record, Resume
+from agent.observe.events import (
+    BufferFull,
+    BufferHasRoom,
+    BufferRecovered,
+    BufferWriteFailed,
+    Emit,
+)
+
+__all__ = ["BufferStatistics", "CorruptRecord", "DiskBuffer", "FutureFormat", "StateHeld", "StateUnusable"]
+
+_INDEX_RECORDS = 50_000
+_LONGEST_PAUSE = 16
+_REAL_STORAGE = Storage()
+
+
+@dataclass(frozen=True, slots=True)
+class BufferStatistics:
+    """waiting_entries = recovered + appended - delivered - dropped - damaged, these counted since the opening.
+
+    bytes: of all segments. oldest_ns: the oldest entry of the oldest waiting record, None when none is known.
+    full: `append` waits, for room or for a disk that can be written.
+    """
+
+    waiting_entries: int
+    waiting_records: int
+    bytes: int
+    limit_bytes: int
+    segments: int
+    oldest_ns: int | None
+    recovered_entries: int
+    appended_entries: int
+    delivered_entries: int
+    dropped_entries: int
+    damaged_entries: int
+    full: bool
+
+
+class DiskBuffer:
+    """Open with `DiskBuffer.open`. Everything but `read` is called on the event loop."""
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: config.Buffer,
+        emit: Emit,
+        recovered: Recovered,
+        log: Log,
+        outbox: Outbox,
+        *,
+        free_bytes: Callable[[Path], int],
+        pause_s: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._emit = emit
+        self._log = log
+        self._outbox = outbox
+        self._lost = recovered.lost
+        self._recovered = outbox.waiting_entries
+        self._appended = 0
+        self._appending = asyncio.Lock()
+        self._pause_s = pause_s
+        self._full = False
+        self._failing = False
+        self._free_bytes = free_bytes
+        self._free_looked_at = float("-inf")
+        self._free_seen = 0
+        self._monotonic = monotonic
+        self._held = contextlib.ExitStack()
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        settings: config.Buffer,
+        emit: Emit,
+        *,
+        storage: Storage = _REAL_STORAGE,
+        pause_s: float = 1.0,
+        index_records: int = _INDEX_RECORDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """Takes the lock, recovers, begins a new segment. Raises StateHeld, StateUnusable and FutureFormat.
+
+        pause_s:       how long `append` waits before it looks again for room, or tries again to write; then twice that
+                       and so on up to 16 times.
+        index_records: bound of the records known in memory.
+        """
+        make_private(directory)
+        with contextlib.ExitStack() as held:
+            held.callback(Lock(directory).close)
+            found = survey(directory)
+            try:
+                cursor = Cursor(directory)
+            except OSError as error:
+                raise StateUnusable(f"cannot open {error.filename}: {error.strerror}; free space or mend it") from error
+            held.callback(cursor.close)
+            recovered = recover(directory, found, cursor.hint, Damaged(directory), emit)
+            log = Log(directory, settings.segment_bytes, recovered, storage)
+            held.callback(log.close)
+            outbox = Outbox(log, recovered.start, cursor, directory, emit, pause_s=pause_s, index_records=index_records)
+            held.callback(outbox.close)
+            buffer = cls(
+                directory,
+                settings,
+                emit,
+                recovered,
+                log,
+                outbox,
+                free_bytes=storage.free_bytes,
+                pause_s=pause_s,
+                monotonic=monotonic,
+            )
+            buffer._begin()
+            buffer._held = held.pop_all()
+        return buffer
+
+    def _begin(self) -> None:
+        try:
+            self._log.begin()
+        except OSError as error:
+            if error.errno not in PASSING_ERRORS:
+                raise StateUnusable(f"cannot write to {self._directory}: {error}") from error
+            self._note_failure(error)
+        self._outbox.begin()
+        if self._recovered:
+            size, segments = self._log.size_bytes, len(self._log.segments)
+            self._emit(BufferRecovered(str(self._directory), self._recovered, segments, size))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends `unsent` and lets the directory go. What waits is there at the next opening."""
+        self._held.close()
+
+    def resume(self) -> Resume:
+        """Where reading goes on, which timestamps are taken, and what damage makes worth reading again."""
+        return self._log.memory.resume(self._lost)
+
+    def forget(self, files: Iterable[FileId]) -> None:
+        """Positions of these files, and clocks of the streams they fed last, are left out of the heads to come."""
+        self._log.memory.forget(files)
+
+    # --- append ---------------------------------------------------------------------------------------------------
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """Makes the batches durable, in order, with one write and one sync. Waits while the buffer is full or unwritable.
+
+        Cancelled, either all of them are durable and visible or none is.
+        """
+        if not batches:
+            return
+        async with self._appending:
+            drafts = self._log.draft(batches)
+            pause_s = self._pause_s
+            await self._until_room(drafts.size)
+            while not self._concluded(await self._log.commit(drafts, self._publish)):
+                await self._pause(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE * self._pause_s)
+                await self._until_room(drafts.size)
+            if self._full:
+                self._full = self._failing = False
+                self._emit(BufferHasRoom())
+
+    def _publish(self, begin: Mark, pendings: list[Pending]) -> None:
+        """The records are durable: they count, and they can be sent."""
+        self._appended += self._log.end.tally.entries - begin.tally.entries
+        self._outbox.extend(begin, pendings)
+
+    def _concluded(self, outcome: Outcome) -> bool:
+        """Takes over what a job in the thread did; whether it worked."""
+        self._outbox.follow()
+        if outcome.error is not None:
+            self._note_failure(outcome.error)
+        if outcome.cancelled is not None:
+            raise outcome.cancelled
+        return outcome.error is None
+
+    def _note_failure(self, error: OSError) -> None:
+        self._full = True
+        if not self._failing:
+            self._failing = True
+            self._emit(BufferWriteFailed(str(self._directory), error.strerror or str(error)))
+        if self._outbox.all_settled:
+            # A new segment needs less room than the old one gives back.
+            self._log.abandon_segment()
+
+    # --- room -----------------------------------------------------------------------------------------------------
+
+    async def _until_room(self, size: int) -> None:
+        while not self._fits(size):
+            if await self._make_room():
+                continue
+            if not self._full:
+                self._full = True
+                self._look_at_free_space()
+                self._emit(BufferFull(self._log.size_bytes, self._settings.max_bytes, self._free_seen))
+            await self._pause(self._pause_s)
+
+    def _fits(self, size: int) -> bool:
+        growth, rolls = self._log.growth(size)
+        # With nothing but empty segments there is nothing to wait for: a batch bigger than the limit passes alone.
+        if self._log.size_bytes + growth > self._settings.max_bytes and not self._log.bare:
+            return False
+        return self._enough_free(look=rolls)
+
+    def _enough_free(self, *, look: bool) -> bool:
+        if not self._settings.min_free_bytes:
+            return True
+        if look or self._monotonic() - self._free_looked_at >= min(1.0, self._pause_s):
+            self._look_at_free_space()
+        return self._free_seen >= self._settings.min_free_bytes
+
+    def _look_at_free_space(self) -> None:
+        self._free_looked_at = self._monotonic()
+        with contextlib.suppress(OSError):
+            self._free_seen = self._free_bytes(self._directory)
+
+    async def _make_room(self) -> bool:
+        """Does what can be done without waiting for deliveries; whether that was anything."""
+        if self._log.bare:
+            return False
+        if self._outbox.all_settled:
+            return await self._roll()
+        return self._settings.when_full == "drop_oldest" and await self._drop_oldest()
+
+    async def _roll(self) -> bool:
+        worked = self._concluded(await self._log.roll())
+        await self._deleted()
+        return worked
+
+    async def _drop_oldest(self) -> bool:
+        """Gives up the oldest segment; False when it is the only one and no new one can be begun."""
+        if len(self._log.segments) == 1 and not await self._roll():
+            return False
+        self._outbox.drop_oldest()
+        await self._deleted()
+        return True
+
+    async def _deleted(self) -> None:
+        """Until the files are gone: only then does the free space tell."""
+        await asyncio.wrap_future(self._log.in_background(_nothing))
+        self._free_looked_at = float("-inf")
+
+    async def _pause(self, longest_s: float) -> None:
+        """Until a segment was freed or all is settled, or `longest_s` have passed."""
+        self._outbox.freed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._outbox.freed.wait()
+
+    # --- deliver --------------------------------------------------------------------------------------------------
+
+    def unsent(self) -> AsyncIterator[Record]:
+        """The oldest record whose group is not in flight, again and again; it is in flight until `ack` or `set_aside`.
+
+        Waits when there is none. Ends when the buffer is closed.
+        """
+        return self._outbox.unsent()
+
+    def read(self, record: Record) -> tuple[Body, ...]:
+        """The record's bodies, verified; in any thread.
+
+        Raises CorruptRecord, which asks for `set_aside`, and OSError when the file cannot be opened just now.
+        """
+        return self._log.read(record)
+
+    def ack(self, record: Record) -> None:
+        """Loki has it, or has refused it for good: its group may go on.
+
+        That it was dropped meanwhile is no error. Behind `close` it is as if it had not come: the record is sent again.
+        """
+        self._outbox.ack(record)
+
+    def set_aside(self, record: Record) -> None:
+        """`read` found it corrupt: its bytes are kept in `damaged`, its entries counted, its group may go on."""
+        self._outbox.set_aside(record)
+
+    def statistics(self) -> BufferStatistics:
+        return BufferStatistics(
+            waiting_entries=self._outbox.waiting_entries,
+            waiting_records=self._outbox.waiting_records,
+            bytes=self._log.size_bytes,
+            limit_bytes=self._settings.max_bytes,
+            segments=len(self._log.segments),
+            oldest_ns=self._outbox.oldest_ns,
+            recovered_entries=self._recovered,
+            appended_entries=self._appended,
+            delivered_entries=self._outbox.delivered_entries,
+            dropped_entries=self._outbox.dropped_entries,
+            damaged_entries=self._outbox.damaged_entries,
+            full=self._full,
+        )
+
+
+def _nothing() -> None:
+    pass

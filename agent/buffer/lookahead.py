@@ -1,0 +1,101 @@
+"""Finds the records that follow a mark: headers and metas only, a bounded number, in a thread.
+
+Accounting rests on tallies: what lies between two intact frames and is not there was lost, however it was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.buffer.backlog import Pending
+from agent.buffer.meta import RecordMeta, Tally
+from agent.buffer.record import Corrupt, Frame, Torn, frames
+from agent.buffer.segment import Mark, Place, Segment, reading
+from agent.model import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Records that are not there any more. offset, length: the damaged bytes in the file; length 0 when they are gone."""
+
+    path: Path
+    offset: int
+    length: int
+    records: int
+    entries: int
+
+
+@dataclass(slots=True)
+class Ahead:
+    """What was found: up to `mark`, records in order, and what was lost between them."""
+
+    mark: Mark
+    pendings: list[Pending] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+
+
+def pending_of(meta: RecordMeta, place: Place, length: int) -> Pending:
+    record = Record(
+        sequence=meta.tally.sequence,
+        group=meta.group,
+        entries=meta.entries,
+        line_bytes=meta.line_bytes,
+        segment=place.segment,
+        offset=place.offset,
+        length=length,
+    )
+    return Pending(record, meta.tally, min(body.oldest_ns for body in meta.bodies))
+
+
+def look_ahead(segments: Sequence[Segment], start: Mark, end: Mark, limit: int) -> Ahead:
+    """Up to `limit` records from `start` on.
+
+    segments: from the one of `start` to the one of `end`, without gaps in the list (in numbers there may be).
+    Raises OSError when a file cannot be opened for another reason than that it is gone.
+    """
+    ahead = Ahead(start)
+    for segment, following in zip(segments, [*(later.beginning for later in segments[1:]), end], strict=True):
+        if not _walk(segment, ahead, following.tally.sequence, limit):
+            return ahead
+        _account(ahead, following.tally, segment, ahead.mark.place.offset, segment.end)
+        ahead.mark = following
+    return ahead
+
+
+def _walk(segment: Segment, ahead: Ahead, stop: int, limit: int) -> bool:
+    """Goes through one segment up to sequence `stop`; False when the limit was reached before its end.
+
+    A record of sequence `stop` or more was written behind a failed sync, and the next segment begins with its successor.
+    """
+    damaged: Corrupt | Torn | None = None
+    with contextlib.suppress(FileNotFoundError), reading(segment.path) as read:
+        for found in frames(read, ahead.mark.place.offset, segment.end, segment.tag, payload=False):
+            if len(ahead.pendings) >= limit:
+                return False
+            if not isinstance(found, Frame):
+                damaged = damaged or found
+                continue
+            meta = found.meta
+            if isinstance(meta, Tally) or meta.tally.sequence < ahead.mark.tally.sequence:
+                continue
+            if meta.tally.sequence >= stop:
+                break
+            _account(ahead, meta.tally, segment, damaged.offset if damaged else found.offset, found.offset)
+            damaged = None
+            if meta.bodies:
+                ahead.pendings.append(pending_of(meta, Place(segment.number, found.offset), found.length))
+            ahead.mark = Mark(Place(segment.number, found.offset + found.length), meta.after)
+    if damaged is not None:
+        ahead.mark = Mark(Place(segment.number, damaged.offset), ahead.mark.tally)
+    return True
+
+
+def _account(ahead: Ahead, here: Tally, segment: Segment, offset: int, until: int) -> None:
+    """Compares what was passed with what lies before `here`."""
+    passed = ahead.mark.tally
+    if (passed.sequence, passed.entries) != (here.sequence, here.entries):
+        records, entries = here.records - passed.records, here.entries - passed.entries
+        ahead.damages.append(Damage(segment.path, offset, until - offset, records, entries))

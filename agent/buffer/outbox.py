@@ -1,0 +1,198 @@
+"""The sending side of the buffer: what waits, what is in flight, what is settled.
+
+Everything before the frontier is in the backlog, settled, or known to be lost; between it and the log's end lie durable
+records that are not in memory. So what waits is known exactly, however little of it is in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+from agent.buffer.backlog import Backlog, Pending
+from agent.buffer.cursor import Cursor
+from agent.buffer.damaged import Damaged
+from agent.buffer.log import PASSING_ERRORS, Log
+from agent.buffer.lookahead import Ahead, Damage, look_ahead
+from agent.buffer.segment import Mark
+from agent.model import Record
+from agent.observe.events import BufferDamaged, BufferDropped, BufferReadFailed, Emit
+
+_STEP_RECORDS = 512
+_FIRST_STEP_RECORDS = 64
+
+
+class Outbox:
+    """start: everything before is delivered. index_records: bound of the records known in memory.
+
+    Counts entries since the opening. freed: set whenever a segment was deleted or all is settled.
+    """
+
+    def __init__(
+        self, log: Log, start: Mark, cursor: Cursor, directory: Path, emit: Emit, *, pause_s: float, index_records: int
+    ) -> None:
+        self._log = log
+        self._frontier = start
+        self._cursor = cursor
+        self._directory = directory
+        self._aside = Damaged(directory)
+        self._emit = emit
+        self._pause_s = pause_s
+        self._index_records = index_records
+        self._backlog = Backlog()
+        self._looking_ahead = asyncio.Lock()
+        self._arrived = asyncio.Event()
+        self._closed = False
+        self.freed = asyncio.Event()
+        self.delivered_entries = 0
+        self.dropped_entries = 0
+        self.damaged_entries = 0
+
+    def close(self) -> None:
+        """Ends `unsent`."""
+        self._closed = True
+        self._arrived.set()
+
+    @property
+    def waiting_entries(self) -> int:
+        return self._backlog.entries + self._log.end.tally.entries - self._frontier.tally.entries
+
+    @property
+    def waiting_records(self) -> int:
+        return len(self._backlog) + self._log.end.tally.records - self._frontier.tally.records
+
+    @property
+    def oldest_ns(self) -> int | None:
+        return self._backlog.oldest_ns
+
+    @property
+    def all_settled(self) -> bool:
+        return self._backlog.first is None and self._caught_up
+
+    # --- in -------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Knows the oldest records without waiting; a file that cannot be opened just now is left to `unsent`."""
+        self.follow()
+        if not self._caught_up:
+            with contextlib.suppress(OSError):
+                self._take_in(self._look(min(_FIRST_STEP_RECORDS, self._index_records))())
+
+    def extend(self, begin: Mark, pendings: list[Pending]) -> None:
+        """The log has grown from `begin` on by records, these among them that have bodies."""
+        caught_up = self._frontier.tally.sequence == begin.tally.sequence
+        if caught_up and len(self._backlog) + len(pendings) <= self._index_records:
+            for pending in pendings:
+                self._backlog.add(pending)
+            self._frontier = self._log.end
+        self._arrived.set()
+
+    def follow(self) -> None:
+        """Goes along to the log's end, into a new segment too, when no record lies between."""
+        if self._frontier.tally == self._log.end.tally:
+            self._frontier = self._log.end
+        self._settle()
+
+    async def _look_further(self) -> None:
+        async with self._looking_ahead:
+            start, room = self._frontier, self._index_records - len(self._backlog)
+            if self._caught_up or room <= 0:
+                return
+            try:
+                ahead = await asyncio.to_thread(self._look(min(_STEP_RECORDS, room)))
+            except OSError as error:
+                if error.errno not in PASSING_ERRORS:
+                    raise
+                self._emit(BufferReadFailed(str(self._directory), error.strerror or str(error)))
+                await asyncio.sleep(self._pause_s)
+                return
+            # Meanwhile the segment may have been dropped: then what was found in it does not count.
+            if self._frontier == start and not self._closed:
+                self._take_in(ahead)
+
+    def _look(self, limit: int) -> Callable[[], Ahead]:
+        start = self._frontier
+        return partial(look_ahead, self._log.behind(start), start, self._log.end, limit)
+
+    def _take_in(self, ahead: Ahead) -> None:
+        for pending in ahead.pendings:
+            self._backlog.add(pending)
+        self._frontier = ahead.mark
+        for damage in ahead.damages:
+            self._note_damage(damage)
+        self._settle()
+        self._arrived.set()
+
+    # --- out ------------------------------------------------------------------------------------------------------
+
+    async def unsent(self) -> AsyncIterator[Record]:
+        while not self._closed:
+            record = self._backlog.take()
+            if record is not None:
+                yield record
+            elif not self._caught_up and len(self._backlog) < self._index_records:
+                await self._look_further()
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    def ack(self, record: Record) -> None:
+        if not self._closed and self._backlog.settle(record):
+            self.delivered_entries += record.entries
+            self._settle()
+            self._arrived.set()
+
+    def set_aside(self, record: Record) -> None:
+        if self._closed or not self._backlog.settle(record):
+            return
+        segment = self._log.segments.get(record.segment)
+        if segment is None:
+            self._note_drop(1, record.entries, 0)
+        else:
+            self._note_damage(Damage(segment.path, record.offset, record.length, 1, record.entries))
+        self._settle()
+        self._arrived.set()
+
+    def drop_oldest(self) -> None:
+        """Gives up the oldest segment; there is a newer one. Its records in flight stay until they are settled."""
+        oldest, following = list(self._log.segments.values())[:2]
+        dropped = self._backlog.drop_segment(oldest.number)
+        records, entries = len(dropped), sum(record.entries for record in dropped)
+        if self._frontier.place.segment <= oldest.number:
+            records += following.tally.records - self._frontier.tally.records
+            entries += following.tally.entries - self._frontier.tally.entries
+            self._frontier = following.beginning
+        self._note_drop(records, entries, oldest.end)
+        self._settle()
+
+    # --- how far it is --------------------------------------------------------------------------------------------
+
+    @property
+    def _caught_up(self) -> bool:
+        return self._frontier == self._log.end
+
+    def _settle(self) -> None:
+        """Moves the cursor over the settled prefix and deletes the segments wholly in it.
+
+        The cursor is a hint: losing it re-sends identical bytes, which Loki discards. So no sync.
+        """
+        first = self._backlog.first
+        mark = first.mark if first is not None else self._frontier
+        segment = self._log.segments.get(mark.place.segment)
+        if segment is None:
+            return
+        self._cursor.write(mark, segment.tag)
+        if self._log.delete_before(segment.number) or self.all_settled:
+            self.freed.set()
+
+    def _note_drop(self, records: int, entries: int, size_bytes: int) -> None:
+        self.dropped_entries += entries
+        self._emit(BufferDropped(records, entries, size_bytes))
+
+    def _note_damage(self, damage: Damage) -> None:
+        self.damaged_entries += damage.entries
+        self._emit(BufferDamaged(str(damage.path), damage.offset, damage.records, damage.entries))
+        self._log.in_background(partial(self._aside.keep_bytes, damage.path, damage.offset, damage.length))
