@@ -25,7 +25,16 @@ from agent.buffer.disk import CorruptRecord, DiskBuffer
 from agent.config import Config, Source
 from agent.keys import own_secrets, pseudonym_key
 from agent.model import Chunk, Entries, Record
-from agent.observe.events import AgentStarted, AgentStopped, AgentStopping, ChunkRead, Emit, Event, RedactionOff
+from agent.observe.events import (
+    AgentStarted,
+    AgentStopped,
+    AgentStopping,
+    BufferReadFailed,
+    ChunkRead,
+    Emit,
+    Event,
+    RedactionOff,
+)
 from agent.observe.health import Facts, alive
 from agent.observe.metrics import Gauge, Metrics
 from agent.observe.server import Server
@@ -39,6 +48,7 @@ from agent.transform.chain import Transform
 from agent.transform.redact import Redactor
 
 BEAT_S = 1.0
+READ_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +168,15 @@ class App:
 
     async def _push(self, record: Record) -> Outcome:
         """What the pusher says; a record that the disk gave back damaged is set aside, and its lines counted there."""
-        try:
-            return await self.pusher(record)
-        except CorruptRecord:
-            self.buffer.set_aside(record)
-            return Outcome(0, 0, 0)
+        while True:
+            try:
+                return await self.pusher(record)
+            except CorruptRecord:
+                self.buffer.set_aside(record)
+                return Outcome(0, 0, 0)
+            except OSError as error:  # no descriptor left, a disk that does not read: neither is the record's fault
+                self.emit(BufferReadFailed(str(self._state_dir), error.strerror or str(error)))
+                await asyncio.sleep(READ_AGAIN_S)
 
     async def _wind_down(self, collecting: asyncio.Task[None]) -> None:
         """Seals what is read and delivers it, within the grace; with `once`, however long it takes until `stop`."""

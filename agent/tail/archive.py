@@ -1,0 +1,90 @@
+"""A gzip file read as if it were plain: offsets are those of the decompressed bytes.
+
+Members that follow one another are one text. An archive that ends in the middle, or holds garbage after its last whole
+block, gives what can be decompressed and is then at its end, `damaged`. Memory is bounded by the size of one read.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES
+
+_STEP = 64 * 1024
+_GZIP_WBITS = 31
+
+
+class GzipReader:
+    """`read` is meant for rising offsets; going back starts over, except within the first 4096 bytes, which are kept."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._head = b""
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self.damaged = False
+        self._ended = False
+        self._compressed_at = 0
+        self._unused = b""
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+        self._window = bytearray()
+        self._window_at = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        if offset + size <= len(self._head):
+            return self._head[offset : offset + size]
+        if offset < self._window_at:
+            self._rewind()
+        while not self._ended and self._window_at + len(self._window) < offset + size:
+            self._more()
+            passed = min(offset - ANCHOR_BYTES - self._window_at, len(self._window))
+            if passed > 0 and len(self._head) == PREFIX_BYTES:
+                del self._window[:passed]
+                self._window_at += passed
+        begin = offset - self._window_at
+        return bytes(self._window[begin : begin + size])
+
+    def ends_at(self, offset: int) -> bool:
+        """Whether nothing more will come after `offset`."""
+        return self._ended and offset >= self._window_at + len(self._window)
+
+    def _more(self) -> None:
+        data = self._unused
+        if not data:
+            data = os.pread(self._fd, _STEP, self._compressed_at)
+            self._compressed_at += len(data)
+        if not data:
+            self._ended = self.damaged = True  # only a whole member ends an archive
+            return
+        try:
+            plain = self._member.decompress(data, 4 * _STEP)
+        except zlib.error:
+            self._ended = self.damaged = True
+            return
+        self._keep(plain)
+        self._unused = self._member.unconsumed_tail
+        if self._member.eof:
+            self._next_member(self._member.unused_data)
+
+    def _keep(self, plain: bytes) -> None:
+        self._window += plain
+        if self._window_at == 0 and len(self._head) < PREFIX_BYTES:
+            self._head = bytes(self._window[:PREFIX_BYTES])
+
+    def _next_member(self, rest: bytes) -> None:
+        while True:
+            rest = rest.lstrip(b"\0")  # padding
+            if len(rest) >= len(GZIP_MAGIC):
+                break
+            more = os.pread(self._fd, _STEP, self._compressed_at)
+            self._compressed_at += len(more)
+            if not more:
+                break
+            rest += more
+        if not rest.startswith(GZIP_MAGIC):
+            self._ended, self.damaged = True, bool(rest)
+            return
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+        self._unused = rest

@@ -1,0 +1,160 @@
+"""All files that are followed, and in which order those of one path are read.
+
+Under one path files come one after the other: rotation renames one and makes the next, or copies it and empties it. These
+generations enter the same stream, oldest first: a generation is admitted when all before it are at their end and have
+been quiet for a while, for a writer may hold on to a renamed file. Once admitted it stays so, and both are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from agent.config import Source
+from agent.model import FileId, Origin, Position, Resume
+from agent.tail.discovery import Found, Key
+from agent.tail.one_file import OneFile
+from agent.tail.relatives import Relative
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds.
+
+    quiet_s:         a file that has not changed for so long is done with for now; its successor may begin.
+    copy_quiet_s:    so long a new file that may be a copy in the making is left alone.
+    copy_wait_s:     so long a copy waits for its original to be truncated, before it counts as a file of its own.
+    successor_cap_s: after so long a successor begins at a moment in which all before it are at their end, quiet or not,
+                     or cannot be read.
+    idle_close_s:    a descriptor is closed after so long without growth.
+    nameless_s:      a quiet file whose name cannot be found any more is let go after so long.
+    """
+
+    quiet_s: float = 2.0
+    copy_quiet_s: float = 1.0
+    copy_wait_s: float = 10.0
+    successor_cap_s: float = 30.0
+    idle_close_s: float = 60.0
+    nameless_s: float = 600.0
+
+
+class Generations:
+    """files: the present content of each inode.  chains: those found under one path, oldest first."""
+
+    def __init__(
+        self, timing: Timing, incarnations: dict[Key, int], wall_ns: Callable[[], int], *, archives: bool
+    ) -> None:
+        self.files: dict[Key, OneFile] = {}
+        self.chains: dict[str, list[OneFile]] = {}
+        self.timing = timing
+        self._incarnations = incarnations
+        self._wall_ns = wall_ns
+        self._archives = archives
+
+    def next_id(self, key: Key) -> FileId:
+        """For content of an inode that is not what was known of it."""
+        return FileId(*key, self._incarnations.get(key, -1) + 1)
+
+    def new(
+        self, file_id: FileId | None, origin: Origin, source: Source, seen: Found | Relative, now: float
+    ) -> OneFile:
+        """A file not yet among the generations; without an id it is one nothing was known of. When it was last written
+        says since when it has been quiet."""
+        file = OneFile(file_id or self.next_id(seen.key), origin, source, seen.path, now, archives=self._archives)
+        file.notice(seen.size, seen.mtime_ns, now)
+        file.quiet_since = now - max(0.0, (self._wall_ns() - seen.mtime_ns) / 1e9)
+        return file
+
+    def drop_hold(self, key: Key) -> None:
+        """Of a new file that turned out to be a generation of another path: it enters again as that."""
+        if (held := self.files.get(key)) is not None:
+            self.remove(held)
+
+    def append(self, file: OneFile) -> None:
+        self.chains.setdefault(file.origin.path, []).append(file)
+        self._enter(file)
+
+    def replace(self, old: OneFile, new: list[OneFile]) -> None:
+        chain = self.chains[old.origin.path]
+        at = chain.index(old)
+        chain[at : at + 1] = new
+        if self.files.get(old.key) is old:
+            del self.files[old.key]
+        old.done = True
+        old.close()
+        for file in new:
+            self._enter(file)
+
+    def remove(self, file: OneFile) -> None:
+        self.replace(file, [])
+        if not self.chains[file.origin.path]:
+            del self.chains[file.origin.path]
+
+    def move_to_end(self, file: OneFile) -> None:
+        chain = self.chains[file.origin.path]
+        chain.remove(file)
+        chain.append(file)
+
+    def _enter(self, file: OneFile) -> None:
+        self.files[file.key] = file
+        self._incarnations[file.key] = file.id.incarnation
+
+    def successor(self, file: OneFile) -> OneFile | None:
+        chain = self.chains[file.origin.path]
+        at = chain.index(file) + 1
+        return chain[at] if at < len(chain) else None
+
+    def admit(self, file: OneFile, now: float) -> bool:
+        """Admit it, if it is its turn. True when it is admitted now."""
+        if file.admitted or file.hold is not None:
+            return False
+        for earlier in self._before(file):
+            if not earlier.admitted or not self._lets_pass(earlier, file, now):
+                return False
+        file.admitted, file.admitted_at = True, now
+        return True
+
+    def _before(self, file: OneFile) -> Iterator[OneFile]:
+        for earlier in self.chains[file.origin.path]:
+            if earlier is file:
+                return
+            if not (earlier.ignored or earlier.done or earlier.hold):
+                yield earlier
+
+    def _lets_pass(self, earlier: OneFile, file: OneFile, now: float) -> bool:
+        has_waited = now - file.waiting_since >= self.timing.successor_cap_s
+        if earlier.error:
+            return has_waited
+        if earlier.has_unread:
+            return False
+        if earlier.deleted:
+            return not earlier.has_rest
+        return has_waited or now - earlier.quiet_since >= self.timing.quiet_s
+
+    def owes_rest(self, file: OneFile, now: float) -> bool:
+        """Whether its unterminated last line has to be taken as it is, because nobody will end it."""
+        quiet_s = self.timing.quiet_s
+        if not file.admitted or file.has_unread or not file.has_rest or now - file.quiet_since < quiet_s:
+            return False
+        if file.deleted:
+            return True
+        successor = self.successor(file) if file.is_renamed else None
+        return successor is not None and successor.admitted and now - successor.admitted_at >= quiet_s
+
+    def is_over(self, file: OneFile, now: float) -> bool:
+        """Whether it can be let go: deleted or nameless, and read to its end."""
+        if file.hold is not None or not file.admitted or file.has_unread:
+            return False
+        if file.deleted:
+            return not file.has_rest and now - file.quiet_since >= self.timing.quiet_s
+        return file.path is None and now - file.quiet_since >= self.timing.nameless_s
+
+
+def latest_positions(resume: Resume) -> dict[Key, tuple[FileId, Position]]:
+    """The last incarnation of each inode; what came before it was read, or went on in a copy."""
+    known: dict[Key, tuple[FileId, Position]] = {}
+    for file, position in sorted(resume.positions.items(), key=lambda item: item[0].incarnation):
+        known[file.device, file.inode] = (file, position)
+    for span in resume.lost:
+        known.setdefault((span.file.device, span.file.inode), (span.file, span.after))
+    return known

@@ -1,0 +1,399 @@
+"""One file that is read: where reading goes on in it, and what it looked like when last seen.
+
+Belongs to one thread. Nothing here decides about other files; `generations` says when this one may be read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from dataclasses import dataclass
+
+from agent.config import Source
+from agent.model import Chunk, FileId, Origin, Position, Span
+from agent.tail.archive import GzipReader
+from agent.tail.container import CONFIGURED, UNWRAP, Format, detect, join, open_bytes
+from agent.tail.discovery import Key, open_regular
+from agent.tail.encoding import units_for
+from agent.tail.framing import UTF8, Piece, Units, frame
+from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
+
+QUANTUM_BYTES = 256 * 1024
+"""How much of a file is read at a time, before another file has its turn."""
+
+_HEAD_BYTES = 64 * 1024
+
+
+class ContentChanged(Exception):
+    """What lies before the offset is not what was read."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A new file that may be the copy of another one waits until that is known, at the latest until `until` (clock)."""
+
+    until: float
+
+
+class OneFile:
+    """offset:       the next line begins here; `_ahead` bytes after it are no content (hole, byte-order mark).
+    seen_to:      up to here bytes were read, and those after `offset` hold no whole line.
+    size_before:  its size before it shrank.
+    shrank:       it is shorter than what was read of it, or nothing was read and some of that is gone.
+    path:         its present name, as far as known; None when it has none that we know.
+    listed:       the last scan found it under a glob.
+    quiet_since:  clock; when it was last seen to change.
+    admitted:     it may be read: those before it under its path are at their end. `admitted_at`: since when (clock).
+    waiting_since: clock; since when it has waited for that.
+    error:        errno of the last try to look at or read it, 0 when that went well; next try at `next_try` (clock).
+    done:         nothing more of it will be read.
+    """
+
+    def __init__(self, file: FileId, origin: Origin, source: Source, path: str, now: float, *, archives: bool) -> None:
+        self.id = file
+        self.key: Key = (file.device, file.inode)
+        self.origin = origin
+        self.source = source
+        self.path: str | None = path
+        self.offset = self.seen_to = self.size = self.size_before = self.mtime_ns = 0
+        self.listed = self.is_link = self.deleted = self.ignored = self.done = False
+        self.admitted = self.queued = False
+        self.quiet_since = self.waiting_since = self.admitted_at = now
+        self.hold: Hold | None = None
+        self.error, self.next_try, self._tries = 0, 0.0, 0
+        self.lost: deque[tuple[int, int]] = deque()
+        self._archives = archives
+        self._fd: int | None = None
+        self._gzip: GzipReader | None = None
+        self._gzip_ended = False
+        self._part = 0
+        self._tail = b""
+        self._prefix_length, self._prefix_digest = 0, b""
+        self._ahead = self._mark_length = 0
+        self._touched = self.shrank = False
+        self._units: Units = UTF8
+        self._format: Format | None = CONFIGURED.get(source.format)
+        self._position: Position | None = None
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        return self._fd is not None
+
+    @property
+    def damaged(self) -> bool:
+        return self._gzip is not None and self._gzip.damaged
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether reading would find something, or has to find out."""
+        if self.ignored or self.done:
+            return False
+        if self._gzip is not None:
+            return not self._gzip_ended
+        return self.size > self.seen_to or self._touched or bool(self.lost)
+
+    @property
+    def unread_bytes(self) -> int:
+        return 0 if self.ignored or self.done else max(0, self.size - self.offset)
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether an unterminated line is left at the end."""
+        if self._gzip is not None:
+            return self._gzip_ended and self.seen_to > self.offset + self._ahead
+        return self.size > self.offset + self._ahead
+
+    @property
+    def is_renamed(self) -> bool:
+        return self.path != self.origin.path
+
+    def resume_at(self, position: Position) -> None:
+        """Before opening: where an earlier run got to. Opening then checks that it is the same file."""
+        self.offset = self.seen_to = position.offset
+        self._part = position.part
+        self._prefix_length, self._prefix_digest = position.prefix_length, position.prefix_digest
+        self._position = position
+
+    def position(self) -> Position:
+        if self._position is None:
+            if self._prefix_length < PREFIX_BYTES and self._prefix_length < self.offset:
+                prefix = self._bytes(0, min(PREFIX_BYTES, self.offset))
+                self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)
+            self._position = Position(
+                self.offset, self._prefix_length, self._prefix_digest, fingerprint(self._tail), self._part, self.origin
+            )
+        return self._position
+
+    def note(self, read_ns: int) -> Chunk:
+        """A chunk without lines: it carries the position, so that a restart knows this file."""
+        return Chunk(self.origin, Span(self.id, self.offset, self.position()), b"", read_ns)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def notice(self, size: int, mtime_ns: int, now: float) -> None:
+        """Take in what a stat has shown."""
+        if size == self.size and mtime_ns == self.mtime_ns:
+            return
+        self.quiet_since = now
+        if size <= self.seen_to and self.offset:
+            self._touched = True  # changed without growing: perhaps overwritten in place
+        if self._gzip is None and (size < self.offset or (size < self.size and self.offset == 0)):
+            self.shrank, self.size_before = True, self.size
+        self.size, self.mtime_ns = size, mtime_ns
+        self.seen_to = max(self.offset, min(self.seen_to, size))
+
+    def look(self, now: float) -> None:
+        """Stat it. Raises OSError; ENOENT too when its name now belongs to another file."""
+        if self._fd is not None:
+            seen = os.fstat(self._fd)
+            self.deleted = seen.st_nlink == 0
+        else:
+            seen = os.stat(self.path or "")
+            if (seen.st_dev, seen.st_ino) != self.key:
+                raise FileNotFoundError(errno.ENOENT, "another file has this name now", self.path)
+        self.notice(seen.st_size, seen.st_mtime_ns, now)
+
+    def failed(self, code: int, now: float) -> bool:
+        """Remember that it could not be read. True when that is news. Tries come ever rarer, up to every 5 s."""
+        is_news = code != self.error
+        self._tries = self._tries + 1 if self.error else 1
+        self.error = code
+        self.next_try = now + min(5.0, 0.1 * 2.0 ** min(self._tries, 10))
+        return is_news
+
+    def recovered(self) -> None:
+        self.error, self._tries = 0, 0
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> Verdict:
+        """Open it, unless it is open, and check that it is the file the position speaks of.
+
+        Raises OSError, and NotTheFile when its name now belongs to another file. It stays open only with `SAME`.
+        """
+        if self._fd is not None:
+            return Verdict.SAME
+        if self.path is None:
+            raise FileNotFoundError(errno.ENOENT, "its name is not known", self.origin.path)
+        self._fd, seen = open_regular(self.path, self.key)
+        verdict = Verdict.DIFFERS_BEFORE_OFFSET
+        try:
+            self.deleted = seen.st_nlink == 0
+            self._begin(os.pread(self._fd, 4, 0))
+            verdict = Verdict.SAME if self.ignored else compare(self.position(), self._show(seen.st_size))
+            if verdict is Verdict.SAME and not self.ignored:
+                self._tail = self._bytes_before(self.offset)
+        finally:
+            if verdict is not Verdict.SAME or self.ignored:
+                self.close()
+        return verdict
+
+    def _begin(self, head: bytes) -> None:
+        if head.startswith(GZIP_MAGIC):
+            if not self._archives:
+                self.ignored = True
+                return
+            assert self._fd is not None
+            self._gzip = GzipReader(self._fd)
+            self._gzip_ended = False
+            head = self._gzip.read(0, 4)
+        self._units, self._mark_length = units_for(self.source.encoding, head)
+        self._set_format(self._bytes(0, _HEAD_BYTES) if self._format is None and self.offset else b"")
+
+    def _set_format(self, head: bytes) -> None:
+        """By the first line, once it is there, or enough of it."""
+        if self._format is not None or not head:
+            return
+        newline = head.find(b"\n")
+        if newline >= 0 or len(head) >= _HEAD_BYTES:
+            first = head[: newline if newline >= 0 else len(head)].removesuffix(b"\r")
+            self._format = detect(first.lstrip(b"\0")) if self._units.width == 1 else "plain"
+
+    def _show(self, size: int) -> Seen:
+        known = self.position()
+        if self._gzip is not None:
+            size = known.offset  # not known before the end
+        prefix = self._bytes(0, known.prefix_length) if known.prefix_length else b""
+        return Seen(size, prefix, self._bytes_before(known.offset))
+
+    def begin_at_end(self, now: float) -> None:
+        """Skip what is there, up to the last newline. Opens it."""
+        self.open()
+        if self._fd is None:
+            return
+        seen = os.fstat(self._fd)
+        self.notice(seen.st_size, seen.st_mtime_ns, now)
+        end = seen.st_size
+        window = min(end, self.source.max_line_bytes)
+        last = self._bytes(end - window, window).rfind(b"\n")
+        self._move_to(end - window + last + 1 if last >= 0 and self._units.width == 1 else end)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+            self._gzip = None
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def read(self, read_ns: int, *, final: bool = False) -> list[Chunk]:
+        """What a quantum of it holds in whole lines. `final` takes the unterminated last line too.
+
+        Needs it open. Raises ContentChanged when the bytes before the offset are not those that were read, and OSError.
+        """
+        if self.lost:
+            return self._read_lost(read_ns)
+        self._check_beginning()
+        chunks: list[Chunk] = []
+        for size in (QUANTUM_BYTES, self._window_bytes()):
+            raw, k = self._read_on(size)
+            body = raw[k:] if k else raw
+            pieces = self._pieces(body, self._part, read_ns, final)
+            if pieces or len(body) < size:
+                break
+        at = k
+        for piece in pieces:
+            at += piece.length
+            chunks.append(self._chunk(piece, raw[max(0, at - ANCHOR_BYTES) : at], read_ns))
+        if len(body) < size:
+            self.seen_to = max(self.offset, self.offset + self._ahead + len(raw) - at)
+            self.size = max(self.size, self.seen_to)
+            self._gzip_ended = self._gzip is not None
+        else:
+            self.seen_to = self.offset
+        return chunks
+
+    def _check_beginning(self) -> None:
+        """When it changed without growing, the first bytes are compared too."""
+        if self._touched and self.offset:
+            prefix = self._bytes(0, self._prefix_length)
+            if fingerprint(prefix) != self._prefix_digest:
+                raise ContentChanged(Verdict.BEGINS_OTHERWISE)
+        self._touched = self.shrank = False
+
+    def _read_on(self, size: int) -> tuple[bytes, int]:
+        """Up to `size` bytes after the offset, behind the k anchor bytes kept in memory, which are compared."""
+        if self.offset == 0:
+            return self._read_beginning(size), 0
+        k = len(self._tail)
+        raw = self._bytes(self.offset - k, k + size)
+        if not raw.startswith(self._tail):
+            raise ContentChanged(Verdict.SHORTER if len(raw) < k else Verdict.DIFFERS_BEFORE_OFFSET)
+        return raw, k
+
+    def _read_beginning(self, size: int) -> bytes:
+        """The first content: behind a byte-order mark, or behind the NULs that a truncating rotation leaves when the
+        writer does not append. These may be many gigabytes of hole, so they are sought over, not read."""
+        if self._ahead == 0:
+            if self._gzip is None:
+                self._units, self._mark_length = units_for(self.source.encoding, self._bytes(0, 4))
+            self._ahead = self._mark_length
+        body = self._bytes(self._ahead, size)
+        if body.startswith(b"\0") and self._units.width == 1 and self._gzip is None:
+            self._ahead = self._data_from(self._ahead)
+            body = self._bytes(self._ahead, size)
+            nuls = len(body) - len(body.lstrip(b"\0"))
+            self._ahead += nuls
+            body = self._bytes(self._ahead, size) if nuls else body
+        self._set_format(body)
+        return body
+
+    def _data_from(self, offset: int) -> int:
+        assert self._fd is not None
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only hole up to the end
+                return max(offset, os.fstat(self._fd).st_size)
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system does not know
+                return offset
+            raise
+
+    def _pieces(self, body: bytes, part: int, read_ns: int, final: bool) -> list[Piece]:
+        limit = self.source.max_line_bytes
+        unwrap = UNWRAP[self._format] if self._format is not None else None
+        if unwrap is None:
+            return frame(body, limit, part, final=final, units=self._units)
+        end = body.rfind(b"\n") + 1
+        if final and end < len(body):
+            *pieces, last = join(body + b"\n", unwrap, limit, part, read_ns, final=True)
+            return [*pieces, Piece(last.length - 1, last.data, last.first_part, last.last_part, last.times_ns)]
+        full = len(body) >= self._window_bytes()
+        if end == 0:
+            return frame(body, limit, part) if full else []
+        pieces = join(body[:end], unwrap, limit, part, read_ns, final=final)
+        return pieces or (join(body[:end], unwrap, limit, part, read_ns, final=True) if full else [])
+
+    def _window_bytes(self) -> int:
+        """What has to be read, at most, to find something that can be taken."""
+        limit = self.source.max_line_bytes
+        # Of a container's lines as many as may be open, and one more that ends them.
+        enough = limit + 2 * self._units.width if self._format in (None, "plain") else 2 * open_bytes(limit)
+        return max(QUANTUM_BYTES, enough)
+
+    def _chunk(self, piece: Piece, tail: bytes, read_ns: int) -> Chunk:
+        start = self.offset
+        self.offset += self._ahead + piece.length
+        # Before the first content lie bytes that were not read with it.
+        self._tail = self._bytes_before(self.offset) if start == 0 or len(tail) < ANCHOR_BYTES else tail
+        self._ahead = 0
+        self._part = piece.last_part
+        self._position = None
+        span = Span(self.id, start, self.position())
+        return Chunk(self.origin, span, piece.data, read_ns, piece.first_part, piece.last_part, piece.times_ns)
+
+    def _move_to(self, offset: int) -> None:
+        self.offset = self.seen_to = offset
+        self._tail = self._bytes_before(offset)
+        self._position = None
+
+    def lose(self, span: Span) -> None:
+        """Have a span read again that was read and then lost, if this file still has it. Needs it open."""
+        after = span.after
+        prefix = self._bytes(0, after.prefix_length) if after.prefix_length else b""
+        if compare(after, Seen(max(self.size, after.offset), prefix, self._bytes_before(after.offset))) is Verdict.SAME:
+            self.lost.append((span.start, after.offset))
+
+    def _read_lost(self, read_ns: int) -> list[Chunk]:
+        """A quantum of a lost span. Its chunks carry the present position: reading has got that far already."""
+        start, end = self.lost[0]
+        window = self._window_bytes()
+        body = self._bytes(start, min(window, end - start))
+        final = start + len(body) >= end or len(body) < window
+        at = start
+        if start == 0:
+            at = self._mark_length + len(body) - len(body.lstrip(b"\0") if self._units.width == 1 else body)
+            self._set_format(body[at:])
+        chunks = []
+        for piece in self._pieces(body[at - start :], 0, read_ns, final):
+            span = Span(self.id, at, self.position())
+            chunks.append(
+                Chunk(self.origin, span, piece.data, read_ns, piece.first_part, piece.last_part, piece.times_ns)
+            )
+            at += piece.length
+        if final or not chunks:
+            self.lost.popleft()
+        else:
+            self.lost[0] = (at, end)
+        return chunks
+
+    def _bytes_before(self, offset: int) -> bytes:
+        k = min(ANCHOR_BYTES, offset)
+        return self._bytes(offset - k, k) if k else b""
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        if self._gzip is not None:
+            return self._gzip.read(offset, size)
+        assert self._fd is not None, "the file is open while it is read"
+        return os.pread(self._fd, size, offset)
+
+    @property
+    def fd(self) -> int | None:
+        """The descriptor, while it is open."""
+        return self._fd

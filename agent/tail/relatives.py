@@ -1,0 +1,138 @@
+"""Kin of a file in its directory: itself under another name, copies of it, and generations between known ones.
+
+    app.log → app.log.1, app.log-20260101, app.log.2026-01-01T00, app-20260101.log
+
+Names only say where to look; identity is decided by inode and content.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+
+from agent.model import Position
+from agent.tail.discovery import Key, NotTheFile, open_regular
+from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare
+
+_SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*")
+_DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
+
+
+def possible_bases(name: str) -> Iterator[str]:
+    """Names that `name` may be a rotated or copied form of, longest first."""
+    for end in range(len(name) - 1, 0, -1):
+        yield name[:end]
+    if dated := _DATED.fullmatch(name):
+        yield dated[1] + dated[2]
+
+
+def is_rotated_name(name: str, base: str) -> bool:
+    """Whether rotation gives such names: a number or a date after the base name or before its extension."""
+    if name.startswith(base):
+        return _SUFFIX.fullmatch(name, len(base)) is not None
+    dated = _DATED.fullmatch(name)
+    return dated is not None and dated[1] + dated[2] == base
+
+
+def extends(name: str, base: str) -> bool:
+    if name.startswith(base):
+        return name != base
+    return is_rotated_name(name, base)
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    path: str
+    key: Key
+    size: int
+    mtime_ns: int
+
+
+def relatives(path: str) -> list[Relative]:
+    """Regular files beside `path` whose names extend its name, the longest unchanged first.
+
+    Raises OSError when the directory cannot be listed; a directory that does not exist has none.
+    """
+    directory, base = os.path.split(path)
+    kin = _entries(directory, lambda entry: extends(entry.name, base))
+    return sorted(kin, key=lambda relative: relative.mtime_ns)
+
+
+def names_of(directory: str, keys: Container[Key], inodes: Container[int]) -> dict[Key, Relative]:
+    """Where in a directory files with these keys are, whatever their names. `inodes`: the second half of the keys."""
+    return {kin.key: kin for kin in _entries(directory, lambda entry: entry.inode() in inodes) if kin.key in keys}
+
+
+def _entries(directory: str, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Relative]:
+    found: list[Relative] = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if wanted(entry):
+                    found += _regular(entry)
+    except FileNotFoundError:
+        return []
+    return found
+
+
+def _regular(entry: os.DirEntry[str]) -> list[Relative]:
+    try:
+        seen = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return []
+    if not stat.S_ISREG(seen.st_mode):
+        return []
+    return [Relative(entry.path, (seen.st_dev, seen.st_ino), seen.st_size, seen.st_mtime_ns)]
+
+
+def look_at(fd: int, known: Position) -> Seen:
+    """What a file shows when asked about a position."""
+    k = min(ANCHOR_BYTES, known.offset)
+    return Seen(
+        os.fstat(fd).st_size,
+        os.pread(fd, known.prefix_length, 0) if known.prefix_length else b"",
+        os.pread(fd, k, known.offset - k) if k else b"",
+    )
+
+
+def is_copy_of_position(copy: Relative, known: Position) -> bool:
+    """Whether the file holds what was read up to `known`."""
+    try:
+        fd, _ = open_regular(copy.path, copy.key)
+    except (FileNotFoundError, NotTheFile):
+        return False
+    try:
+        return compare(known, look_at(fd, known)) is Verdict.SAME
+    finally:
+        os.close(fd)
+
+
+def is_copy_of_file(copy: Relative, original_fd: int) -> bool:
+    """Whether the file holds the beginning of another that still has all its content."""
+    if copy.size == 0 or copy.size > os.fstat(original_fd).st_size:
+        return False
+    try:
+        fd, _ = open_regular(copy.path, copy.key)
+    except (FileNotFoundError, NotTheFile):
+        return False
+    try:
+        beginning = min(PREFIX_BYTES, copy.size)
+        ending = min(ANCHOR_BYTES, copy.size)
+        places = ((0, beginning), (copy.size - ending, ending))
+        return all(os.pread(fd, length, at) == os.pread(original_fd, length, at) for at, length in places)
+    finally:
+        os.close(fd)
+
+
+def is_compressed(path: str, key: Key) -> bool:
+    try:
+        fd, _ = open_regular(path, key)
+    except (FileNotFoundError, NotTheFile):
+        return False
+    try:
+        return os.pread(fd, 2, 0) == GZIP_MAGIC
+    finally:
+        os.close(fd)

@@ -1,0 +1,328 @@
+"""What the tailer does in its thread: scan, look, decide, read. One call is one turn, bounded in bytes.
+
+Nothing here waits for anything but the disk. Events are collected and handed over with the chunks.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.config import Agent, Source
+from agent.model import Chunk, Resume
+from agent.observe.events import ArchiveDamaged, Event, FileUnreadable
+from agent.tail.discovery import NotTheFile
+from agent.tail.generations import Timing
+from agent.tail.identity import Verdict
+from agent.tail.one_file import ContentChanged, OneFile
+from agent.tail.roll import Roll
+from agent.tail.watch import Directories
+
+TURN_BYTES = 1024 * 1024
+"""How much is read in one turn, over all files."""
+
+_SHORTEST_SCAN_PAUSE_S = 0.05
+_SHORTEST_REPORT_PAUSE_S = 0.25
+STATES = ("active", "idle", "draining", "unreadable", "ignored")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """For a status page. `offset` and `size` in bytes; `error` is the name of the last errno, or empty."""
+
+    path: str
+    file: str
+    size: int
+    offset: int
+    state: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is followed at a moment.
+
+    ready: the first scan is done.
+    """
+
+    ready: bool
+    files_by_state: Mapping[str, int]
+    unread_bytes: int
+    files: tuple[FileStatus, ...]
+
+
+NOTHING_YET = Report(False, dict.fromkeys(STATES, 0), 0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What came of one turn. `more`: there is more to read at once. `finished`: with `once`, everything is read."""
+
+    chunks: list[Chunk]
+    events: list[Event]
+    directories: Directories
+    report: Report
+    more: bool
+    finished: bool
+
+
+class Worker:
+    """Belongs to one thread after it was made."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        settings: Agent,
+        resume: Resume,
+        timing: Timing,
+        wall_ns: Callable[[], int],
+        clock: Callable[[], float],
+        *,
+        once: bool,
+    ) -> None:
+        self._events: list[Event] = []
+        self._roll = Roll(sources, resume, self._events.append, timing=timing, wall_ns=wall_ns, once=once)
+        self._generations = self._roll.generations
+        self._copies = self._roll.copies
+        self._settings = settings
+        self._timing = timing
+        self._wall_ns = wall_ns
+        self._clock = clock
+        self._once = once
+        self._directories: Directories = frozenset()
+        self._ready: deque[OneFile] = deque()
+        self._restless: list[OneFile] = []
+        self._opened: set[OneFile] = set()
+        self._by_path: dict[str, OneFile] = {}
+        self._next_scan = self._earliest_scan = self._next_look = self._next_report = 0.0
+        self._scan_wanted = True
+        self._report = NOTHING_YET
+        self._descriptors = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 7 // 10)
+
+    def turn(self, paths: Iterable[str], names_changed: bool, watched: bool, read: bool) -> Turn:
+        """paths: files that changed, as far as hinted.  watched: hints can be relied on between scans."""
+        now = self._clock()
+        self._scan_wanted |= names_changed
+        if now >= self._next_scan or (self._scan_wanted and now >= self._earliest_scan):
+            self._scan(now)
+        self._look(paths, watched, now)
+        chunks = self._settle(now, read)
+        if read:
+            chunks += self._read(now)
+            chunks, self._copies.notes = self._copies.notes + chunks, []
+        finished = self._once and all(file.done for file in self._generations.files.values())
+        if now >= self._next_report or finished:
+            self._make_report(now)
+        events = self._events.copy()
+        self._events.clear()
+        return Turn(chunks, events, self._directories, self._report, bool(self._ready), finished)
+
+    def close(self) -> None:
+        for file in self._generations.files.values():
+            file.close()
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def _scan(self, now: float) -> None:
+        self._scan_wanted = False
+        self._directories = self._roll.scan(now).directories
+        took_s = self._clock() - now
+        self._next_scan = float("inf") if self._once else now + self._settings.scan_interval
+        self._earliest_scan = now + max(_SHORTEST_SCAN_PAUSE_S, 4 * took_s)
+        files = self._generations.files.values()
+        self._by_path = {file.path: file for file in files if file.path is not None}
+        self._find_restless()
+        for file in list(files):
+            if file.shrank and not file.done:
+                self._start_over(file, Verdict.SHORTER, now)
+            else:
+                self._queue(file)
+        self._close_idle(now)
+
+    def _find_restless(self) -> None:
+        """Files about which time decides, or of which no hint comes."""
+        self._restless = [file for file in self._generations.files.values() if self._is_restless(file)]
+
+    def _is_restless(self, file: OneFile) -> bool:
+        return not file.done and bool(
+            not file.admitted or not file.listed or file.is_link or file.error or file.hold or self._once
+        )
+
+    def _look(self, paths: Iterable[str], watched: bool, now: float) -> None:
+        if now >= self._next_look:
+            for file in self._restless if watched or self._once else list(self._generations.files.values()):
+                self._look_at(file, now)
+            took_s = self._clock() - now  # with many files to look at, rest long enough to stay below 5 % of a core
+            self._next_look = now + max(self._settings.poll_interval, 20 * took_s)
+        for path in paths:
+            if (hinted := self._by_path.get(path)) is not None:
+                self._look_at(hinted, now)
+
+    def _look_at(self, file: OneFile, now: float) -> None:
+        if file.done or file.ignored or (now < file.next_try and file.error):
+            return
+        try:
+            if file.path is not None or file.is_open:
+                file.look(now)
+            if file.error and file.open() is not Verdict.SAME:
+                self._start_over(file, Verdict.DIFFERS_BEFORE_OFFSET, now)
+                return
+            file.recovered()
+        except (FileNotFoundError, NotTheFile):
+            self._scan_wanted = True
+            return
+        except OSError as error:
+            self._failed(file, error, now)
+            return
+        if file.shrank:
+            self._start_over(file, Verdict.SHORTER, now)
+        else:
+            self._queue(file)
+
+    def _failed(self, file: OneFile, error: OSError, now: float) -> None:
+        code = error.errno or 0
+        if file.failed(code, now):
+            name = errno.errorcode.get(code, str(code))
+            path = file.path or file.origin.path
+            self._events.append(FileUnreadable(file.source.name, path, name, error.strerror or str(error)))
+        if file.path is not None:
+            file.close()  # opening it again may help (ESTALE), and checks what it is
+        if file not in self._restless:
+            self._restless.append(file)
+
+    def _start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
+        self._copies.start_over(file, verdict, now)
+        self._by_path = {file.path: file for file in self._generations.files.values() if file.path is not None}
+        self._find_restless()
+        for new in self._generations.files.values():
+            self._queue(new)
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    def _settle(self, now: float, read: bool) -> list[Chunk]:
+        """What time brings about: holds end, successors begin, last lines are taken as they are, files are let go."""
+        chunks: list[Chunk] = []
+        for file in tuple(self._restless):
+            if file.done:
+                continue
+            if file.hold is not None:
+                self._copies.consider_held(file, now)
+            if self._generations.admit(file, now):
+                self._queue(file)
+            if read and self._owes_rest(file, now):
+                chunks += self._read_file(file, now, final=True)
+            if self._once:
+                self._end_once(file)
+            elif self._generations.is_over(file, now):
+                self._roll.forget(file, "deleted" if file.deleted else "moved away")
+        self._restless = [file for file in self._restless if self._is_restless(file)]
+        return chunks
+
+    def _owes_rest(self, file: OneFile, now: float) -> bool:
+        if file.ignored or file.error:
+            return False
+        if self._once:
+            return file.admitted and not file.has_unread and file.has_rest
+        return self._generations.owes_rest(file, now)
+
+    def _end_once(self, file: OneFile) -> None:
+        if file.error or file.ignored:
+            file.done = True
+        elif file.admitted and not file.has_unread and not file.has_rest:
+            if file.damaged:
+                self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))
+            file.done = True
+            file.close()
+
+    def _queue(self, file: OneFile) -> None:
+        if file.admitted and file.has_unread and not file.queued and not file.hold and not file.error:
+            file.queued = True
+            self._ready.append(file)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def _read(self, now: float) -> list[Chunk]:
+        """A quantum of each file that has something, in turn, until the turn's bytes are used up."""
+        chunks: list[Chunk] = []
+        taken = 0
+        for _ in range(len(self._ready)):
+            if taken >= TURN_BYTES:
+                break
+            file = self._ready.popleft()
+            file.queued = False
+            if file.done or file.error:
+                continue
+            read = self._read_file(file, now)
+            taken += sum(len(chunk.data) for chunk in read)
+            chunks += read
+            self._queue(file)
+        return chunks
+
+    def _read_file(self, file: OneFile, now: float, *, final: bool = False) -> list[Chunk]:
+        try:
+            if not file.is_open:
+                self._make_room()
+                verdict = file.open()
+                if verdict is not Verdict.SAME:
+                    self._start_over(file, verdict, now)
+                    return []
+                self._opened.add(file)
+            return [] if file.ignored else file.read(self._wall_ns(), final=final)
+        except ContentChanged as changed:
+            self._start_over(file, changed.verdict, now)
+        except (FileNotFoundError, NotTheFile):
+            self._scan_wanted = True
+            self._gone_before_reading(file)
+        except OSError as error:
+            self._failed(file, error, now)
+        return []
+
+    def _gone_before_reading(self, file: OneFile) -> None:
+        """With `once` no further scan will find it under another name."""
+        if self._once:
+            file.done = True
+
+    def _make_room(self) -> None:
+        """Stay below the limit of descriptors: close those that have nothing to read and can be opened again."""
+        if len(self._opened) < self._descriptors:
+            return
+        self._opened = {file for file in self._opened if file.is_open}
+        if len(self._opened) >= self._descriptors:
+            for file in sorted(self._opened, key=lambda file: file.quiet_since)[: self._descriptors // 4]:
+                if file.listed and not file.deleted:
+                    file.close()
+
+    def _close_idle(self, now: float) -> None:
+        for file in self._generations.files.values():
+            is_idle = file.is_open and not file.has_unread and now - file.quiet_since >= self._timing.idle_close_s
+            if is_idle and file.path is not None and not file.deleted and file.hold is None:
+                file.close()
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    def _make_report(self, now: float) -> None:
+        counts = dict.fromkeys(STATES, 0)
+        files = []
+        unread_bytes = 0
+        for file in self._generations.files.values():
+            state = _state(file)
+            counts[state] += 1
+            unread_bytes += file.unread_bytes
+            error = errno.errorcode.get(file.error, str(file.error)) if file.error else ""
+            name = f"{file.id.device}:{file.id.inode}:{file.id.incarnation}"
+            files.append(FileStatus(file.path or file.origin.path, name, file.size, file.offset, state, error))
+        self._report = Report(True, counts, unread_bytes, tuple(files))
+        self._next_report = self._clock() + max(_SHORTEST_REPORT_PAUSE_S, 50 * (self._clock() - now))
+
+
+def _state(file: OneFile) -> str:
+    if file.error:
+        return "unreadable"
+    if file.ignored:
+        return "ignored"
+    if file.deleted or file.is_renamed:
+        return "draining"
+    return "active" if file.is_open or file.has_unread else "idle"
