@@ -27,7 +27,8 @@ from agent.tail.relatives import (
 
 
 class Copies:
-    """notes:   chunks without lines; each carries the position of a copy, so that a restart does not take it for a new file.
+    """notes:   chunks without lines; each carries the position of a copy, or of a generation whose turn is yet to come, so that a restart
+             does not take it for a new file, or for one older than what is known.
     known_keys: of files whose positions are remembered and that are yet to be found; they are no new copies.
     """
 
@@ -104,13 +105,30 @@ class Copies:
         else:
             generations.remove(file)
             generations.append(again)
+        if copy is not None:
+            self.remember(again, now)
         try:
             again.look(now)
         except OSError as error:
             again.failed(error.errno or 0, now)
 
+    def remember(self, file: OneFile, now: float) -> None:
+        """Note a file whose turn may be a while off.
+
+        After a kill until then a younger one, of which something was read, would make it look older than what is known.
+        """
+        try:
+            file.open()
+        except OSError as error:
+            if file.failed(error.errno or 0, now):
+                self._cannot_see(file.source.name, file.path or file.origin.path, error)
+        except NotTheFile:
+            return
+        if not file.ignored:
+            self.notes.append(file.note(self._wall_ns()))
+
     def _find_copy(self, file: OneFile, now: float) -> OneFile | None:
-        known = file.position() if file.offset else None
+        known = file.position() if file.is_known_by_content else None
         try:
             kin = relatives(file.origin.path)
             for candidate in reversed(kin):

@@ -130,8 +130,21 @@ class OneFile:
             )
         return self._position
 
+    @property
+    def is_known_by_content(self) -> bool:
+        """Whether there is something to recognise it, or a copy of it, by."""
+        return bool(self.offset or self._prefix_length)
+
     def note(self, read_ns: int) -> Chunk:
-        """A chunk without lines: it carries the position, so that a restart knows this file."""
+        """A chunk without lines: it carries the position, so that a restart knows this file.
+
+        Open, a file of which nothing was read yet is remembered by its first bytes: without them whatever has its inode
+        later would pass for it.
+        """
+        if not self.is_known_by_content and self._fd is not None and self._gzip is None:
+            prefix = os.pread(self._fd, PREFIX_BYTES, 0)
+            self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)
+            self._position = None
         return Chunk(self.origin, Span(self.id, self.offset, self.position()), b"", read_ns)
 
     # --- looking ----------------------------------------------------------------------------------------------------

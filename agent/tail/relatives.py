@@ -17,7 +17,8 @@ from agent.model import Position
 from agent.tail.discovery import Key, NotTheFile, open_regular
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare
 
-_SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*")
+# `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
+_SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
 _DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
 
 

@@ -260,7 +260,9 @@ class Roll:
         for missed in kin:
             if missed.mtime_ns >= youngest_ns and self._is_unknown_generation(missed, path, chain):
                 self.generations.drop_hold(missed.key)
-                self.generations.append(self.generations.new(None, origin, source, missed, now))
+                generation = self.generations.new(None, origin, source, missed, now)
+                self.generations.append(generation)
+                self.copies.remember(generation, now)
         for file in current:  # comes after them
             self.generations.move_to_end(file)
 
@@ -290,6 +292,8 @@ class Roll:
         file = generations.new(None, origin, found.source, found, now)
         file.listed, file.is_link = True, found.is_link
         generations.append(file)
+        if not self._once and len(generations.chains[found.path]) > 1:
+            self.copies.remember(file, now)
         if not self._once and any(self.copies.originals(found.path)):
             file.hold = Hold(now + self._timing.copy_wait_s)
         try:

@@ -89,6 +89,11 @@ class AgentProcess:
                 sums[name] = sums.get(name, 0.0) + sample.value
         return sums
 
+    async def status(self) -> str:
+        """What `/api/status` says."""
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.port}/api/status") as reply:
+            return await reply.text()
+
     async def until(self, wanted: Callable[[dict[str, float]], bool], timeout_s: float = 30) -> dict[str, float]:
         """Asks for the metrics until they are as wanted."""
         async with asyncio.timeout(timeout_s):

@@ -1,0 +1,168 @@
+"""Whatever the bytes: no exception, valid JSON stays valid, a second time changes nothing, unflagged lines are untouched."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent import config
+from agent.transform.redact import Redactor
+
+REDACTOR = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+HASHING = Redactor.build(config.Redact(mode="hash"), pseudonym_key=b"k" * 32)
+
+WORDS = st.sampled_from(
+    [
+        "password",
+        "token",
+        "secret",
+        "api_key",
+        "authorization",
+        "cookie",
+        "Bearer",
+        "Basic",
+        "credentials",
+        "session_id",
+        "otp",
+        "iban",
+        "pin",
+        "is",
+        "for",
+        "=",
+        ":",
+        ":=",
+        "=>",
+        "->",
+        '"',
+        "'",
+        "\\",
+        '\\"',
+        "`",
+        ",",
+        ";",
+        "&",
+        "?",
+        "{",
+        "}",
+        "[",
+        "]",
+        "(",
+        ")",
+        "<",
+        ">",
+        "://",
+        "@",
+        "https://u:p@h/",
+        "--",
+        "-u",
+        "hunter2",
+        "aB3dE6gH9jK2",
+        "none",
+        "null",
+        "***",
+        "[REDACTED:password]",
+        "[REDACTED:x]",
+        "[REDACTED]",
+        "[email:0123456789ab]",
+        "john@example.com",
+        "4111111111111111",
+        "%70%61",
+        "\\u0070",
+        "\\n",
+        "eyJhbGciOiJIUzI1NiJ9.e30.x",
+        "-----BEGIN",
+        "PRIVATE",
+        "KEY-----",
+        "INSERT",
+        "INTO",
+        "VALUES",
+        "IDENTIFIED",
+        "BY",
+        "input_value=",
+        "loc",
+        "name",
+        "value",
+        "\u200b",
+        "ｐ",
+        "\x1b[0m",
+        "\x00",
+        "é",
+        "🙂",
+    ]
+)
+NASTY_TEXT = st.lists(st.one_of(WORDS, st.just(" "), st.text(max_size=4)), max_size=24).map("".join)
+NASTY_BYTES = st.one_of(st.binary(max_size=200), NASTY_TEXT.map(lambda t: t.encode("utf-8", "surrogatepass"))).map(
+    lambda b: b.replace(b"\n", b" ")
+)
+KEYS = st.one_of(
+    st.sampled_from(
+        [
+            "password",
+            "token",
+            "authorization",
+            "cookie",
+            "credentials",
+            "loc",
+            "input",
+            "name",
+            "value",
+            "kty",
+            "k",
+            "otp",
+            "url",
+            "message",
+            "session_id",
+            "auth",
+        ]
+    ),
+    NASTY_TEXT,
+)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), NASTY_TEXT),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=12,
+)
+DOCUMENTS = st.dictionaries(
+    KEYS, st.one_of(VALUES, VALUES.map(lambda v: json.dumps(v, ensure_ascii=False))), max_size=5
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(NASTY_BYTES)
+def test_any_bytes_come_out_redacted_once_and_for_all(line):
+    out, findings = REDACTOR.line(line)
+    assert b"\n" not in out
+    if not findings:
+        assert out == line
+    assert REDACTOR.line(out)[0] == out
+
+
+@settings(max_examples=300, deadline=None)
+@given(DOCUMENTS, st.booleans())
+def test_valid_json_stays_valid_with_the_same_keys(document, ascii_only):
+    text = json.dumps(document, ensure_ascii=ascii_only)
+    line = text.encode("utf-8", "surrogatepass")
+    out = REDACTOR.line(line)[0].decode("utf-8", "surrogatepass")
+    after = json.loads(out)
+    assert list(after) == list(document) or after.get("redaction") == "failed"
+    assert REDACTOR.line(out.encode("utf-8", "surrogatepass"))[0].decode("utf-8", "surrogatepass") == out
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(NASTY_BYTES, max_size=8))
+def test_a_chunk_gives_what_its_lines_give(lines):
+    """Private keys over several lines apart: only a chunk can know them."""
+    lines = [line.replace(b"PRIVATE", b"") for line in lines]
+    out = list(lines)
+    facts = REDACTOR.chunk(b"".join(line + b"\n" for line in lines), out)
+    assert out == [REDACTOR.line(line)[0] for line in lines]
+    assert facts.changed == [n for n, line in enumerate(lines) if out[n] != line]
+
+
+@settings(max_examples=150, deadline=None)
+@given(NASTY_BYTES)
+def test_pseudonyms_are_final_too(line):
+    out = HASHING.line(line)[0]
+    assert HASHING.line(out)[0] == out

@@ -1,0 +1,289 @@
+"""Key names, their values, and the words that only look like them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agent import config
+from agent.transform.redact import Redactor
+from agent.transform.redaction.names import Names, split_words
+from agent.transform.redaction.values import bare, quoted
+
+SENSITIVE = [
+    "password",
+    "Password",
+    "PASSWORD",
+    "db_password",
+    "DB_PASSWORD",
+    "dbPassword",
+    "db.password",
+    "user-password",
+    "newPassword",
+    "passwordConfirm",
+    "confirm_password",
+    "smtp_pass",
+    "PGPASSWORD",
+    "MYSQL_PWD",
+    "X-Api-Key",
+    "x_api_key",
+    "apiKey",
+    "apikey",
+    "API_KEY",
+    "vendor_apikey",
+    "clientSecret",
+    "ClientSecret",
+    "client_secret",
+    "app_secret",
+    "secretKey",
+    "SECRET_KEY",
+    "jwt_secret",
+    "access_token",
+    "accessToken",
+    "refreshToken",
+    "authToken",
+    "id_token",
+    "GITHUB_TOKEN",
+    "HF_TOKEN_2",
+    "PRIVATE-TOKEN",
+    "private_key",
+    "privateKey",
+    "aws_secret_access_key",
+    "SecretAccessKey",
+    "aws_session_token",
+    "Authorization",
+    "Cookie",
+    "set-cookie",
+    "sessionid",
+    "session_id",
+    "JSESSIONID",
+    "csrfmiddlewaretoken",
+    "passphrase",
+    "credential",
+    "credentials",
+    "password_hash",
+    "hashed_password",
+    "card_number",
+    "iban",
+    "ssn",
+    "otp",
+    "connection_string",
+]
+HARMLESS = [
+    "author",
+    "authored_at",
+    "authority",
+    "authenticated",
+    "auth_method",
+    "auth_type",
+    "token_type",
+    "grant_type",
+    "tokens",
+    "tokens_used",
+    "max_tokens",
+    "prompt_tokens",
+    "token_count",
+    "tokenizer",
+    "stop_token_ids",
+    "access_token_ttl",
+    "token_expires_in",
+    "token_id",
+    "key",
+    "keys",
+    "key_id",
+    "key_name",
+    "key_count",
+    "key_usage",
+    "primary_key",
+    "foreign_key",
+    "sort_key",
+    "partition_key",
+    "public_key",
+    "hotkey",
+    "keyboard_layout",
+    "keyCode",
+    "keyword",
+    "monkey",
+    "parameter_count",
+    "password_changed_at",
+    "password_set",
+    "has_password",
+    "passwordPolicy",
+    "password_length",
+    "password_expires_in_days",
+    "passed",
+    "passenger",
+    "compass",
+    "bypass",
+    "secretary",
+    "secret_name",
+    "secretRef",
+    "secret_version",
+    "secrets_rotated",
+    "imagePullSecrets",
+    "credentials_count",
+    "sessions_active",
+    "cookies_enabled",
+    "pin_mode",
+    "certificate",
+    "fingerprint",
+    "checksum",
+    "commit",
+    "etag",
+    "private_key_id",
+    "PWD",
+    "SECRETS_DIR",
+    "accessRights",
+    "V_Password",
+    "TI_Password_Text",
+    "V_DeviceAccessLocks",
+]
+VALUE = "c2VjcmV0IHZhbHVl9x7Q"
+
+
+@pytest.fixture(scope="module")
+def redactor() -> Redactor:
+    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+
+
+def spellings(name: str, value: object) -> list[str]:
+    return [
+        json.dumps({"n": 1, name: value}),
+        json.dumps({"body": json.dumps({name: value})}),
+        f"{name}={value} next",
+        f"{name}: {value}",
+        f"x '{name}': '{value}' y",
+        f'{name}="{value}"',
+        f"/p?a=1&{name}={value}&b=2",
+    ]
+
+
+@pytest.mark.parametrize("name", SENSITIVE)
+def test_a_sensitive_name_hides_its_value_in_every_spelling(redactor, name):
+    value = "Server=x;Pwd=Hx7aaaaa91;" if name == "connection_string" else VALUE
+    secret = "Hx7aaaaa91" if name == "connection_string" else VALUE
+    for line in spellings(name, value):
+        assert secret not in redactor.line(line.encode())[0].decode(), line
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_harmless_name_leaves_its_value(redactor, name):
+    assert Names().verdict(name) is None
+    for value in ("abcdefghijk12345678", 5, "none"):
+        for line in spellings(name, value):
+            assert redactor.line(line.encode())[0].decode() == line
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("X-Api-Key", ["api", "key"]),
+        ("clientSecret", ["client", "secret"]),
+        ("db.password", ["db", "password"]),
+        ("APIKey", ["api", "key"]),
+        ("HF_TOKEN_2", ["hf", "token"]),
+        ("user[password]", ["user", "password"]),
+        ("p%61ssword", ["password"]),
+        ("x", ["x"]),
+        ("12", []),
+    ],
+)
+def test_names_split_into_words(name, words):
+    assert split_words(name) == words
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "***",
+        "•••",
+        "xxxx",
+        "None",
+        "null",
+        "undefined",
+        "[REDACTED]",
+        "<REDACTED>",
+        "[Filtered]",
+        "${PW}",
+        "$PW",
+        "{{ pw }}",
+        "%s",
+        "%(pw)s",
+        "<password>",
+        ":pw",
+        "?",
+        "$1",
+        "{password}",
+    ],
+)
+def test_what_is_no_value_stays(redactor, value):
+    for line in (json.dumps({"password": value}), f"password={value}", f"password: '{value}'"):
+        assert redactor.line(line.encode())[0].decode() == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "password: required",
+        "password=password, token=token",
+        "token: str = None",
+        "secret=settings.secret",
+        "self.token = self.get_token(user)",
+        'api_key = os.environ["API_KEY"]',
+        "pwd: /var/lib/app",
+        "session_id=abc",
+        "token: 512",
+        "INFO app.auth: user 550e8400-e29b-41d4-a716-446655440000 is in",
+        '{"token": "2026-01-02T03:04:05Z"}',
+        '{"pwd": "/app/src"}',
+        '{"pass": "12"}',
+    ],
+)
+def test_code_and_prose_stay(redactor, line):
+    assert redactor.line(line.encode())[0].decode() == line
+
+
+@pytest.mark.parametrize(
+    ("line", "gone"),
+    [
+        ("password=hunter2;x=1", "hunter2"),
+        ("password=hunter2,user=bob", "hunter2"),
+        ("f(password=hunter2)", "hunter2"),
+        ("password=correct,horse", "correct,horse"),
+        ("Pwd={ab;cd9};x", "ab;cd9"),
+        ('password="a\\"b c"', 'a\\"b c'),
+        ("password='never closed", "never closed"),
+        ('{\\"password\\": \\"a1 b2\\", \\"x', "a1 b2"),
+        ("api key: abcdefgh12345678", "abcdefgh12345678"),
+        ("social security number: 123456789", "123456789"),
+        ("password=trustno1", "trustno1"),
+        ("password=nullable7", "nullable7"),
+    ],
+)
+def test_values_end_where_they_end(redactor, line, gone):
+    out = redactor.line(line.encode())[0].decode()
+    assert gone not in out
+    assert "REDACTED" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ('"a"', "a"),
+        ('\\"a\\"b', "a"),
+        ('"a\\"b"', 'a\\"b'),
+        ("b'a'", "a"),
+        ('"a', "a"),
+        ('\\"a\\\\\\"b\\"', 'a\\\\\\"b'),
+    ],
+)
+def test_quotes_close_at_their_own_depth(text, inside):
+    value = quoted(text, 0)
+    assert value is not None
+    assert text[value.start : value.end] == inside
+
+
+def test_there_is_no_bare_value_at_a_space():
+    assert bare(" x", 0) is None
