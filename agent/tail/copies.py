@@ -94,7 +94,7 @@ class Copies:
         path, origin = file.path or file.origin.path, file.origin
         if file.is_renamed and file.path is not None:  # a glob shows it under its new name, and its old content is gone
             origin = Origin(origin.source, path, origin.labels)
-        copy = None if self._once or origin != file.origin else self._find_copy(file, now)
+        copy = None if self._once or origin != file.origin else self.find_copy(file, now)
         again = OneFile(generations.next_id(file.key), origin, file.source, path, now, archives=self._once)
         again.listed, again.is_link = file.listed, file.is_link
         again.admitted = file.admitted and copy is None
@@ -127,7 +127,8 @@ class Copies:
         if not file.ignored:
             self.notes.append(file.note(self._wall_ns()))
 
-    def _find_copy(self, file: OneFile, now: float) -> OneFile | None:
+    def find_copy(self, file: OneFile, now: float) -> OneFile | None:
+        """The copy that holds what was read of an emptied file, taken up where reading it ended; None when there is none."""
         known = file.position() if file.is_known_by_content else None
         try:
             kin = relatives(file.origin.path)

@@ -95,6 +95,10 @@ class Generations:
         chain.remove(file)
         chain.append(file)
 
+    def sort_by_age(self, path: str) -> None:
+        """By when they were last written, the file that has the name now last."""
+        self.chains.get(path, []).sort(key=lambda file: (file.path == path, file.mtime_ns))
+
     def _enter(self, file: OneFile) -> None:
         self.files[file.key] = file
         self._incarnations[file.key] = file.id.incarnation

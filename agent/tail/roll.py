@@ -180,13 +180,15 @@ class Roll:
         where, unsure = self._whereabouts(present)
         origins = {known.origin.path: known.origin for key, (_, known) in self._recalled.items() if key not in unsure}
         # A renamed file comes before the present one even when its writer has not let go of it.
+        gone = {key: known for key, known in self._recalled.items() if key not in where and key not in unsure}
         for kin in sorted(where.values(), key=lambda kin: (kin.path in origins, kin.mtime_ns)):
             if kin.key not in self.generations.files:
                 known = self._recalled[kin.key]
                 if not self._take_up(known, kin, present.get(kin.key), now):
                     del self._recalled[kin.key]  # another file got the inode, perhaps a copy of one of these
-        for key, known in self._recalled.items():
-            if key not in where and key not in unsure:
+                    gone[kin.key] = known
+        for key, known in gone.items():
+            if not self._take_up_copy(key, known, now) and key in self._recalled:
                 self._remember(key, *known)
         self._recalled = {key: known for key, known in self._recalled.items() if key in unsure}
         self.copies.known_keys = self._recalled.keys()
@@ -231,6 +233,21 @@ class Roll:
             self.copies.start_over(file, verdict, now)
             return True
         return False
+
+    def _take_up_copy(self, key: Key, known: tuple[FileId, Position], now: float) -> bool:
+        """Go on with a file that was copied and emptied, and then renamed or deleted, while nobody looked."""
+        file_id, position = known
+        source = self._sources.get(position.origin.source)
+        if source is None or self._once:
+            return False
+        emptied = self.generations.new(file_id, position.origin, source, Relative(position.origin.path, key, 0, 0), now)
+        emptied.resume_at(position)
+        copy = self.copies.find_copy(emptied, now)
+        if copy is None:
+            return False
+        self.generations.append(copy)
+        self.generations.sort_by_age(position.origin.path)
+        return True
 
     def _open(self, file: OneFile, now: float) -> Verdict | None:
         """None: its name belongs to another file by now. What cannot be opened is not doubted; opening checks again."""
@@ -296,8 +313,11 @@ class Roll:
             self.copies.remember(file, now)
         if not self._once and any(self.copies.originals(found.path)):
             file.hold = Hold(now + self._timing.copy_wait_s)
+        self._begin(file, now)
+
+    def _begin(self, file: OneFile, now: float) -> None:
         try:
-            if self._is_first_start and self._is_first_scan and not self._once and found.source.start_at == "end":
+            if self._is_first_start and self._is_first_scan and not self._once and file.source.start_at == "end":
                 file.begin_at_end(now)
                 if not file.ignored:
                     self.copies.notes.append(file.note(self._wall_ns()))
@@ -305,9 +325,9 @@ class Roll:
                 file.open()  # so that it can be read even if it is deleted before its turn
         except OSError as error:
             if file.failed(error.errno or 0, now):
-                self._cannot_see(found.source.name, found.path, error)
+                self._cannot_see(file.source.name, file.path or file.origin.path, error)
         except NotTheFile:
-            generations.remove(file)
+            self.generations.remove(file)
 
 
 def _route(file: OneFile | None, routes: list[Found]) -> Found:

@@ -105,8 +105,13 @@ async def test_every_line_arrives_once_in_file_order_through_rotations_and_kills
 
     stored = [entry.line for entry in loki.entries()]
     missing = set(generations(log)) - set(stored)
-    by_file = {path.name: sum(line in missing for line in path.read_bytes().splitlines()) for path in files(log)}
-    assert not missing, f"{by_file}\n{agent.errors()}\n{await agent.status()}"
+    twice = {line for line, count in Counter(stored).items() if count > 1}
+    told = {
+        path.name: {"missing": sum(line in missing for line in lines), "twice": sum(line in twice for line in lines)}
+        for path in files(log)
+        for lines in [path.read_bytes().splitlines()]
+    }
+    assert not missing | twice, f"{told}\n{agent.errors()}\n{await agent.status()}"
     written = generations(log)
     assert len(written) == total
     assert Counter(stored) == Counter(written), "each line once, byte for byte"

@@ -75,7 +75,7 @@ def issuer(digits: str) -> bool:
 
 def card(text: str) -> bool:
     digits = re.sub(r"[ -]", "", text)
-    return len(set(digits)) > 2 and issuer(digits) and luhn(digits)
+    return len(set(digits)) > 1 and issuer(digits) and luhn(digits)
 
 
 def iban(text: str) -> bool:

@@ -51,6 +51,16 @@ class Marks:
             self._pseudonyms[rule, secret] = known
         return known
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where our marks stand."""
+        if "[" not in text:
+            return []
+        return [m.span() for m in _MARK.finditer(text) if (m[1] or m[2]) in self._known]
+
+    def emptied(self, text: str) -> str:
+        """`text` with empty quotes for our marks, which no finder pattern takes for a value."""
+        return _MARK.sub(lambda m: '""' if (m[1] or m[2]) in self._known else m[0], text)
+
     def strip(self, text: str) -> str:
         """`text` without the marks that are ours."""
         if "[" in text:

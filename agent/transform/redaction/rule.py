@@ -12,11 +12,11 @@ Action = Literal["mask", "partial", "pseudonym"]
 Preset = Literal["secrets", "pii"]
 
 
-class BadRule(ValueError):  # noqa: N818  - reads as what it is, in the configuration's words
+class BadRule(ValueError):
     """A rule of the configuration cannot be used; the message says which and what to do."""
 
 
-class WorkLimit(Exception):  # noqa: N818  - not a mistake: a bound that was reached
+class WorkLimit(Exception):
     """A line asks for more work than a line may; it is replaced by a stub."""
 
 

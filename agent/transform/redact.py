@@ -1,0 +1,258 @@
+"""Takes secrets and personal data out of lines: one scan a chunk, care for the few lines it flags.
+
+An unflagged line stays byte for byte. A line that cannot be judged (a bug, too much work) is replaced by a stub:
+nothing leaves this host unredacted. Rules, finders and the verifier are in `redaction/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from agent import config
+from agent.transform.redaction import build as building
+from agent.transform.redaction.engine import Engine
+from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
+from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
+from agent.transform.redaction.verify import Verifier
+
+__all__ = ["BadRule", "Finding", "Redacted", "Redactor", "RuleInfo"]
+
+FAILED = "redaction-failed"
+_TIMESTAMP = re.compile(
+    rb'"(?:timestamp|time|ts|@timestamp)"\s{0,3}:\s{0,3}("[0-9TZ:.+ \-]{1,40}"|[0-9]{1,20}(?:\.[0-9]{1,12})?)'
+)
+_LEVEL = re.compile(rb'"(?:level|levelname|severity)"\s{0,3}:\s{0,3}"([A-Za-z]{1,12})"')
+_LOCAL_BYTES = LOCAL_CHARACTERS.encode()
+_EDGES = b".!#$&*+?^{|}~-"
+_KEY_FOLLOWS = re.compile(rb"[\"'\\]{1,16}\s{0,4}:")
+_STUB_SEARCH_BYTES = 4096
+_MOST_EMAILS = 65_536
+_MOST_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Where a rule changed a line: bytes of the input. Never what stood there."""
+
+    rule: str
+    start: int
+    end: int
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInfo:
+    id: str
+    group: str
+    description: str
+    action: Action
+    on: bool
+
+
+@dataclass(slots=True)
+class Redacted:
+    """What happened to a chunk.
+
+    flagged: lines the verifier looked at · changed, dropped: line numbers · hits: secrets by rule ·
+    failed: lines replaced by a stub · open_key: the chunk ends inside a private key.
+    """
+
+    flagged: int = 0
+    changed: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    hits: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+    open_key: bool = False
+
+
+class Redactor:
+    """Made once from the configuration; `chunk`, `line` and `text` may be called from several threads."""
+
+    def __init__(self, parts: building.Parts | None, infos: Sequence[RuleInfo]) -> None:
+        self._parts = parts
+        self._infos = tuple(infos)
+        self._email_marks: dict[bytes, bytes] = {}
+        self.engine: str = parts.finder.engine if parts else "off"
+
+    @classmethod
+    def build(
+        cls,
+        settings: config.Redact,
+        *,
+        pseudonym_key: bytes,
+        own_secrets: Sequence[str] = (),
+        engine: Engine | None = None,
+    ) -> Redactor:
+        """Raises BadRule for a rule that cannot be used. `engine` is what `select_engine` found to work."""
+        plan = building.plan(settings)
+        infos = [RuleInfo(r.id, r.group, r.about, r.action, settings.enabled and r.id in plan.on) for r in plan.rules]
+        if not settings.enabled:
+            return cls(None, infos)
+        return cls(building.assemble(settings, plan, pseudonym_key, own_secrets, engine), infos)
+
+    def rules(self) -> list[RuleInfo]:
+        return list(self._infos)
+
+    def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> Redacted:
+        """Replaces changed lines in `lines`, which are the lines of `data`.
+
+        `open_key`: the chunk before of the same file ended inside a private key.
+        """
+        facts = Redacted()
+        parts = self._parts
+        if parts is None:
+            return facts
+        flags = parts.finder.flag(data, lines)
+        if flags or open_key:
+            facts.flagged = len(flags)
+            email_only = parts.email_only
+            for number, scans in flags.items():
+                fast = self._splice_emails(lines[number]) if scans == email_only else None
+                if fast is None:
+                    self._slow(number, lines, frozenset(scans), facts)
+                elif fast[1]:
+                    lines[number] = fast[0]
+                    facts.changed.append(number)
+                    facts.hits["email"] = facts.hits.get("email", 0) + fast[1]
+            if open_key or any(parts.pem in scans for scans in flags.values()):
+                self._key_lines(data, lines, facts, open_key)
+        return facts
+
+    def _slow(self, number: int, lines: list[bytes], scans: frozenset[int], facts: Redacted) -> None:
+        line = lines[number]
+        redacted, hits = self._verified(line, scans)
+        if hits is None:
+            facts.failed += 1
+        else:
+            for hit in hits:
+                facts.hits[hit.rule] = facts.hits.get(hit.rule, 0) + 1
+        if redacted != line:
+            lines[number] = redacted
+            facts.changed.append(number)
+
+    def _verified(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, list[Hit] | None]:
+        """The line without its secrets; a stub and None when that cannot be promised."""
+        assert self._parts is not None
+        try:
+            text = line.decode("utf-8", "surrogateescape")
+            hits = Verifier(self._parts.tools, len(text)).document(text, scans)
+            return (self._settled(text, hits) if hits else line), hits
+        except Exception:  # noqa: BLE001 - fail closed: whatever went wrong, the line as it is must not leave
+            return stub(line), None
+
+    def _settled(self, text: str, hits: list[Hit]) -> bytes:
+        """The text without `hits`, looked at again: a mark may give its neighbours another meaning.
+
+        So what comes out has nothing left to find, and redacting it once more changes nothing.
+        """
+        assert self._parts is not None
+        for _ in range(_MOST_ROUNDS):
+            text = _without(text, hits)
+            rest = self._parts.tools.marks.emptied(text)
+            scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))
+            hits = Verifier(self._parts.tools, len(text)).document(text, scans) if scans else []
+            if not hits:
+                return text.encode("utf-8", "surrogateescape")
+        raise WorkLimit("no end to it")
+
+    def line(self, line: bytes) -> tuple[bytes, list[Finding]]:
+        """One line, and where it was changed."""
+        parts = self._parts
+        if parts is None:
+            return line, []
+        scans = parts.finder.scans_of(line)
+        if not scans:
+            return line, []
+        redacted, hits = self._verified(line, scans)
+        if hits is None:
+            return redacted, [Finding(FAILED, 0, len(line), "stub")]
+        text = line.decode("utf-8", "surrogateescape")
+        offset = _byte_offsets(text)
+        return redacted, [Finding(h.rule, offset(h.start), offset(h.end), parts.action_of(h.rule)) for h in hits]
+
+    def text(self, value: str) -> str:
+        """A label or metadata value."""
+        return self.line(value.encode("utf-8", "surrogatepass"))[0].decode("utf-8", "replace")
+
+    def _splice_emails(self, line: bytes) -> tuple[bytes, int] | None:
+        """The fast road for a line with nothing but addresses; None sends it down the careful one."""
+        assert self._parts is not None
+        if b"%40" in line or b"\\u0040" in line or b"//" in line:
+            return None
+        out: list[bytes] = []
+        done = count = 0
+        at = line.find(b"@")
+        while at >= 0:
+            domain = DOMAIN_BYTES.match(line, at + 1)
+            if domain is not None:
+                left = line[max(done, at - 64) : at]
+                local = left[len(left.rstrip(_LOCAL_BYTES)) :]
+                before = line[at - len(local) - 1] if at > len(local) else 32
+                if before == 0x5C or before > 0x7F or _KEY_FOLLOWS.match(line, domain.end()):
+                    return None
+                local = local.lstrip(_EDGES)
+                address = local + b"@" + domain[0]
+                mark = self._email_marks.get(address) or self._email_mark(address)
+                if mark != address and not (local == b"git" and line[domain.end() : domain.end() + 1] == b":"):
+                    out += (line[done : at - len(local)], mark)
+                    done = domain.end()
+                    count += 1
+            at = line.find(b"@", at + 1)
+        if not count:
+            return line, 0
+        out.append(line[done:])
+        return b"".join(out), count
+
+    def _email_mark(self, address: bytes) -> bytes:
+        """What to write for an address; the address itself when it is none or allow-listed."""
+        assert self._parts is not None
+        text = address.decode()
+        local, _, host = text.partition("@")
+        allowed = self._parts.tools.allowed
+        real = bool(local) and domain_is_real(host) and not (allowed is not None and allowed(text))
+        mark = self._parts.email_mark(text) if real else address
+        if len(self._email_marks) >= _MOST_EMAILS:
+            self._email_marks.clear()
+        self._email_marks[address] = mark
+        return mark
+
+    def _key_lines(self, data: bytes, lines: list[bytes], facts: Redacted, inside: bool) -> None:
+        """Private keys over several text lines: from BEGIN, or the chunk's start, to END."""
+        assert self._parts is not None
+        for number in building.key_lines(data.split(b"\n")[: len(lines)], inside):
+            if lines[number] != self._parts.key_mark:
+                lines[number] = self._parts.key_mark
+                facts.changed.append(number)
+                facts.hits["pem-lines"] = facts.hits.get("pem-lines", 0) + 1
+        facts.open_key = building.ends_inside(data, inside)
+
+
+def _without(text: str, hits: Iterable[Hit]) -> str:
+    out: list[str] = []
+    done = 0
+    for hit in hits:
+        out += (text[done : hit.start], hit.text or "")
+        done = hit.end
+    out.append(text[done:])
+    return "".join(out)
+
+
+def _byte_offsets(text: str) -> Callable[[int], int]:
+    if text.isascii():
+        return lambda place: place
+    return lambda place: len(text[:place].encode("utf-8", "surrogateescape"))
+
+
+def stub(line: bytes) -> bytes:
+    """What is sent instead of a line that could not be judged: when, how bad, how long; none of its words."""
+    head = line[:_STUB_SEARCH_BYTES]
+    timestamp, level = _TIMESTAMP.search(head), _LEVEL.search(head)
+    members = [b'"redaction":"failed"']
+    if timestamp:
+        members.append(b'"timestamp":' + timestamp[1])
+    if level:
+        members.append(b'"level":"' + level[1] + b'"')
+    members.append(b'"bytes":%d' % len(line))
+    return b"{" + b",".join(members) + b"}"

@@ -1,0 +1,108 @@
+"""All rules and procedures in one place, and what the finder must look for."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from agent.transform.redaction import (
+    headers,
+    named,
+    pem,
+    pii,
+    prose,
+    rules_ai,
+    rules_cloud,
+    rules_code,
+    rules_infra,
+    rules_keys,
+    rules_pii,
+    rules_services,
+    rules_text,
+    urls,
+)
+from agent.transform.redaction.rule import Hit, Rule
+from agent.transform.redaction.verify import Scan, Verifier
+
+RULES: tuple[Rule, ...] = (
+    *rules_cloud.RULES,
+    *rules_infra.RULES,
+    *rules_code.RULES,
+    *rules_services.OBSERVABILITY,
+    *rules_services.MESSAGING,
+    *rules_services.PAYMENT,
+    *rules_services.SAAS,
+    *rules_ai.RULES,
+    *rules_text.URLS,
+    *rules_keys.KEYS,
+    *rules_keys.MATERIAL,
+    *rules_text.TOKENS,
+    *rules_text.PROSE,
+    *rules_text.HASHES,
+    *rules_text.ENCODINGS,
+    *rules_pii.RULES,
+)
+
+SHARED: dict[str, Scan | None] = {
+    "shape": None,  # flags the line; walking its JSON does the work
+    "percent": None,
+    "base64": None,
+    "names": named.scan,
+    "pairs": named.scan_pairs,
+    "flags": named.scan_flags,
+    "markup": named.scan_markup,
+    "userinfo": urls.scan_userinfo,
+    "query": urls.scan_query,
+    "otpauth": urls.scan_otpauth,
+    "pem": pem.scan,
+    "bearer": headers.scan_bearer,
+    "basic": headers.scan_basic,
+    "jwt": headers.scan_jwt,
+    "pair": prose.scan_pair,
+    "prose": prose.scan_prose,
+    "cli": prose.scan_cli,
+    "sql": prose.scan_sql,
+    "pydantic": prose.scan_pydantic,
+    "email": pii.scan_email,
+    "iban": pii.scan_iban,
+}
+"""Procedures shared by rules; None stands for one the verifier itself performs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """A finder pattern and the number of the scan it asks for."""
+
+    pattern: str
+    scan: int
+    pii: bool
+
+
+def pattern_scan(rule: Rule) -> Scan:
+    """The procedure of a rule that one pattern expresses."""
+    pattern, check = re.compile(rule.pattern), rule.check
+
+    def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
+        for found in verifier.each(pattern, text):
+            start, end = found.span("secret")
+            end = start + len(found["secret"].rstrip(".-"))
+            if check is None or check(text[start:end]):
+                yield Hit(start, end, rule.id)
+
+    return scan
+
+
+_LONGEST_ANCHOR = 12
+_SHORTEST_ANCHOR = 4
+
+
+def base64_needles(literals: Iterable[str]) -> Iterator[str]:
+    """What a literal looks like in base64, in each of its three alignments."""
+    for literal in literals:
+        for shift in range(3):
+            encoded = base64.b64encode(b"\0" * shift + literal.encode()).decode().rstrip("=")
+            sure = encoded[(shift * 8 + 5) // 6 : (shift + len(literal)) * 8 // 6][:_LONGEST_ANCHOR]
+            if len(sure) >= _SHORTEST_ANCHOR:
+                yield re.escape(sure).replace(r"\+", "[+-]").replace("/", "[/_]") + "[A-Za-z0-9+/_-]{8}"

@@ -1,0 +1,199 @@
+"""Finders: which lines of a chunk may hold a secret, and of which kinds. Three of them, one answer.
+
+Hyperscan scans the whole chunk once and reports where matches end; google-re2 scans line by line; the stdlib's `re`
+first asks whether a literal that the pattern needs is in the chunk at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from agent.transform.redaction import literals
+from agent.transform.redaction.catalogue import Needle
+from agent.transform.redaction.verify import HOPELESS
+
+Flags = dict[int, set[int]]
+"""Line number → the scans it needs, in the lines' order."""
+
+
+_MOST_MATCHES = 40_000
+
+
+class TooManyMatches(Exception):
+    """A text matches so often that counting on would cost more than it is worth."""
+
+
+class Finder(Protocol):
+    engine: str
+
+    def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags: ...
+
+    def scans_of(self, text: bytes) -> frozenset[int]: ...
+
+
+def by_line(data: bytes, found: list[tuple[int, int]]) -> Flags:
+    """Ends of matches → lines, by counting the newlines between one and the next."""
+    flags: Flags = {}
+    found.sort()
+    line = position = 0
+    count = data.count
+    for end, scan in found:
+        line += count(b"\n", position, end - 1)
+        position = end - 1
+        scans = flags.get(line)
+        if scans is None:
+            flags[line] = {scan}
+        else:
+            scans.add(scan)
+    return flags
+
+
+class HyperscanFinder:
+    """One automaton for secrets, one for personal data."""
+
+    engine = "hyperscan"
+
+    def __init__(self, needles: Sequence[Needle]) -> None:
+        groups = ([n for n in needles if not n.pii], [n for n in needles if n.pii])
+        self._databases = [_compile(group) for group in groups if group]
+        self._local = threading.local()
+
+    def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags:
+        try:
+            return by_line(data, self._scan(data, _MOST_MATCHES))
+        except TooManyMatches:
+            return self._each_line(lines)
+
+    def _each_line(self, lines: Sequence[bytes]) -> Flags:
+        """For a chunk of which some line was made to match everywhere; that line is given up, the others are not."""
+        flags: Flags = {}
+        for number, line in enumerate(lines):
+            try:
+                scans = {scan for _, scan in self._scan(line, _MOST_MATCHES // 4)}
+            except TooManyMatches:
+                scans = {HOPELESS}
+            if scans:
+                flags[number] = scans
+        return flags
+
+    def scans_of(self, text: bytes) -> frozenset[int]:
+        try:
+            return frozenset(scan for _, scan in self._scan(text, _MOST_MATCHES // 4))
+        except TooManyMatches:
+            return frozenset((HOPELESS,))
+
+    def _scan(self, data: bytes, most: int) -> list[tuple[int, int]]:
+        terminated = _hyperscan().ScanTerminated
+        found: list[tuple[int, int]] = []
+        append = found.append
+
+        def on_match(ident: int, _start: int, end: int, _flags: int, _context: object) -> bool:
+            append((end, ident))
+            return len(found) > most
+
+        for database, scratch in zip(self._databases, self._scratches(), strict=True):
+            try:
+                database.scan(data, match_event_handler=on_match, scratch=scratch)
+            except terminated:
+                raise TooManyMatches from None
+        return found
+
+    def _scratches(self) -> list[Any]:
+        """Scratch space is for one scan at a time, so each thread has its own."""
+        scratches: list[Any] | None = getattr(self._local, "scratches", None)
+        if scratches is None:
+            scratch = _hyperscan().Scratch
+            scratches = self._local.scratches = [scratch(database) for database in self._databases]
+        return scratches
+
+
+def _hyperscan() -> Any:
+    """Imported when it is first used: where it does not work, no one asks for it."""
+    return importlib.import_module("hyperscan")
+
+
+def _compile(needles: Sequence[Needle]) -> Any:
+    hyperscan = _hyperscan()
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[n.pattern.encode() for n in needles], ids=[n.scan for n in needles], flags=[0] * len(needles)
+    )
+    return database
+
+
+class Re2Finder:
+    """A set of all patterns, asked line by line."""
+
+    engine = "re2"
+
+    def __init__(self, needles: Sequence[Needle]) -> None:
+        re2 = importlib.import_module("re2")  # optional, and it has no types
+        options = re2.Options()
+        options.encoding = re2.Options.Encoding.LATIN1
+        options.max_mem = 512 << 20
+        options.log_errors = False
+        self._set: Any = re2.Set.SearchSet(options)
+        self._scans = [n.scan for n in needles]
+        for needle in needles:
+            self._set.Add(needle.pattern)
+        self._set.Compile()
+
+    def flag(self, _data: bytes, lines: Sequence[bytes], /) -> Flags:
+        match, scans = self._set.Match, self._scans
+        flags: Flags = {}
+        for number, line in enumerate(lines):
+            found = match(line)
+            if found:
+                flags[number] = {scans[i] for i in found}
+        return flags
+
+    def scans_of(self, text: bytes) -> frozenset[int]:
+        return frozenset(self._scans[i] for i in self._set.Match(text) or ())
+
+
+class ReFinder:
+    """Patterns one by one, each only where a literal it cannot do without is present."""
+
+    engine = "re"
+
+    def __init__(self, needles: Sequence[Needle]) -> None:
+        self._needles = [(literals.required(n.pattern), re.compile(n.pattern.encode()), n.scan) for n in needles]
+
+    def flag(self, data: bytes, _lines: Sequence[bytes], /) -> Flags:
+        found = [(match.end(), scan) for pattern, scan in self._possible(data) for match in pattern.finditer(data)]
+        return by_line(data, found)
+
+    def scans_of(self, text: bytes) -> frozenset[int]:
+        return frozenset(scan for pattern, scan in self._possible(text) if pattern.search(text))
+
+    def _possible(self, data: bytes) -> list[tuple[re.Pattern[bytes], int]]:
+        lowered = data.lower()
+        return [
+            (p, scan) for needs, p, scan in self._needles if not needs or any(literal in lowered for literal in needs)
+        ]
+
+
+def make(engine: str, needles: Sequence[Needle]) -> Finder:
+    makers: dict[str, Callable[[Sequence[Needle]], Finder]] = {
+        "hyperscan": HyperscanFinder,
+        "re2": Re2Finder,
+        "re": ReFinder,
+    }
+    return makers[engine](needles)
+
+
+def refusal(pattern: str) -> str | None:
+    """Why Hyperscan cannot compile a pattern; None when it can, or is not installed."""
+    try:
+        hyperscan = _hyperscan()
+    except ImportError:
+        return None
+    try:
+        _compile([Needle(pattern, 0, pii=False)])
+    except hyperscan.HyperscanError as error:
+        return str(error)
+    return None

@@ -1,0 +1,140 @@
+"""Which values under a sensitive name are left as they are: empty, masked already, placeholders, code, counts."""
+
+from __future__ import annotations
+
+import re
+
+from agent.transform.redaction.checks import has_digit, has_letter, lower_word
+from agent.transform.redaction.marks import Marks
+from agent.transform.redaction.names import Verdict
+
+_EMPTY_WORDS = frozenset({"", "none", "null", "undefined", "nil", "true", "false", "n/a", "nan"})
+_MASK_CHARACTERS = "*•xX#.-_●· "
+_MASK_WORDS = re.compile(
+    r"[\[<({*]{0,3}(?:REDACTED|FILTERED|MASKED|HIDDEN|SCRUBBED|REMOVED)[\])>}*]{0,3}", re.IGNORECASE
+)
+_PLACEHOLDER = re.compile(
+    r"\$\{[^{}]{0,100}\}|\$\(?[A-Z_][A-Z0-9_]{0,63}\)?|\$\d{1,3}|\{\{[^{}]{0,100}\}\}|\{[A-Za-z_.()]{0,60}(?:![rs])?\}|%s|%[A-Z_]{2,40}%"
+    r"|%\([A-Za-z_]{1,40}\)s|<[A-Za-z][A-Za-z0-9 _.:-]{0,60}>|:[a-z_]{1,40}|\?"
+)
+_SCHEME_LEFT = re.compile(r"(?:bearer|basic|token|digest|apikey|negotiate|splunk|ssws)?[ \"',;:=]*", re.IGNORECASE)
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?|\d+(?:\.\d+)?\s?(?:ms|s|m|h|d|us|ns|min|sec|%)?"
+)
+_CODE = re.compile(
+    r"(?:[A-Za-z_]{1,40}\.){1,6}[A-Za-z_]{1,40}(?:[(\[].{0,200})?|[A-Za-z_][A-Za-z0-9_]{0,60}(?:\(.{0,200}|\[.{0,200})"
+    r"|(?:str|bytes|int|bool|None|Optional|SecretStr|Any|Union|self|string|dict|list|object)(?:[\s|\[,)].{0,100})?"
+)
+_PATH = re.compile(r"(?:/|~/|\./|\.\./|[A-Za-z]:\\)[^\s]{0,300}")
+_STOP_WORDS = frozenset(
+    [
+        "required",
+        "missing",
+        "invalid",
+        "expired",
+        "empty",
+        "unset",
+        "set",
+        "not",
+        "the",
+        "was",
+        "is",
+        "has",
+        "changed",
+        "reset",
+        "updated",
+        "incorrect",
+        "wrong",
+        "ok",
+        "yes",
+        "no",
+        "field",
+        "string",
+        "text",
+        "hidden",
+        "redacted",
+        "expires",
+        "rotated",
+        "revoked",
+        "optional",
+        "default",
+        "disabled",
+        "enabled",
+        "failed",
+        "success",
+        "granted",
+        "denied",
+        "found",
+        "valid",
+        "accepted",
+        "rejected",
+        "refreshed",
+        "created",
+        "deleted",
+        "unknown",
+    ]
+)
+
+
+class Gate:
+    """Decides for a value whether it is one at all."""
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
+
+    def masked(self, value: str) -> bool:
+        """Nothing is left of the value but marks of ours, or mask characters, or a word that says so."""
+        rest = self._marks.strip(value) if "[" in value else value
+        if rest != value and (_SCHEME_LEFT.fullmatch(rest) or not rest.strip(_MASK_CHARACTERS + "\"',;:=()[]{}")):
+            return True
+        return not value.strip(_MASK_CHARACTERS) or _MASK_WORDS.fullmatch(value) is not None
+
+    def leaves(self, value: str, verdict: Verdict) -> bool:
+        """For a value whose ends are certain: a JSON string, or a quoted one."""
+        if value.strip(" {}[]()").lower() in _EMPTY_WORDS or self.masked(value) or _PLACEHOLDER.fullmatch(value):
+            return True
+        match verdict.kind:
+            case "session":
+                return len(value) < 16
+            case "auth":
+                return len(value) < 8
+            case "string" | "authorization" | "cookie":
+                return _TIME.fullmatch(value) is not None
+            case "digits":
+                return sum(c.isdigit() for c in value) < 12
+            case "vendor":
+                return len(value) < 16 or not has_digit(value)
+            case "pass":
+                return not has_letter(value)
+            case "pwd":
+                return _PATH.fullmatch(value) is not None
+            case _:
+                return False
+
+    def leaves_number(self, value: str, verdict: Verdict) -> bool:
+        """For a JSON number: counts under token-like names stay."""
+        if not value[:1].lstrip("-").isdigit() and not value[1:2].isdigit():
+            return True
+        return verdict.kind not in ("any", "loose", "pwd") and not (verdict.kind == "digits" and len(value) >= 12)
+
+    def leaves_in_text(self, name: str, value: str, verdict: Verdict, spaced: bool, quoted: bool) -> bool:
+        """For a value found in prose or code. `spaced`: a space stood before it; `quoted`: it was in quotes."""
+        if self.leaves(value, verdict):
+            return True
+        if quoted:
+            return False
+        if value.lower().rstrip(".!,") in _STOP_WORDS or value == name or value.rpartition("=")[0] == name:
+            return True
+        if _CODE.fullmatch(value) and not (
+            has_digit(value) and "." not in value and "(" not in value and "[" not in value
+        ):
+            return True
+        if verdict.kind == "loose" and spaced:
+            return len(value) < 12 or ":" in value or not has_digit(value)
+        if not spaced:
+            return verdict.kind in ("string", "auth") and len(value) < 4
+        if verdict.kind == "auth" or lower_word(value.rstrip(".!,")):  # `app.auth: …` is a logger's name
+            return True
+        if verdict.kind in ("string", "auth", "session"):
+            return len(value) < 8 or not (has_digit(value) or len(value) >= 20)
+        return not has_letter(value) and len(value) < 4

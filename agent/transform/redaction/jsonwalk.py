@@ -1,0 +1,153 @@
+"""Walks the tokens of valid JSON where they stand: no parsing into objects, so duplicate keys and spelling survive."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from agent.transform.redaction.decode import unescape
+from agent.transform.redaction.names import Verdict
+from agent.transform.redaction.rule import Hit
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.verify import Scans, Verifier
+
+_TOKEN = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?:\s*+(:))?|([\[{])|([\]}])|([^\s"\[\]{},:]++)', re.DOTALL)
+_KEY, _STRING, _OPEN, _CLOSE = 2, 1, 3, 4
+
+_NAME_KEYS = frozenset({"name", "key", "field", "header", "param", "parameter", "variable", "property", "Name", "Key"})
+_VALUE_KEYS = frozenset({"value", "val", "content", "input", "default", "Value"})
+_JWK_PRIVATE = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
+_SPECIAL = _NAME_KEYS | _VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
+# A dict under these names is a structure to walk by its own keys; under the others every leaf is the secret.
+_BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session"})
+
+_LONGEST_CLEAN = 64
+
+Leaf = tuple[int, int, str | None]
+"""Start, end and content of a value; a string's without its quotes, a number's content is None."""
+
+
+class _Frame:
+    """An open object or array."""
+
+    __slots__ = ("count", "first", "forced", "key", "last", "special")
+
+    def __init__(self, key: str, forced: Verdict | None) -> None:
+        self.key = key
+        self.forced = forced
+        self.special: dict[str, Leaf] | None = None
+        self.first = self.last = ""
+        self.count = 0
+
+
+def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C901 - one loop, for speed
+    """Hits in the places of `text`, which is valid JSON."""
+    hits: list[Hit] = []
+    stack: list[_Frame] = []
+    frame = _Frame("", None)
+    key, verdict = "", None
+    verdict_of, in_array = verifier.names.verdict, False
+    clean = verifier.clean(scans)
+    for token in _TOKEN.finditer(text):
+        kind = token.lastindex
+        if kind == _KEY:
+            key = token[1] if "\\" not in token[1] else unescape(token[1])
+            verdict = frame.forced or verdict_of(key)
+            in_array = False
+        elif kind == _OPEN:
+            stack.append(frame)
+            forced = verdict if verdict is not None and verdict.kind not in _BY_KEYS else None
+            frame = _Frame("" if in_array else key, forced)
+            verdict, in_array, key = forced, token[3] == "[", ""
+        elif kind == _CLOSE:
+            _close(frame, stack[-1] if stack else frame, hits, verifier)
+            frame = stack.pop() if stack else frame
+            verdict, in_array, key = frame.forced, True, ""
+        else:
+            content = token[1] if kind == _STRING else None
+            start, end = (token.start(1), token.end(1)) if content is not None else token.span()
+            if in_array:
+                frame.count += 1
+                if content is not None:
+                    frame.last = content
+                    if frame.count == 1:
+                        frame.first = content
+                    elif frame.count == 2 and verdict is None and not frame.key:
+                        _remember(frame, "second", (start, end, content))
+            elif key in _SPECIAL:
+                _remember(frame, key, (start, end, content))
+            if verdict is None and content in clean:
+                continue
+            before = len(hits)
+            _leaf((start, end, content), text, verdict, scans, hits, verifier)
+            if verdict is None and content and len(content) <= _LONGEST_CLEAN and len(hits) == before:
+                clean.add(content)
+    return hits
+
+
+def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: list[Hit], verifier: Verifier) -> None:
+    start, end, content = leaf
+    verifier.step()
+    if content is None:
+        if verdict is not None:
+            mark = verifier.number(text[start:end], verdict)
+            if mark is not None:
+                hits.append(Hit(start, end, verdict.rule, mark))
+        elif end - start >= 12:
+            _long_number(leaf, text, scans, hits, verifier)
+    elif content and (verdict is not None or len(content) > 4):
+        hits += [
+            hit._replace(start=hit.start + start, end=hit.end + start)
+            for hit in verifier.string(content, verdict, scans)
+        ]
+
+
+def _long_number(leaf: Leaf, text: str, scans: Scans, hits: list[Hit], verifier: Verifier) -> None:
+    """A card number may be written as a JSON number; its mark is a string."""
+    start, end, _ = leaf
+    whole = (hit for hit in verifier.plain(text[start:end], scans) if hit.end - hit.start == end - start)
+    hits += [Hit(start, end, hit.rule, f'"{hit.text}"') for hit in whole]
+
+
+def _remember(frame: _Frame, key: str, leaf: Leaf) -> None:
+    if frame.special is None:
+        frame.special = {}
+    frame.special[key] = leaf
+
+
+def _close(frame: _Frame, parent: _Frame, hits: list[Hit], verifier: Verifier) -> None:
+    """What only the whole object or array tells: name and value, loc and input, a JWK, a pair."""
+    if frame.key == "loc" and frame.last:
+        _remember(parent, "loc", (0, 0, frame.last))
+    special = frame.special
+    if special is None:
+        return
+    if "kty" in special:
+        for member in _JWK_PRIVATE & special.keys():
+            _secret(special[member], Verdict("jwk-private", "any"), hits, verifier)
+    verdict = _named_by(special, frame, verifier)
+    if verdict is None:
+        return
+    for member in (_VALUE_KEYS | {"second"}) & special.keys():
+        _secret(special[member], verdict, hits, verifier)
+
+
+def _named_by(special: dict[str, Leaf], frame: _Frame, verifier: Verifier) -> Verdict | None:
+    if "second" in special:
+        return verifier.names.verdict(frame.first) if frame.count == 2 else None
+    for member in ("loc", *_NAME_KEYS):
+        name = special.get(member, (0, 0, None))[2]
+        if name:
+            verdict = verifier.names.verdict(name)
+            if verdict is not None:
+                return verdict
+    return None
+
+
+def _secret(leaf: Leaf, verdict: Verdict, hits: list[Hit], verifier: Verifier) -> None:
+    start, _, content = leaf
+    if content is None:
+        return
+    found = verifier.string(content, verdict, frozenset())
+    hits += [hit._replace(start=hit.start + start, end=hit.end + start) for hit in found]

@@ -1,0 +1,52 @@
+"""Private keys in PEM and PuTTY form, also cut off, also with their line ends escaped, also spread over text lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.transform.redaction.rule import Hit
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.verify import Verifier
+
+_EDGE = re.compile(
+    r"-{2,5} ?(?P<kind>BEGIN|END)(?: |%20|\+)(?:[A-Z0-9]{1,12}(?: |%20|\+)){0,4}PRIVATE(?: |%20|\+)KEY(?:(?: |%20|\+)BLOCK)?-{2,5}"
+)
+_BODY = re.compile(r"(?:[A-Za-z0-9+/=\s\\:,.()\-]|%[0-9A-Fa-f]{2})*+")
+_PUTTY = re.compile(r"Private-Lines: \d{1,4}(?P<secret>(?:(?:\s|\\[rn])++[A-Za-z0-9+/=]{4,80}){1,200})")
+_WIREGUARD = re.compile(r"\b(?:PrivateKey|PresharedKey)\s?=\s?(?P<secret>[A-Za-z0-9+/]{43}=)")
+
+BEGIN_LINE = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----\s*$")
+END_LINE = re.compile(rb"-----END (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
+BODY_LINE = re.compile(rb"\s*(?:[A-Za-z0-9+/=]{1,130}|(?:Proc-Type|DEK-Info|Version|Comment): [^\n]{1,120})?\s*")
+MOST_BODY_LINES = 200
+LONGEST_LINE = 1024
+_SHORTEST_BODY = 16
+
+
+def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """One mark for the block; a block without its end goes as far as its characters do."""
+    begin: re.Match[str] | None = None
+    for edge in verifier.each(_EDGE, text):
+        if edge["kind"] == "END":
+            if begin is not None:
+                yield Hit(begin.start(), edge.end(), "pem-private-key")
+            begin = None
+            continue
+        if begin is not None:
+            yield from _cut_off(text, begin, edge.start())
+        begin = edge
+    if begin is not None:
+        yield from _cut_off(text, begin, len(text))
+    for pattern in (_PUTTY, _WIREGUARD):
+        for found in verifier.each(pattern, text):
+            if not verifier.gate.masked(found["secret"].strip()):
+                yield Hit(*found.span("secret"), "putty-wireguard")
+
+
+def _cut_off(text: str, begin: re.Match[str], limit: int) -> Iterator[Hit]:
+    body = _BODY.match(text, begin.end(), limit)
+    if body is not None and len(body[0].strip()) >= _SHORTEST_BODY:
+        yield Hit(begin.start(), body.end(), "pem-private-key")

@@ -1,0 +1,100 @@
+"""E-mail addresses and IBANs in text: the two kinds of personal data that need more than a pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.transform.redaction import checks
+from agent.transform.redaction.rule import Hit
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.verify import Verifier
+
+LOCAL_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.!#$&*+?^_{|}~-"
+DOMAIN = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9\-]{0,62}\.){1,7}[A-Za-z]{2,24}(?![A-Za-z0-9@])")
+DOMAIN_BYTES = re.compile(DOMAIN.pattern.encode())
+NOT_TLD = frozenset(
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "ico",
+        "js",
+        "ts",
+        "css",
+        "html",
+        "py",
+        "json",
+        "yaml",
+        "yml",
+        "xml",
+        "txt",
+        "log",
+        "md",
+        "service",
+        "timer",
+        "socket",
+        "mount",
+        "target",
+    ]
+)
+_NO_USER = re.compile(r"[/?#\s\"'<>]")
+_LONGEST_LOCAL = 64
+_EDGES = ".!#$&*+?^{|}~-"
+
+
+def domain_is_real(domain: str) -> bool:
+    """It ends like a domain and not like a file or a unit."""
+    return domain.rpartition(".")[2].lower() not in NOT_TLD
+
+
+def scan_email(text: str, verifier: Verifier) -> Iterator[Hit]:
+    at = text.find("@")
+    while at >= 0:
+        verifier.step()
+        domain = DOMAIN.match(text, at + 1)
+        if domain is not None and domain_is_real(domain[0]):
+            start = local_start(text, at)
+            follows_colon = (
+                text[domain.end() : domain.end() + 1] == ":" and text[domain.end() + 1 : domain.end() + 2].isalnum()
+            )
+            if start < at and not (text[start:at] == "git" and follows_colon) and not _in_authority(text, start):
+                yield Hit(start, domain.end(), "email")
+        at = text.find("@", at + 1)
+
+
+def _in_authority(text: str, at: int) -> bool:
+    """`user@host` of a URL is no address."""
+    slashes = text.rfind("//", max(0, at - 256), at)
+    return slashes > 0 and text[slashes - 1] == ":" and _NO_USER.search(text, slashes + 2, at) is None
+
+
+def local_start(text: str, at: int) -> int:
+    """Where the part before the @ begins; letters of any script count."""
+    low = max(0, at - _LONGEST_LOCAL)
+    left = text[low:at]
+    kept = left.rstrip(LOCAL_CHARACTERS)
+    while kept and ord(kept[-1]) > 0x7F and kept[-1].isalpha():
+        kept = kept[:-1].rstrip(LOCAL_CHARACTERS)
+    local = left[len(kept) :]
+    return at - len(local.lstrip(_EDGES))
+
+
+_IBAN = re.compile(
+    rf"(?<![A-Za-z0-9])(?:{'|'.join(checks.IBAN_COUNTRIES)})[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,4}})?"
+)
+
+
+def scan_iban(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """The longest beginning of the run that is an IBAN: words in capitals may follow."""
+    for found in verifier.each(_IBAN, text):
+        run = found[0]
+        for end in range(len(run), 14, -1):
+            if (end == len(run) or run[end] == " ") and not run[:end].endswith(" ") and checks.iban(run[:end]):
+                yield Hit(found.start(), found.start() + end, "iban")
+                break

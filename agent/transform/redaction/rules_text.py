@@ -1,0 +1,318 @@
+"""Rules for URLs, HTTP tokens, prose, command lines and encodings: what shared procedures find."""
+
+from __future__ import annotations
+
+from agent.transform.redaction import checks
+from agent.transform.redaction.rule import Rule
+from agent.transform.redaction.shapes import group
+
+_SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F)"
+
+URLS = group(
+    "urls",
+    Rule(
+        "url-userinfo",
+        "",
+        "password before the host of a URL",
+        find=(
+            rf"(?i){_SLASHES}[^\s\"'`<>@/:]{{0,128}}(?::|%3A|%253A)[^\s\"'`<>]{{1,256}}(?:@|%40|%2540)[A-Za-z0-9\[]",
+        ),
+        scanner="userinfo",
+        must=(
+            "postgresql://app:«{pw:12}»@db:5432/x",
+            "redis://:«{b62:20}»@cache/0",
+            "amqp://u:«{b62:6}%40{b62:6}»@mq//v",
+        ),
+        must_not=("amqp://guest@host", "https://host/@user", "postgres://u:***@db/x"),
+    ),
+    Rule(
+        "url-token-as-user",
+        "",
+        "token as the user of a URL",
+        find=(rf"(?i){_SLASHES}[A-Za-z0-9_.~%\-]{{20}}[^\s\"'`<>/]{{0,256}}@[A-Za-z0-9\[]",),
+        scanner="userinfo",
+        must=(
+            "https://«{b62:40}»@github.example/x.git",
+            "http://«{hex:32}»@h/",
+            "git clone https://«{b62:36}»@h.example/r",
+        ),
+        must_not=("git@github.com:a/b.git", "ssh://git@github.com/a/b", "https://user@host/"),
+    ),
+    Rule(
+        "oauth-code",
+        "",
+        "authorization code of an OAuth callback",
+        find=(r"(?i)(?:[?&;]|%26|%3F|u0026)code(?:=|%3D)[A-Za-z0-9_%.\-/+~]{16}",),
+        scanner="query",
+        must=(
+            "GET /oauth/callback?code=«{b64u:40}»&state=abc",
+            "/cb?state=x&code=«{b62:32}»",
+            "/auth/callback?code=«{b62:43}»",
+        ),
+        must_not=("/x?code=404", "/api?code=DE", "/oauth/callback?error=denied"),
+    ),
+    Rule(
+        "magic-link",
+        "",
+        "token of a reset, verification or invitation link",
+        find=(
+            r"(?i)(?:[?&;]|%26|%3F|u0026)(?:token|login_token|ott|key|t|code|hash|ticket)(?:=|%3D)[A-Za-z0-9_%.\-]{20}",
+            r"(?i)/(?:reset|verify|magic|invite|unsubscribe|confirm|activate)[a-z_\-]{0,24}/[A-Za-z0-9_\-]{20}",
+        ),
+        scanner="query",
+        must=(
+            "https://a.example/reset?key=«{b62:32}»",
+            "https://a.example/verify-email/«{b62:40}»",
+            "/invite?t=«{b62:24}»",
+        ),
+        must_not=("/items?key=name", "/verify/email", "/reset?lang=de"),
+    ),
+    Rule(
+        "signed-url",
+        "",
+        "signature of a signed URL",
+        find=(r"(?i)[?&;](?:signature|hmac)=[^&\s]{16}",),
+        scanner="query",
+        must=(
+            "/f?Signature=«{b62:40}»",
+            "/f?a=1&hmac=«{hex:64}»",
+            "https://c.example/o?Expires=1&Signature=«{b62:60}»",
+        ),
+        must_not=("/f?signature=", "/f?signature=v2", "hmac=sha256"),
+    ),
+    Rule(
+        "otpauth",
+        "",
+        "seed of an otpauth URL",
+        find=(r"(?i)otpauth://",),
+        scanner="otpauth",
+        must=(
+            "otpauth://totp/A:b?secret=«{b32:32}»&issuer=A",
+            "otpauth://hotp/x?secret=«{b32:16}»",
+            "otpauth://totp/x?issuer=y&secret=«{b32:26}»",
+        ),
+        must_not=("otpauth://", "otpauth://totp/x?issuer=y", "otpauth is used"),
+    ),
+)
+
+TOKENS = group(
+    "tokens",
+    Rule(
+        "bearer",
+        "",
+        "token behind the word Bearer",
+        find=(r"(?i)bearer[\"'\\:]{0,6}(?:[ \t+]{1,3}|%20)[\"'\\]{0,6}[A-Za-z0-9._~+/=\-]{8}",),
+        scanner="bearer",
+        must=("Bearer «{b62:24}»", "sent bearer «{b62:12}» to x", "auth=Bearer%20«{b62:30}»"),
+        must_not=("bearer token missing", "bearer of bad news", "Bearer authentication"),
+    ),
+    Rule(
+        "basic",
+        "",
+        "Basic credentials that decode to user:password",
+        find=(r"(?i)basic(?:[ \t+]{1,3}|%20)[A-Za-z0-9+/_\-]{8}",),
+        scanner="basic",
+        must=("Basic «{=basic}»", "basic «{=basic}» ok", "auth=Basic%20«{=basic}»"),
+        must_not=("basic auth disabled", "Basic authentication required", "basic functionality works"),
+    ),
+    Rule(
+        "jwt",
+        "",
+        "JSON Web Token, also encrypted or cut",
+        find=(r"eyJ[A-Za-z0-9_+/\-]{10}",),
+        scanner="jwt",
+        must=("{=jwt}", "t=«{=jwt}»", "got «{=jwt}» back"),
+        must_not=("eyJ", "eyJhbGciOi", "eyJ is how JSON begins"),
+    ),
+)
+
+PROSE = group(
+    "prose",
+    Rule(
+        "credentials-pair",
+        "",
+        "name:secret after a word such as credentials",
+        find=(
+            (
+                r"(?i)(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ \-]?in)(?:[ \t][a-z]{2,9}){0,4}"
+                r"[ \t\"'`\\]{0,4}[:=]?[ \t]{0,3}[\"'`(\\\[<]{0,3}[^\s:;,\"'`()<>\[\]{}=\\/]{1,64}:[^\s\"'`<>\\/]{2}"
+            ),
+        ),
+        scanner="pair",
+        must=("User credentials: bob:«{pw:10}»", "creds for admin:«{b62:8}»", "login with alice:«{pw:9}» failed"),
+        must_not=(
+            "credentials: updated for bob",
+            "Credentials: 3 configured",
+            "credentials: iodd:read,iodd:write",
+            "login at 12:30:45",
+            "auth with db:5432",
+        ),
+    ),
+    Rule(
+        "prose-password",
+        "",
+        "password in a sentence",
+        find=(
+            (
+                r"(?i)(?:password|passwd|passphrase|passcode|pwd|pin|pass|api[ _\-]?key|secret|token|otp)(?:[ \t](?:for|of|to|by|from)[ \t][^\n]{1,80}?)?"
+                r"[ \t]{1,3}(?:is|was|are|set[ \t]to|changed[ \t]to|reset[ \t]to|updated[ \t]to|now|will[ \t]be|should[ \t]be|equals|to)[ \t:]{1,4}[^\s]"
+            ),
+            r"(?i)(?:password|passwd|passphrase|passcode|pwd|pin|pass|api[ _\-]?key|secret|token|otp|code)(?:[ \t](?:for|of|to)[ \t][^\s]{1,64})?[ \t]{1,3}\\{0,8}[\"'`][^\s\"'`\\]{4}",
+        ),
+        scanner="prose",
+        must=(
+            "password is «{b62:10}»",
+            "password for bob was set to «{b62:9}»",
+            "the passphrase is '«{a:6} {a:6}»'",
+            "pin for bob is «{d:4}»",
+        ),
+        must_not=("password is too short", "password is required", "the token is expired", "password was changed"),
+    ),
+    Rule(
+        "cli-password",
+        "",
+        "user:password of curl, password of mysql",
+        find=(
+            r"(?:-u|--user|--proxy-user|-U)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
+            r"(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli) [^\n]{0,200}(?:-p|-a )[^\s\-]{2}",
+        ),
+        scanner="cli",
+        must=("curl -u bob:«{pw:10}» https://x", "mysql -h db -u root -p«{b62:10}» app", "sshpass -p«{b62:9}» ssh h"),
+        must_not=("curl -u bob https://x", "mysql -p", "docker run -u 1000:1000 x"),
+    ),
+    Rule(
+        "sql-password",
+        "",
+        "password literal of an SQL statement",
+        find=(
+            r"(?i)IDENTIFIED[ \t]{1,3}(?:WITH[ \t]{1,3}[^\s]{1,40}[ \t]{1,3})?(?:BY|AS)",
+            r"(?i)PASSWORD[ \t]{1,3}\\{0,8}['\"][^'\"\\]",
+            r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,1000}(?:pass|pw|secret|token|key)",
+        ),
+        scanner="sql",
+        must=(
+            "CREATE USER a IDENTIFIED BY '«{pw:10}»'",
+            "ALTER ROLE a PASSWORD '«{pw:10}»'",
+            "INSERT INTO users (name, password) VALUES ('«bob»', '«{pw:10}»')",
+        ),
+        must_not=("SELECT password FROM users", "PASSWORD $1", "INSERT INTO users (name, email) VALUES ('bob', 'x')"),
+    ),
+    Rule(
+        "pydantic-input",
+        "",
+        "input of a pydantic error on a sensitive field",
+        find=(r"input_value=[\"'{\[]",),
+        scanner="pydantic",
+        must=(),
+        must_not=("input_value=5", "input_value=None", "input_value='abc'"),
+    ),
+)
+
+HASHES = group(
+    "key-material",
+    Rule(
+        "hash-bcrypt",
+        "",
+        "bcrypt hash",
+        find=(r"(?:\$|%24)2[abxy](?:\$|%24)[0-9]{2}(?:\$|%24)[./A-Za-z0-9%]{40}",),
+        pattern=r"(?P<secret>\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{50,53})",
+        must=("$2b$12${b62:53}", "h «$2a$10${b62:53}»", "$2y$05${b62:53}"),
+        must_not=("$2 and $3", "$2b$", "$2b$12$short"),
+    ),
+    Rule(
+        "hash-argon2",
+        "",
+        "Argon2 hash",
+        find=(r"(?:\$|%24)argon2(?:id|i|d)(?:\$|%24)",),
+        pattern=r"(?P<secret>\$argon2(?:id|i|d)\$(?:v=[0-9]{1,3}\$)?[mtp=,0-9]{3,60}\$[A-Za-z0-9+/]{8,128}\$[A-Za-z0-9+/]{16,256})",
+        must=(
+            "$argon2id$v=19$m=65536,t=3,p=4${b64:22}${b64:43}",
+            "$argon2i$v=19$m=4096,t=3,p=1${b64:22}${b64:43}",
+            "x «$argon2d$v=19$m=4096,t=3,p=1${b64:22}${b64:43}»",
+        ),
+        must_not=("argon2id", "$argon2id$", "$argon2id$v=19$"),
+    ),
+    Rule(
+        "hash-django",
+        "",
+        "Django or Werkzeug password hash",
+        find=(r"(?:pbkdf2|scrypt)(?:[_:]|%3A)[A-Za-z0-9:%]{3,30}(?:\$|%24)[A-Za-z0-9]",),
+        pattern=r"(?P<secret>(?:pbkdf2_sha(?:1|256|512)\$[0-9]{3,9}|pbkdf2:sha(?:1|256|512):[0-9]{3,9}|scrypt:[0-9:]{5,24})\$[A-Za-z0-9./+]{4,64}\$[A-Za-z0-9+/=]{20,256})",
+        must=(
+            "pbkdf2_sha256$600000${b62:22}${b64:43}=",
+            "scrypt:32768:8:1${b62:16}${hex:128}",
+            "pbkdf2:sha256:260000${b62:16}${hex:64}",
+        ),
+        must_not=("pbkdf2_sha256", "scrypt:", "pbkdf2_sha256$600000$"),
+    ),
+    Rule(
+        "hash-crypt",
+        "",
+        "hash of a Unix shadow file",
+        find=(r"(?:\$|%24)(?:[156]|y|7|gy)(?:\$|%24)[./A-Za-z0-9$=,%]{28}",),
+        pattern=r"(?<![A-Za-z0-9$])(?P<secret>\$(?:1|5|6|7|y|gy)\$(?:rounds=[0-9]{1,9}\$|[./A-Za-z0-9]{1,8}\$)?[./A-Za-z0-9]{1,64}\$[./A-Za-z0-9]{20,128})",
+        must=("$6${b62:16}${b62:86}", "$y$j9T${b62:22}${b62:43}", "$5$rounds=5000${b62:16}${b62:43}"),
+        must_not=("$1 and $5", "$6$", "costs $5"),
+    ),
+    Rule(
+        "hash-ldap",
+        "",
+        "LDAP password hash",
+        find=(r"(?:\{|%7B)(?:SSHA|SHA|SMD5|MD5|SSHA256|SSHA512|CRYPT)(?:\}|%7D)[A-Za-z0-9+/$%]{12}",),
+        pattern=r"(?P<secret>\{(?:SSHA|SHA|SMD5|MD5|SSHA256|SSHA512|CRYPT)\}[A-Za-z0-9+/$.]{16,160}={0,2})",
+        check=checks.looks_real,
+        must=(
+            "{SSHA}".replace("{", "{") + "{b64:32}",
+            "«{SSHA}{b64:38}==»",
+            "h={SHA}{b64:27}=".replace("h=", "h=«") + "»",
+        ),
+        must_not=("{SSHA}", "{CRYPT}x", "{MD5}"),
+    ),
+)
+
+ENCODINGS = group(
+    "encodings",
+    Rule(
+        "json-in-json",
+        "",
+        "JSON inside a string is walked with the same rules; nested too deep to follow, the line is given up",
+        find=(r"\\{31}",),
+        scanner="shape",
+    ),
+    Rule(
+        "unicode-escaped",
+        "",
+        r"\u00XX escapes of plain characters are undone",
+        find=(r"\\u00(?:2[0134589a-dA-DF-f]|3[0-9abdABDfF]|[4-6][0-9a-fA-F]|7[0-9a-eA-E])",),
+        scanner="shape",
+        must=(),
+        must_not=(),
+    ),
+    Rule(
+        "percent-encoded",
+        "",
+        "percent-encoded letters, digits and separators are undone",
+        find=(
+            r"%(?:25)?(?:4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9])",
+            r"(?i)(?:%2522|%22|%3D|%253D|%3A)[^\s]{6}",
+        ),
+        scanner="percent",
+        must=(),
+        must_not=(),
+    ),
+    Rule("base64-wrapped", "", "base64 of a text that holds a secret", scanner="base64", must=(), must_not=()),
+    Rule(
+        "undressed",
+        "",
+        "terminal colours, zero-width and full-width characters are undone",
+        find=(
+            r"\xe2\x80[\x8b-\x8f]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad",
+            r"\xef\xbc[\xa1-\xba]|\xef\xbd[\x81-\x9a]",
+            r"\\u200[b-fB-F]|\\uff[2-5][0-9a-fA-F]",
+        ),
+        scanner="shape",
+        must=(),
+        must_not=(),
+    ),
+    Rule("own-secret", "", "credentials of the agent itself", must=(), must_not=()),
+)

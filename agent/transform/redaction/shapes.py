@@ -1,0 +1,68 @@
+"""Makes rules for tokens of the common shape: a fixed prefix, then many characters of one set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.transform.redaction.checks import looks_real
+from agent.transform.redaction.rule import Action, Rule
+
+LEFT = r"(?:(?<![A-Za-z0-9_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
+"""No word character before; the end of a percent or backslash escape is none."""
+LEFT_SHORT = r"(?:(?<![A-Za-z0-9_.\-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
+
+B62 = "A-Za-z0-9"
+B64 = "A-Za-z0-9+/"
+B64U = r"A-Za-z0-9_\-"
+HEX = "0-9a-fA-F"
+LONGEST = 4096
+_FINDER_WIDTH = 20
+_SHORTEST_ANCHOR = 4
+
+
+def token(
+    ident: str,
+    about: str,
+    prefix: str,
+    chars: str,
+    least: int,
+    *samples: str,
+    check: Callable[[str], bool] | None = None,
+    tail: str = "",
+    must_not: tuple[str, ...] = (),
+    anchors: tuple[str, ...] = (),
+    action: Action = "mask",
+    traps: str = "",
+    short: bool = False,
+) -> Rule:
+    """`prefix` and then at least `least` of `chars` (inside of a character class), and `tail` after them.
+
+    Samples that must not match follow from the format: the prefix alone, too short, a word character before, a filler.
+    """
+
+    def valid(found: str) -> bool:
+        return looks_real(found) and (check is None or check(found))
+
+    # In a URL these characters are percent-encoded; the verifier decodes.
+    percent = "%" if "/" in chars or "+" in chars or "=" in chars else ""
+    literals = tuple(dict.fromkeys(sample.partition("{")[0].replace("«", "") for sample in samples))
+    literal = literals[0]
+    return Rule(
+        id=ident,
+        group="",
+        about=about,
+        find=(f"{prefix}[{percent}{chars}]{{{min(least, _FINDER_WIDTH)}}}",),
+        pattern=f"{LEFT_SHORT if short else LEFT}(?P<secret>{prefix}[{chars}]{{{least},{LONGEST}}}+{tail})",
+        check=valid,
+        action=action,
+        anchors=tuple(text for text in dict.fromkeys((*anchors, *literals)) if len(text) >= _SHORTEST_ANCHOR),
+        shortest=least,
+        must=samples,
+        must_not=(literal, literal + "xxxx", "documented as " + literal + "x" * (least + 4), *must_not),
+        traps=traps,
+    )
+
+
+def group(name: str, *rules: Rule) -> tuple[Rule, ...]:
+    return tuple(replace(rule, group=name) for rule in rules)

@@ -1,0 +1,107 @@
+"""URLs: passwords and tokens before the host, secret parameters, signatures. Scheme, host and path stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.transform.redaction import checks
+from agent.transform.redaction.names import Verdict
+from agent.transform.redaction.rule import Hit
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.verify import Verifier
+
+_AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,20}):(?:\\{0,4}/){2}(?P<rest>[^\s\"'`<>]{1,2048}+)")
+_QUERY = re.compile(r"[?&;](?P<name>[A-Za-z0-9_.~%\-\[\]]{1,64})=(?P<secret>[^&;#\s\"'`<>\\)\]}]{1,8192})")
+_SIGNED = {
+    "sig": "azure-sas",
+    "x-amz-signature": "aws-presigned",
+    "x-amz-credential": "aws-presigned",
+    "x-amz-security-token": "aws-presigned",
+    "x-goog-signature": "gcp-signed-url",
+    "x-goog-credential": "gcp-signed-url",
+    "signature": "signed-url",
+    "hmac": "signed-url",
+}
+_CALLBACK = re.compile(r"callback|oauth|oidc|openid|/auth|/login|[?&]state=", re.IGNORECASE)
+_MAGIC = re.compile(r"reset|verify|verif|magic|invite|unsubscribe|confirm|activate|login", re.IGNORECASE)
+_MAGIC_NAMES = frozenset({"token", "login_token", "ott", "key", "t", "code", "hash", "ticket"})
+_MAGIC_PATH = re.compile(
+    r"/(?:reset|verify|magic|invite|unsubscribe|confirm|activate)[a-z_\-]{0,24}/(?P<secret>[A-Za-z0-9_\-]{20,512})",
+    re.IGNORECASE,
+)
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_PASSWORD = Verdict("url-userinfo", "any")
+_OTPAUTH = re.compile(r"otpauth://[^\s\"']{1,512}?[?&]secret=(?P<secret>[A-Za-z2-7=]{8,256})", re.IGNORECASE)
+
+
+def scan_userinfo(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`scheme://user:PASSWORD@host` and `https://TOKEN@host`; the password may hold `@`."""
+    for url in verifier.each(_AUTHORITY, text):
+        authority = re.split(r"[/?#\\]", url["rest"], maxsplit=1)[0]
+        at = authority.rfind("@")
+        if at <= 0:
+            at, authority = _sloppy(url["rest"])
+            if at <= 0:
+                continue
+        user, colon, password = authority[:at].partition(":")
+        start = url.start("rest")
+        if colon:
+            if password and not verifier.gate.leaves(password, _PASSWORD):
+                yield Hit(start + len(user) + 1, start + at, "url-userinfo")
+        elif len(user) >= 20 and checks.has_digit(user) and url["scheme"].lower() not in ("mailto", "amqp", "sftp"):
+            yield Hit(start, start + at, "url-token-as-user")
+
+
+def _sloppy(rest: str) -> tuple[int, str]:
+    """A password with an unescaped `/`, `?` or `#`: user:p/w@host.name. Path segments such as /@user have no colon."""
+    colon, at = rest.find(":"), rest.rfind("@")
+    slash = re.search(r"[/?#\\]", rest)
+    if (
+        0 <= colon < at
+        and slash
+        and colon < slash.start()
+        and not re.fullmatch(r"\d{1,5}", rest[colon + 1 : slash.start()])
+    ):
+        return at, rest
+    return -1, rest
+
+
+def scan_query(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """Parameters that are secret by their place: signatures, OAuth codes, tokens of reset links."""
+    for parameter in verifier.each(_QUERY, text):
+        name, secret = parameter["name"].lower(), parameter["secret"]
+        if verifier.gate.masked(secret):
+            continue
+        rule = _SIGNED.get(name)
+        if rule is None:
+            before = text[max(0, parameter.start() - 300) : parameter.start() + 1]
+            after = text[parameter.end() : parameter.end() + 200]
+            rule = _by_path(name, secret, before, after)
+        elif len(secret) < 16:
+            continue
+        if rule is not None:
+            yield Hit(*parameter.span("secret"), rule)
+    for link in verifier.each(_MAGIC_PATH, text):
+        if (
+            checks.has_digit(link["secret"])
+            and checks.has_letter(link["secret"])
+            and not _UUID.fullmatch(link["secret"])
+        ):
+            yield Hit(*link.span("secret"), "magic-link")
+
+
+def _by_path(name: str, secret: str, before: str, after: str) -> str | None:
+    if name == "code" and len(secret) >= 16 and _CALLBACK.search(before + after):
+        return "oauth-code"
+    if name in _MAGIC_NAMES and len(secret) >= 20 and checks.has_digit(secret) and _MAGIC.search(before):
+        return "magic-link"
+    return None
+
+
+def scan_otpauth(text: str, verifier: Verifier) -> Iterator[Hit]:
+    for found in verifier.each(_OTPAUTH, text):
+        if not verifier.gate.masked(found["secret"]):
+            yield Hit(*found.span("secret"), "otpauth")

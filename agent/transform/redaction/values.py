@@ -1,0 +1,96 @@
+"""Where a value ends: quoted to any depth of escaping, or bare. Each function looks at each character once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+_OPEN = re.compile(r"(?:[brfuBRFU]{1,2}(?=\\*+[\"']))?(\\*+)([\"'`“‘])")
+_QUOTES = {q: re.compile(r"(\\*+)" + re.escape({"“": "”", "‘": "’"}.get(q, q))) for q in "\"'`“‘"}
+_BARE = re.compile(r"[^\s\"'`<>]++")
+_BRACED = re.compile(r"\{[^{}\"'\n:]{1,256}\}(?=[;\s,&]|$)")
+_CUT = re.compile(
+    r"[&;]|,(?=$|[A-Za-z_][\w.\-]{0,40}[=:]|[\[{(])|\)(?=[,;:]|$)|\\+(?=$)|\\[rnt](?=[A-Z]|$)|\|(?=$)|\)\."
+)
+_LONGEST = 65_536
+_MOST_ITEMS = 200
+
+
+class Value(NamedTuple):
+    start: int
+    end: int
+    quoted: bool
+
+
+def _closes(backslashes: int, depth: int) -> bool:
+    """A quote ends the string when it is escaped as deeply as the one that opened it.
+
+    At depth 1 (\\") the content doubles, so a run of 1, 5, 9 … backslashes closes and one of 3 is content.
+    """
+    return backslashes % (2 * (depth + 1)) == depth if depth & (depth + 1) == 0 else backslashes <= depth
+
+
+def quoted(text: str, at: int) -> Value | None:
+    """The inside of the quoted string that begins at `at`; to the end of the text when it is never closed."""
+    opening = _OPEN.match(text, at)
+    if opening is None:
+        return None
+    depth, start = len(opening[1]), opening.end()
+    for close in _QUOTES[opening[2]].finditer(text, start, start + _LONGEST):
+        if _closes(len(close[1]), depth):
+            return Value(start, close.end() - 1 - depth, True)
+    return Value(start, min(len(text), start + _LONGEST), True)
+
+
+def bare(text: str, at: int, query: bool = False) -> Value | None:
+    """An unquoted value: up to white space, a quote, `&`, `;`, or a comma before another name."""
+    braced = _BRACED.match(text, at)
+    if braced is not None:
+        return Value(braced.start(), braced.end(), False)
+    run = _BARE.match(text, at)
+    if run is None:
+        return None
+    start, end = run.start(), run.end()
+    for cut in _CUT.finditer(text, start + 1, end):
+        end = cut.start()
+        break
+    if query:
+        hash_at = text.find("#", start, end)
+        end = hash_at if hash_at > start else end
+    while end > start and (text[end - 1] in ".,:\\" or (text[end - 1] in ")]}" and _unbalanced(text, start, end))):
+        end -= 1
+    return Value(start, end, False) if end > start else None
+
+
+def _unbalanced(text: str, start: int, end: int) -> bool:
+    last = text[end - 1]
+    return text.count({")": "(", "]": "[", "}": "{"}[last], start, end) < text.count(last, start, end)
+
+
+_ITEM = re.compile(r"[\]})]|\\*+[\"'`]")
+
+
+def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
+    """The quoted strings in the list or dict that opens at `at`, its keys left out."""
+    depth, position = 0, at
+    if text[at : at + 1] not in ("[", "{", "("):
+        return
+    position = at + 1
+    for _ in range(_MOST_ITEMS):
+        step()
+        found = _ITEM.search(text, position, at + _LONGEST)
+        if found is None:
+            return
+        depth += text.count("[", position, found.start()) + text.count("{", position, found.start())
+        if found[0] in "]})":
+            if depth <= 0:
+                return
+            depth, position = depth - 1, found.end()
+            continue
+        value = quoted(text, found.start())
+        if value is None:
+            return
+        position = value.end + len(found[0])
+        if not text[position : position + 3].lstrip().startswith(":"):
+            yield value

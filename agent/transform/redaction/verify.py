@@ -1,0 +1,314 @@
+"""The verifier: decides on the decoded text of one flagged line what goes, and writes it back in place.
+
+It does no I/O, reads no clock and is the same under every finder, so the three finders give identical output.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from agent.transform.redaction import checks, decode, jsonwalk
+from agent.transform.redaction.gate import Gate
+from agent.transform.redaction.headers import Headers, whole_header
+from agent.transform.redaction.marks import Marks
+from agent.transform.redaction.names import Names, Verdict
+from agent.transform.redaction.rule import Action, Hit, WorkLimit
+
+Scan = Callable[[str, "Verifier"], Iterable[Hit]]
+Scans = frozenset[int]
+
+HOPELESS = -1
+"""Instead of a scan: so much matches that the line is not worth the time."""
+
+_DEEPEST = 4
+_MOST_PIECES = 64
+_MOST_TIMES_SIZE = 4
+_MOST_HITS = 5_000
+_MOST_CLEAN = 4_096
+_MOST_CLEAN_SETS = 64
+_MOST_STEPS = 10_000
+_EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
+_MOST_EMBEDDED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all lines share.
+
+    scans:    the procedures, by number; the finder's patterns name the ones to run.
+    scans_of: which of them a decoded text needs.
+    actions:  of every rule that is on.
+    allowed:  whether a value is allow-listed.
+    base64: number of the scan that stands for this encoding.
+    clean: values seen without a finding, by the scans they went through: most values of a log repeat.
+    """
+
+    scans: tuple[Scan | None, ...]
+    scans_of: Callable[[bytes], Scans]
+    actions: Mapping[str, Action]
+    allowed: Callable[[str], bool] | None
+    names: Names
+    gate: Gate
+    marks: Marks
+    base64: int
+    clean: dict[Scans, set[str]]
+
+
+class Verifier:
+    """One line's work and its bounds."""
+
+    __slots__ = ("_budget", "_depth", "_pieces", "_steps", "gate", "headers", "names", "tools")
+
+    def __init__(self, tools: Tools, size: int) -> None:
+        self.tools = tools
+        self.names = tools.names
+        self.gate = tools.gate
+        self.headers = Headers(self)
+        self._depth = 0
+        self._pieces = 0
+        self._budget = _MOST_TIMES_SIZE * size + 4096
+        self._steps = _MOST_STEPS
+
+    def step(self) -> None:
+        """Called for each candidate, so that no text can make a line take longer than the bound."""
+        self._steps -= 1
+        if self._steps < 0:
+            raise WorkLimit("too many candidates")
+
+    def each(self, pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+        """`finditer`, counted."""
+        for found in pattern.finditer(text):
+            self.step()
+            yield found
+
+    def document(self, text: str, scans: Scans) -> list[Hit]:
+        """Hits of a line, or of a text that may be JSON as a whole."""
+        if HOPELESS in scans:
+            raise WorkLimit("too many matches")
+        if is_json(text):
+            return self.settle(text, jsonwalk.walk(text, self, scans))
+        return self.plain(text, scans)
+
+    def plain(self, text: str, scans: Scans) -> list[Hit]:
+        """Hits of a decoded text, sorted and apart, each with what to write. In JSON within it only the walk counts."""
+        if HOPELESS in scans:
+            raise WorkLimit("too many matches")
+        inside: list[tuple[int, int]] = []
+        found = list(self._embedded(text, inside)) if '"' in text else []
+        if not inside or inside[0][1] - inside[0][0] < len(text.strip()):
+            for hit in self._undressed(text, scans):
+                if not any(start <= hit.start < end or start < hit.end < end for start, end in inside):
+                    found.append(hit)
+        return self.settle(text, found)
+
+    def _undressed(self, text: str, scans: Scans) -> Iterable[Hit]:
+        view = decode.undressed(text)
+        if view is None:
+            return self._scan(text, scans)
+        hits = self.settle(view.text, self._scan(view.text, self.tools.scans_of(_bytes(view.text))))
+        return [view.back(hit) for hit in hits]
+
+    def string(self, content: str, verdict: Verdict | None, scans: Scans) -> list[Hit]:
+        """Hits inside a JSON string, in the places of its raw `content`; `verdict` is its key's."""
+        escaped = "\\" in content
+        text = decode.unescape(content) if escaped else content
+        hits = self._valued(text, verdict)
+        if not hits:
+            hits = self.plain(text, self.tools.scans_of(_bytes(text)) if escaped else scans)
+        if not hits or not escaped:
+            return hits
+        view = decode.json_view(content)
+        return [view.back(h)._replace(text=(h.text or "").replace('"', '\\"')) for h in hits]
+
+    def clean(self, scans: Scans) -> set[str]:
+        """Short strings known to hold nothing for `scans`. A bounded memory of a pure decision."""
+        known = self.tools.clean.get(scans)
+        if known is None or len(known) > _MOST_CLEAN:
+            if len(self.tools.clean) > _MOST_CLEAN_SETS:
+                self.tools.clean.clear()
+            known = self.tools.clean[scans] = set()
+        return known
+
+    def number(self, content: str, verdict: Verdict) -> str | None:
+        """What to write instead of a JSON number, quotes included."""
+        if self.gate.leaves_number(content, verdict) or not self._wanted(verdict.rule, content):
+            return None
+        return f'"{self._mark(verdict.rule, content)}"'
+
+    def _valued(self, text: str, verdict: Verdict | None) -> list[Hit]:
+        if verdict is None or verdict.kind == "dsn" or self.gate.leaves(text, verdict):
+            return []
+        if verdict.kind in ("authorization", "auth", "cookie"):
+            return self.settle(text, whole_header(text, verdict, self))
+        return self.settle(text, (Hit(0, len(text), verdict.rule),))
+
+    def _scan(self, text: str, scans: Scans) -> Iterator[Hit]:
+        """What all asked-for procedures find."""
+        tools = self.tools
+        for number in sorted(scans):
+            scan = tools.scans[number]
+            if scan is not None:
+                yield from scan(text, self)
+        if scans and "%" in text:
+            yield from self._percent(text)
+        if tools.base64 in scans:
+            for run in decode.base64_runs(text):
+                yield from self.wrapped(text, run.start(), run.end())
+
+    def _embedded(self, text: str, inside: list[tuple[int, int]]) -> Iterator[Hit]:
+        """JSON in the text: all of it, or behind a few words such as `body: `. Its places go to `inside`."""
+        tried, position = 0, 0
+        for opening in _EMBEDDED.finditer(text):
+            if opening.start() < position:
+                continue
+            tried += 1
+            if tried > _MOST_EMBEDDED:
+                return
+            end = json_end(text, opening.start())
+            if end is None:
+                continue
+            position = end
+            inside.append((opening.start(), end))
+            piece = text[opening.start() : end]
+            with self._deeper(piece):
+                for hit in self.settle(piece, jsonwalk.walk(piece, self, self.tools.scans_of(_bytes(piece)))):
+                    yield hit._replace(start=hit.start + opening.start(), end=hit.end + opening.start())
+
+    def _percent(self, text: str) -> Iterator[Hit]:
+        view = decode.unpercented(text)
+        if view is None:
+            return
+        with self._deeper(view.text):
+            for hit in self.plain(view.text, self.tools.scans_of(_bytes(view.text))):
+                yield view.back(hit)._replace(text=(hit.text or "").replace('"', "%22"))
+
+    def wrapped(self, text: str, start: int, end: int) -> Iterator[Hit]:
+        """The base64 run `start`..`end`, gone as a whole when there is a secret inside."""
+        run = text[start:end]
+        data = checks.unbase64(run) or checks.unbase64(run[: len(run.rstrip("=")) // 4 * 4])
+        inner = checks.printable(data) if data else None
+        if inner is None:
+            return
+        with self._deeper(inner):
+            hits = self.document(inner, self.tools.scans_of(_bytes(inner)))
+            if hits:
+                yield Hit(start, end, hits[0].rule)
+
+    def _deeper(self, piece: str) -> _Deeper:
+        self._pieces += 1
+        self._budget -= len(piece)
+        if self._pieces > _MOST_PIECES or self._budget < 0 or self._depth >= _DEEPEST:
+            raise WorkLimit("too much to decode")
+        return _Deeper(self)
+
+    def enter(self) -> None:
+        self._depth += 1
+
+    def leave(self) -> None:
+        self._depth -= 1
+
+    def _wanted(self, rule: str, secret: str) -> bool:
+        allowed = self.tools.allowed
+        return rule in self.tools.actions and not (allowed is not None and allowed(secret))
+
+    def _mark(self, rule: str, secret: str) -> str:
+        return self.tools.marks.write(rule, self.tools.actions[rule], secret)
+
+    def settle(self, text: str, hits: Iterable[Hit]) -> list[Hit]:
+        """Wanted hits, sorted; where two overlap one takes the place of both, named after the longer."""
+        marked = self.tools.marks.spans(text)
+        found: list[Hit] = []
+        for hit in hits:
+            if hit.text is None:
+                hit = _around(hit, marked) if marked else hit  # noqa: PLW2901 - the same hit, seen whole
+                secret = text[hit.start : hit.end]
+                if not secret or not self._wanted(hit.rule, secret) or self.gate.masked(secret):
+                    continue
+            found.append(hit)
+            if len(found) > _MOST_HITS:
+                raise WorkLimit("too many findings")
+        if not found:
+            return found
+        if len(found) > 1:
+            found.sort(key=lambda h: (h.start, -h.end))
+        out: list[Hit] = []
+        for hit in found:
+            if out and hit.start < out[-1].end:
+                out[-1] = _union(out[-1], hit)
+            else:
+                out.append(hit)
+        return [h if h.text is not None else h._replace(text=self._mark(h.rule, text[h.start : h.end])) for h in out]
+
+
+class _Deeper:
+    """One level of decoding more, for the time of a `with`."""
+
+    __slots__ = ("_verifier",)
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    def __enter__(self) -> None:
+        self._verifier.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self._verifier.leave()
+
+
+def _around(hit: Hit, marked: list[tuple[int, int]]) -> Hit:
+    """A hit that touches a mark takes the whole of it, so that a mark is never matched in part."""
+    for start, end in marked:
+        if start < hit.end and hit.start < end:
+            hit = hit._replace(start=min(start, hit.start), end=max(end, hit.end))
+    return hit
+
+
+def _union(first: Hit, second: Hit) -> Hit:
+    """Two overlapping hits as one. A hit inside another changes nothing, so its text stays."""
+    if second.start == first.start and second.end == first.end:
+        return first if first.text is not None else second
+    if second.end <= first.end:
+        return first
+    longer = first if first.end - first.start >= second.end - second.start else second
+    return Hit(first.start, second.end, longer.rule)
+
+
+def is_json(text: str) -> bool:
+    """An object or array; NaN and infinities pass, as Python writes them."""
+    if text.lstrip(" \t\r\n")[:1] not in ("{", "["):
+        return False
+    try:
+        orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return _is_lenient_json(text)
+    return True
+
+
+def _is_lenient_json(text: str) -> bool:
+    if text.rstrip()[-1] not in "}]":
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+_DECODER = json.JSONDecoder()
+
+
+def json_end(text: str, at: int) -> int | None:
+    """Where the JSON object or array that begins at `at` ends."""
+    try:
+        return _DECODER.raw_decode(text, at)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,93 @@
+"""agent.tail after a kill: generations that nobody had read yet, and originals that were emptied and renamed meanwhile."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.config import Agent, Source
+from agent.model import Chunk, FileId, Position, Resume
+from agent.tail.all_files import Tailer
+from agent.tail.generations import Timing
+
+
+class Life:
+    """Lives of an agent one after the other. A chunk that was taken is durable: its position is remembered."""
+
+    def __init__(self, log: Path, quiet_s: float) -> None:
+        self._log = log
+        self._timing = Timing(quiet_s=quiet_s)
+        self.positions: dict[FileId, Position] = {}
+
+    async def live(
+        self, enough: Callable[[list[bytes]], bool], between: Callable[[int], None] = lambda turn: None
+    ) -> list[bytes]:
+        """The lines read until they are enough. `between` is called after each turn with its number."""
+        lines: list[bytes] = []
+        settings = Agent(scan_interval="50ms", poll_interval="50ms")
+        tailer = Tailer(
+            [Source(include=(str(self._log),))],
+            settings,
+            Resume(dict(self.positions), {}),
+            lambda event: None,
+            timing=self._timing,
+        )
+        async with asyncio.timeout(20), tailer:
+            turn = 0
+            async for chunks in tailer.turns(0.05):
+                for chunk in chunks:
+                    self._take(chunk, lines)
+                turn += 1
+                between(turn)
+                if enough(lines):
+                    tailer.stop()
+        return lines
+
+    def _take(self, chunk: Chunk, lines: list[bytes]) -> None:
+        self.positions[chunk.span.file] = chunk.span.after
+        lines += chunk.data.splitlines()
+
+
+def copytruncate(log: Path, copy: Path) -> None:
+    shutil.copy(log, copy)
+    os.truncate(log, 0)
+
+
+async def test_generations_whose_turn_had_not_come_are_read_after_a_kill(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("a1\n")
+    life = Life(log, quiet_s=60)
+    assert await life.live(lambda lines: b"a1" in lines) == [b"a1"]
+    os.rename(log, tmp_path / "app.log.4")
+    (tmp_path / "app.log.3").write_text("b1\n")
+    (tmp_path / "app.log.2").write_text("c1\n")
+    log.write_text("d1\n")
+    stopped = []
+
+    def empty_the_unread(turn: int) -> None:
+        if turn == 5:
+            copytruncate(log, tmp_path / "app.log.1")
+        stopped.append(turn)
+
+    # Writer quiet for a minute at least: nothing but the oldest may be read, yet all are remembered.
+    await life.live(lambda lines: len(stopped) > 30, empty_the_unread)
+    log.write_text("e1\n")
+    patient = Life(log, quiet_s=0.0)
+    patient.positions = life.positions
+    assert await patient.live(lambda lines: b"e1" in lines) == [b"b1", b"c1", b"d1", b"e1"]
+
+
+async def test_a_file_that_was_emptied_and_renamed_while_the_agent_was_down_goes_on_in_its_copy(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("a1\na2\n")
+    life = Life(log, quiet_s=0.0)
+    await life.live(lambda lines: b"a2" in lines)
+    with log.open("a") as file:
+        file.write("a3\n")
+    copytruncate(log, tmp_path / "app.log.2")
+    with log.open("a") as file:
+        file.write("b1\nb2\nb3\n")
+    os.rename(log, tmp_path / "app.log.1")
+    log.write_text("c1\n")
+    assert await life.live(lambda lines: b"c1" in lines) == [b"a3", b"b1", b"b2", b"b3", b"c1"]
