@@ -57,7 +57,8 @@ class Rotation:
 def files(log: Path) -> list[Path]:
     """All generations, oldest first."""
     rotated = sorted(
-        (path for path in log.parent.iterdir() if path.name.startswith("app.log.")), key=lambda path: -int(path.suffix[1:])
+        (path for path in log.parent.iterdir() if path.name.startswith("app.log.")),
+        key=lambda path: -int(path.suffix[1:]),
     )
     return [path for path in (*rotated, log) if path.exists()]
 
