@@ -265,7 +265,6 @@ async def test_equal_problems_are_counted_together(loki: Target) -> None:
         ('{9a="x"}', "1:2: parse error: unexpected character inside braces: '9'"),
         ('{a.b="x"}', "1:3: parse error: unexpected character inside braces: '.'"),
         ('{a="x"', ""),
-        ("", ""),
     ],
 )
 async def test_labels_that_cannot_be_parsed_refuse_the_whole_request(loki: Target, labels: str, problem: str) -> None:

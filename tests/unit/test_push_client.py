@@ -304,8 +304,10 @@ async def test_a_server_that_never_reads_is_a_timeout() -> None:
             with pytest.raises(Unreachable) as caught:
                 await client.post(wire.PROTOBUF, b"x" * (32 << 20))
         assert caught.value.kind == "timeout"
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
             task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)  # so that each has closed what it holds
 
 
 async def test_a_port_nobody_listens_on_is_told() -> None:
