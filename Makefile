@@ -16,7 +16,7 @@ demo: .venv/.ready
 	$(BIN)/greenstack-agent demo $(ARGS)
 
 test: .venv/.ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-long: .venv/.ready
 	$(BIN)/pytest -m long --timeout 7200
