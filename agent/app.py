@@ -46,6 +46,7 @@ from agent.systemd import Notifier
 from agent.tail.all_files import Tailer
 from agent.transform.chain import Transform
 from agent.transform.redact import Redactor
+from agent.transform.redaction.engine import select_engine
 
 BEAT_S = 1.0
 READ_AGAIN_S = 1.0
@@ -122,6 +123,7 @@ class App:
             redact,
             pseudonym_key=pseudonym_key(Path(self.settings.agent.state_dir), redact.hash_key),
             own_secrets=own_secrets(self.settings.loki, os.environ),
+            engine=select_engine(),
         )
         return Transform(
             self.settings.parse,

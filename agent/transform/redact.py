@@ -179,7 +179,11 @@ class Redactor:
     def _splice_emails(self, line: bytes) -> tuple[bytes, int] | None:
         """The fast road for a line with nothing but addresses; None sends it down the careful one."""
         assert self._parts is not None
-        if b"%40" in line or b"\\u0040" in line or b"//" in line:
+        # Percent and JSON escapes of @, URLs, terminal colours: these need the text as it is meant.
+        # One character is looked for before two: that is ten times as fast.
+        if b"//" in line or (b"%" in line and b"%40" in line) or (b"\\" in line and b"u0040" in line):
+            return None
+        if b"[" in line and (b"\x1b[" in line or b"b[" in line or b"B[" in line or b"033[" in line or b"\\e[" in line):
             return None
         out: list[bytes] = []
         done = count = 0
@@ -195,7 +199,7 @@ class Redactor:
                 local = local.lstrip(_EDGES)
                 address = local + b"@" + domain[0]
                 mark = self._email_marks.get(address) or self._email_mark(address)
-                if mark != address and not (local == b"git" and line[domain.end() : domain.end() + 1] == b":"):
+                if mark != address:
                     out += (line[done : at - len(local)], mark)
                     done = domain.end()
                     count += 1
@@ -211,7 +215,7 @@ class Redactor:
         text = address.decode()
         local, _, host = text.partition("@")
         allowed = self._parts.tools.allowed
-        real = bool(local) and domain_is_real(host) and not (allowed is not None and allowed(text))
+        real = bool(local) and local != "git" and domain_is_real(host) and not (allowed is not None and allowed(text))
         mark = self._parts.email_mark(text) if real else address
         if len(self._email_marks) >= _MOST_EMAILS:
             self._email_marks.clear()

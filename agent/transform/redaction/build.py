@@ -64,7 +64,7 @@ def plan(settings: config.Redact) -> Plan:
     for ident in settings.disable:
         if ident not in known:
             near = difflib.get_close_matches(ident, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else "; `greenstack-agent explain --rules` lists them"
+            hint = f"; did you mean {near[0]!r}?" if near else "; docs/redaction.md lists them"
             raise BadRule(f"redact.disable: no rule is called {ident!r}{hint}")
     on = frozenset(
         r.id for r in rules if r.id not in settings.disable and (r.group == _OPERATOR or r.preset in settings.presets)
@@ -125,7 +125,10 @@ def _needles(settings: config.Redact, planned: Plan, scans: list[Scan | None], n
         needles += [Needle(pattern, number, rule.preset == "pii") for pattern in rule.find]
         wrapped += rule.anchors
     if "base64-wrapped" in planned.on:
-        needles += [Needle(p, numbers["base64"], pii=False) for p in dict.fromkeys(catalogue.base64_needles(wrapped))]
+        needles += [
+            Needle(p, numbers["base64"], pii=False, base64=True)
+            for p in dict.fromkeys(catalogue.base64_needles(wrapped))
+        ]
     if settings.keys:
         needles += _key_needles(settings.keys, numbers)
     for user in settings.rule:

@@ -73,11 +73,12 @@ SHARED: dict[str, Scan | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """A finder pattern and the number of the scan it asks for."""
+    """A finder pattern and the number of the scan it asks for. `base64`: it begins with what a literal looks like there."""
 
     pattern: str
     scan: int
     pii: bool
+    base64: bool = False
 
 
 def pattern_scan(rule: Rule) -> Scan:
@@ -95,7 +96,7 @@ def pattern_scan(rule: Rule) -> Scan:
 
 
 _LONGEST_ANCHOR = 12
-_SHORTEST_ANCHOR = 4
+BASE64_ANCHOR_LENGTH = 4
 
 
 def base64_needles(literals: Iterable[str]) -> Iterator[str]:
@@ -104,5 +105,5 @@ def base64_needles(literals: Iterable[str]) -> Iterator[str]:
         for shift in range(3):
             encoded = base64.b64encode(b"\0" * shift + literal.encode()).decode().rstrip("=")
             sure = encoded[(shift * 8 + 5) // 6 : (shift + len(literal)) * 8 // 6][:_LONGEST_ANCHOR]
-            if len(sure) >= _SHORTEST_ANCHOR:
+            if len(sure) >= BASE64_ANCHOR_LENGTH:
                 yield re.escape(sure).replace(r"\+", "[+-]").replace("/", "[/_]") + "[A-Za-z0-9+/_-]{8}"

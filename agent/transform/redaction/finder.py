@@ -1,24 +1,23 @@
 """Finders: which lines of a chunk may hold a secret, and of which kinds. Three of them, one answer.
 
-Hyperscan scans the whole chunk once and reports where matches end; google-re2 scans line by line; the stdlib's `re`
-first asks whether a literal that the pattern needs is in the chunk at all.
+Hyperscan scans the whole chunk once and reports where matches end; google-re2 scans line by line; the one made of the
+stdlib's `re` is in finder_re.py.
 """
 
 from __future__ import annotations
 
 import importlib
-import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
-from agent.transform.redaction import literals
 from agent.transform.redaction.catalogue import Needle
+from agent.transform.redaction.finder_re import ReFinder
 from agent.transform.redaction.verify import HOPELESS
 
 Flags = dict[int, set[int]]
 """Line number → the scans it needs, in the lines' order."""
-
 
 _MOST_MATCHES = 40_000
 
@@ -59,7 +58,7 @@ class HyperscanFinder:
 
     def __init__(self, needles: Sequence[Needle]) -> None:
         groups = ([n for n in needles if not n.pii], [n for n in needles if n.pii])
-        self._databases = [_compile(group) for group in groups if group]
+        self._databases = [_compile(tuple(group)) for group in groups if group]
         self._local = threading.local()
 
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags:
@@ -116,7 +115,9 @@ def _hyperscan() -> Any:
     return importlib.import_module("hyperscan")
 
 
-def _compile(needles: Sequence[Needle]) -> Any:
+@lru_cache(maxsize=4)
+def _compile(needles: tuple[Needle, ...]) -> Any:
+    """Takes a second; a reload with the same rules takes none."""
     hyperscan = _hyperscan()
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
@@ -155,28 +156,6 @@ class Re2Finder:
         return frozenset(self._scans[i] for i in self._set.Match(text) or ())
 
 
-class ReFinder:
-    """Patterns one by one, each only where a literal it cannot do without is present."""
-
-    engine = "re"
-
-    def __init__(self, needles: Sequence[Needle]) -> None:
-        self._needles = [(literals.required(n.pattern), re.compile(n.pattern.encode()), n.scan) for n in needles]
-
-    def flag(self, data: bytes, _lines: Sequence[bytes], /) -> Flags:
-        found = [(match.end(), scan) for pattern, scan in self._possible(data) for match in pattern.finditer(data)]
-        return by_line(data, found)
-
-    def scans_of(self, text: bytes) -> frozenset[int]:
-        return frozenset(scan for pattern, scan in self._possible(text) if pattern.search(text))
-
-    def _possible(self, data: bytes) -> list[tuple[re.Pattern[bytes], int]]:
-        lowered = data.lower()
-        return [
-            (p, scan) for needs, p, scan in self._needles if not needs or any(literal in lowered for literal in needs)
-        ]
-
-
 def make(engine: str, needles: Sequence[Needle]) -> Finder:
     makers: dict[str, Callable[[Sequence[Needle]], Finder]] = {
         "hyperscan": HyperscanFinder,
@@ -193,7 +172,7 @@ def refusal(pattern: str) -> str | None:
     except ImportError:
         return None
     try:
-        _compile([Needle(pattern, 0, pii=False)])
+        _compile.__wrapped__((Needle(pattern, 0, pii=False),))
     except hyperscan.HyperscanError as error:
         return str(error)
     return None

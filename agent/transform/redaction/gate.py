@@ -85,7 +85,7 @@ class Gate:
     def masked(self, value: str) -> bool:
         """Nothing is left of the value but marks of ours, or mask characters, or a word that says so."""
         rest = self._marks.strip(value) if "[" in value else value
-        if rest != value and (_SCHEME_LEFT.fullmatch(rest) or not rest.strip(_MASK_CHARACTERS + "\"',;:=()[]{}")):
+        if rest != value and (_SCHEME_LEFT.fullmatch(rest) or not any(map(str.isalnum, rest))):
             return True
         return not value.strip(_MASK_CHARACTERS) or _MASK_WORDS.fullmatch(value) is not None
 

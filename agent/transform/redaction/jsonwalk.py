@@ -23,6 +23,8 @@ _SPECIAL = _NAME_KEYS | _VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session"})
 
 _LONGEST_CLEAN = 64
+_TOP = "(top)"
+_NAME = re.compile(r"[\w .\-\[\]/]{1,128}")
 
 Leaf = tuple[int, int, str | None]
 """Start, end and content of a value; a string's without its quotes, a number's content is None."""
@@ -46,7 +48,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
     hits: list[Hit] = []
     stack: list[_Frame] = []
     frame = _Frame("", None)
-    key, verdict = "", None
+    key, verdict = _TOP, None
     verdict_of, in_array = verifier.names.verdict, False
     clean = verifier.clean(scans)
     for token in _TOKEN.finditer(text):
@@ -138,7 +140,7 @@ def _named_by(special: dict[str, Leaf], frame: _Frame, verifier: Verifier) -> Ve
         return verifier.names.verdict(frame.first) if frame.count == 2 else None
     for member in ("loc", *_NAME_KEYS):
         name = special.get(member, (0, 0, None))[2]
-        if name:
+        if name and _NAME.fullmatch(name):
             verdict = verifier.names.verdict(name)
             if verdict is not None:
                 return verdict

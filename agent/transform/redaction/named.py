@@ -51,6 +51,7 @@ _TWO_WORD_ENDS = frozenset(
     ]
 )
 _LONGEST_NAME = 160
+_MARK = "[REDACTED:"
 
 
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -60,7 +61,7 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         if separator.start() < done:
             continue
         name, start = name_before(text, separator.start())
-        if not name:
+        if not name or text.startswith(_MARK, start - len(_MARK)):
             continue
         verdict = verifier.names.verdict(name)
         if verdict is None:

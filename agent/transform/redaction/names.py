@@ -49,7 +49,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         "secret-key",
         "any",
         (
-            "private+key secret+key access+key api+key api+keys api+secret signing+key encryption+key decryption+key "
+            "private+key secret+key secret+key+base access+key api+key api+keys api+secret signing+key encryption+key decryption+key "
             "master+key account+key subscription+key license+key service+key deploy+key shared+key storage+key function+key "
             "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase "
             "mnemonic preshared+key pre+shared+key psk hash+key host+key primary+master+key integration+key token+key "

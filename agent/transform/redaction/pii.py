@@ -60,10 +60,7 @@ def scan_email(text: str, verifier: Verifier) -> Iterator[Hit]:
         domain = DOMAIN.match(text, at + 1)
         if domain is not None and domain_is_real(domain[0]):
             start = local_start(text, at)
-            follows_colon = (
-                text[domain.end() : domain.end() + 1] == ":" and text[domain.end() + 1 : domain.end() + 2].isalnum()
-            )
-            if start < at and not (text[start:at] == "git" and follows_colon) and not _in_authority(text, start):
+            if start < at and text[start:at] != "git" and not _in_authority(text, start):
                 yield Hit(start, domain.end(), "email")
         at = text.find("@", at + 1)
 

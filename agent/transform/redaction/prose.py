@@ -81,7 +81,9 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
         if " " in secret and what not in ("passphrase", "password"):
             continue
         if value.quoted and (
-            len(secret) < 4 or verifier.names.verdict(secret) is not None or (what == "code" and len(secret) < 6)
+            len(secret) < 4
+            or verifier.names.verdict(secret) is not None
+            or (what == "code" and not (secret.isdigit() and len(secret) >= 6))
         ):
             continue
         if not verifier.gate.leaves(secret, _ANY) and not text[value.end : value.end + 3].lstrip("\"'`").startswith(
@@ -107,7 +109,7 @@ _USER_FLAG = re.compile(
     r"(?<!\S)(?:-u|--user|--proxy-user|-U)[ =]{0,2}[\"']?(?P<user>[^\s:\"'/]{1,64}):(?P<secret>[^\s\"']{1,256})"
 )
 _MYSQL = re.compile(
-    r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli)\b[^|;\n]{0,200}?[ ](?P<flag>-p|-a )(?P<secret>[^\s\"'`;|]{2,128})"
+    r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli)\b[^|;\n]{0,200}?[ ](?P<flag>(?<=sshpass )-p ?|-p|-a )(?P<secret>[^\s\"'`;|]{2,128})"
 )
 
 
@@ -146,12 +148,23 @@ def scan_sql(text: str, verifier: Verifier) -> Iterator[Hit]:
 _INPUT = re.compile(r"(?P<open>\binput_value=)(?=[\"'{\[])")
 
 
+_LOC = re.compile(r"[\"']loc\\{0,8}[\"'] ?: ?[\[(](?P<names>[^\])]{1,300})[\])]")
+_INPUT_MEMBER = re.compile(r"[\"']input\\{0,8}[\"'] ?: ?(?=\\{0,8}[\"'])")
+_NEAR = 1_000
+
+
 def scan_pydantic(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """pydantic's text form: the field's name on one line, `input_value='…'` on the next."""
+    """pydantic's text form: the field's name on one line, `input_value='…'` on the next; and its dicts as Python prints them."""
     for found in verifier.each(_INPUT, text):
         line = text.rfind("\n", 0, found.start())
         field = text[max(0, text.rfind("\n", 0, max(line, 0)) + 1) : max(line, 0)].strip() if line > 0 else ""
         verdict = verifier.names.verdict(field) if field and len(field) < 200 else None
         value = quoted(text, found.end()) if verdict else None
+        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
+            yield Hit(value.start, value.end, verdict.rule)
+    for loc in verifier.each(_LOC, text):
+        verdict = verifier.names.verdict(loc["names"].rstrip(" ,").rpartition(",")[2].strip(" \"'\\"))
+        member = _INPUT_MEMBER.search(text, loc.end(), loc.end() + _NEAR) if verdict else None
+        value = quoted(text, member.end()) if member else None
         if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)

@@ -20,11 +20,11 @@ _OWNERS = (
     "|launchdarkly|pagerduty|twilio|mollie|adyen|cohere|mistral|together|fireworks|voyage|fastly|algolia|mapbox|okta"
 )
 STEMS = (
-    r"passw(?:or[dt]|d)s?|kennwort|passphrase|passcode|pwd|(?:\b|_)pass|(?-i:[a-z]P)ass|_pw|(?-i:[a-z]P)w|puk|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
+    r"passw(?:or[dt]|d)s?|kennwort|passphrase|passcode|pwd|pass|[_a-z]pw|puk|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
     r"|saml_?response|authorization|cookies?|session[ _.\-]?id|sess(?:ion)?_?id|(?:\b|_)sid|(?:laravel|gitlab)_session|csrf|xsrf"
     r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp|(?:mfa|verification|recovery|backup|pin|2fa)[ _.\-]?codes?"
     r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|\bpan|iban|ssn|mnemonic|seed[ _.\-]?phrase"
-    rf"|p12|pkcs12|pfx|keystore[ _.\-]?data|privkey|priv[ _.\-]?key|private_pem|\bott|\bpat|(?:{_OWNERS})[ _.\-]?keys?"
+    rf"|secret_key_base|p12|pkcs12|pfx|keystore[ _.\-]?data|privkey|priv[ _.\-]?key|private_pem|\bott|\bpat|(?:{_OWNERS})[ _.\-]?keys?"
 )
 _TAIL = r"(?:[ _.\-]?(?:confirm(?:ation)?|again|repeat|new|old|current|hash|digest|value|cookie))?[_.\-]?[0-9]{0,4}"
 _COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"

@@ -174,7 +174,7 @@ PROSE = group(
         "user:password of curl, password of mysql",
         find=(
             r"(?:-u|--user|--proxy-user|-U)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
-            r"(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli) [^\n]{0,200}(?:-p|-a )[^\s\-]{2}",
+            r"(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli) [^\n]{0,200}(?:-p ?|-a )[^\s\-]{2}",
         ),
         scanner="cli",
         must=("curl -u bob:«{pw:10}» https://x", "mysql -h db -u root -p«{b62:10}» app", "sshpass -p«{b62:9}» ssh h"),
@@ -187,7 +187,7 @@ PROSE = group(
         find=(
             r"(?i)IDENTIFIED[ \t]{1,3}(?:WITH[ \t]{1,3}[^\s]{1,40}[ \t]{1,3})?(?:BY|AS)",
             r"(?i)PASSWORD[ \t]{1,3}\\{0,8}['\"][^'\"\\]",
-            r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,1000}(?:pass|pw|secret|token|key)",
+            r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,400}(?:pass|pw|secret|token|key)",
         ),
         scanner="sql",
         must=(
@@ -201,7 +201,7 @@ PROSE = group(
         "pydantic-input",
         "",
         "input of a pydantic error on a sensitive field",
-        find=(r"input_value=[\"'{\[]",),
+        find=(r"input_value=[\"'{\[]", r"[\"']loc\\{0,8}[\"'] ?: ?\("),
         scanner="pydantic",
         must=(),
         must_not=("input_value=5", "input_value=None", "input_value='abc'"),

@@ -219,19 +219,25 @@ class Verifier:
     def _mark(self, rule: str, secret: str) -> str:
         return self.tools.marks.write(rule, self.tools.actions[rule], secret)
 
+    def _kept(self, hit: Hit, text: str, marked: list[tuple[int, int]]) -> Hit | None:
+        """A hit that is wanted and no mark. What begins inside a mark of ours was found by the mark's own words."""
+        if marked:
+            if any(start < hit.start < end for start, end in marked):
+                return None
+            hit = _around(hit, marked)
+        secret = text[hit.start : hit.end]
+        return hit if secret and self._wanted(hit.rule, secret) and not self.gate.masked(secret) else None
+
     def settle(self, text: str, hits: Iterable[Hit]) -> list[Hit]:
         """Wanted hits, sorted; where two overlap one takes the place of both, named after the longer."""
         marked = self.tools.marks.spans(text)
         found: list[Hit] = []
         for hit in hits:
-            if hit.text is None:
-                hit = _around(hit, marked) if marked else hit  # noqa: PLW2901 - the same hit, seen whole
-                secret = text[hit.start : hit.end]
-                if not secret or not self._wanted(hit.rule, secret) or self.gate.masked(secret):
-                    continue
-            found.append(hit)
-            if len(found) > _MOST_HITS:
-                raise WorkLimit("too many findings")
+            kept = hit if hit.text is not None else self._kept(hit, text, marked)
+            if kept is not None:
+                found.append(kept)
+                if len(found) > _MOST_HITS:
+                    raise WorkLimit("too many findings")
         if not found:
             return found
         if len(found) > 1:
@@ -261,7 +267,7 @@ class _Deeper:
 
 
 def _around(hit: Hit, marked: list[tuple[int, int]]) -> Hit:
-    """A hit that touches a mark takes the whole of it, so that a mark is never matched in part."""
+    """A hit that reaches into a mark takes the whole of it, so that a mark is never matched in part."""
     for start, end in marked:
         if start < hit.end and hit.start < end:
             hit = hit._replace(start=min(start, hit.start), end=max(end, hit.end))
