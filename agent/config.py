@@ -155,6 +155,7 @@ def check_encoding(name: str) -> str:
     try:
         newline = "\n".encode(name)
         known = codecs.lookup(name).name
+        b"\xff\xff\xff\xff".decode(name, "replace")  # what is not text must be replaceable; idna, for one, refuses
     except (LookupError, ValueError):
         raise ValueError(
             f'"{name}" is no text encoding; usual ones are "utf-8", "latin-1", "cp1252", "utf-16"'
@@ -293,7 +294,7 @@ class Secret(Table):
 class Agent(Table):
     """[agent]: the process itself."""
 
-    state_dir: str = Field("/var/lib/greenstack-agent", min_length=1)
+    state_dir: Annotated[str, AfterValidator(check_file_path)] = Field("/var/lib/greenstack-agent", min_length=1)
     """Buffer, dead letters, keys. One running agent each."""
     shutdown_grace: Duration = Field(15.0, ge=0, le=3600)
     """How long a stop may go on delivering before the rest stays in the buffer."""

@@ -24,7 +24,7 @@ def redact_stream(
     """Writes every line redacted, without waiting for more than has come. A last line without newline stays without."""
     redactor = Redactor.build((settings or config.Config()).redact, pseudonym_key=_key(settings))
     hits: Counter[str] = Counter()
-    lines_seen = changed = 0
+    lines_seen = changed = failed = 0
     for block in _blocks(lines_in):
         whole = block if block.endswith(b"\n") else block + b"\n"
         lines = whole.split(b"\n")
@@ -33,12 +33,15 @@ def redact_stream(
         done = redactor.chunk(whole, lines)
         hits.update(done.hits)
         changed += len(done.changed)
+        failed += done.failed
         for index in done.dropped:
             lines[index] = b""  # one line in, one line out: what a rule orders out leaves an empty line
         lines_out.write(b"\n".join(lines) + (b"\n" if block.endswith(b"\n") else b""))
         lines_out.flush()
     if report is not None:
         print(f"{lines_seen} lines, {changed} changed", file=report)
+        if failed:
+            print(f"{failed:8} could not be judged and were replaced by stubs", file=report)
         for rule, count in hits.most_common():
             print(f"{count:8} {rule}", file=report)
     return OK

@@ -118,6 +118,7 @@ class Entries:
     parsed:      lines by how they were understood: json, lenient (JSON but for a NaN or a lone surrogate), text.
     clamped:     lines whose time was out of range.
     redactions:  findings by rule.
+    redaction_failures: lines that could not be judged and were replaced by a stub.
     """
 
     origin: Origin
@@ -129,6 +130,7 @@ class Entries:
     parsed: Mapping[str, int] = field(default_factory=dict)
     clamped: int = 0
     redactions: Mapping[str, int] = field(default_factory=dict)
+    redaction_failures: int = 0
 
     @property
     def entries(self) -> int:

@@ -19,6 +19,7 @@ from agent.observe.events import (
     EntriesGivenUp,
     LinesDropped,
     LinesParsed,
+    RedactionFailed,
     SecretsRedacted,
 )
 
@@ -83,6 +84,8 @@ def report(entries: Entries, emit: Emit) -> None:
             emit(LinesParsed(source, result, count))
     for rule, count in entries.redactions.items():
         emit(SecretsRedacted(source, rule, count))
+    if entries.redaction_failures:
+        emit(RedactionFailed(source, path, entries.redaction_failures))
     for reason, count in entries.dropped.items():
         emit(EmptyLines(count) if reason == "empty" else LinesDropped(path, reason, count))
 

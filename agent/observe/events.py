@@ -247,6 +247,21 @@ class SecretsRedacted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RedactionFailed(Event):
+    """Lines that redaction could not judge; a stub was sent in their place."""
+
+    level = "warning"
+    text = "{count} lines of {path} could not be judged by redaction; stubs without their text are sent instead"
+    counter = "redaction_failures"
+    by = ("source",)
+    amount = "count"
+    once_per = ("path",)
+    source: str
+    path: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinesDropped(Event):
     """Lines were given up on purpose or by policy, before delivery."""
 

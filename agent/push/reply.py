@@ -155,8 +155,15 @@ def classify(status: int, body: str, retry_after_s: float | None = None) -> Verd
     """What to do after a reply. `body` is text of any size and origin."""
     text = body.lower()
     match status:
-        case 200 | 204:
+        case 204:
             return Accepted()
+        case 200 if not text.strip():
+            return Accepted()
+        case 200:
+            # Loki's 200 is empty. With a page in it, a login or a default host answered in Loki's place.
+            return Misconfigured(
+                f"what answers is not Loki: {told(body)} (check loki.url)", "destination", retry_after_s
+            )
         case 400 | 422:
             return _refused(status, body, text, retry_after_s)
         case 413:

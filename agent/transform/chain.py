@@ -19,6 +19,9 @@ from agent.transform.parse import LineDecoder, Scalar, Values, View
 
 _CACHE_LIMIT = 8192
 
+# What a 64-bit count of nanoseconds holds with room to spare (years 1823 to 2116); Loki stores no other times.
+_REPRESENTABLE_NS = 1 << 62
+
 
 class Redacted(Protocol):
     """What redaction did to a chunk's lines: counts, and the indexes of lines to leave out."""
@@ -27,6 +30,8 @@ class Redacted(Protocol):
     def dropped(self) -> Sequence[int]: ...
     @property
     def hits(self) -> dict[str, int]: ...
+    @property
+    def failed(self) -> int: ...
 
 
 class Redactor(Protocol):
@@ -76,8 +81,9 @@ class Transform:
         total = len(lines)
         redacted = self._redactor.chunk(chunk.data, lines)
         whole_json = chunk.origin.source not in self._text_only
-        times, values, counts = self._parse(lines, chunk, whole_json)
-        clamped = self._keep_in_range(times, chunk.read_ns) if self._clamp else {}
+        oldest_ns, newest_ns = self._range(chunk.read_ns)
+        times, values, counts = self._parse(lines, chunk, whole_json, oldest_ns, newest_ns)
+        clamped = self._keep_in_range(times, chunk.read_ns, oldest_ns, newest_ns)
         metadata = self._metadata(lines, values, chunk, clamped)
         dropped = self._drop(lines, times, values, metadata, redacted.dropped)
         group = self._labeller.group(chunk.origin)
@@ -91,10 +97,17 @@ class Transform:
             parsed=counts,
             clamped=len(clamped),
             redactions=redacted.hits,
+            redaction_failures=redacted.failed,
         )
 
+    def _range(self, read_ns: int) -> tuple[int, int]:
+        """The oldest and newest time that leaves as it is."""
+        if self._clamp:
+            return read_ns - self._max_age_ns, read_ns + self._max_future_ns
+        return -_REPRESENTABLE_NS, _REPRESENTABLE_NS
+
     def _parse(
-        self, lines: list[bytes], chunk: Chunk, look_inside: bool
+        self, lines: list[bytes], chunk: Chunk, look_inside: bool, oldest_ns: int, newest_ns: int
     ) -> tuple[list[int], list[Values | None], dict[str, int]]:
         """(times, field values, counts) of the lines. Values of a line that is no JSON are None."""
         decode = self._decoder.decode if look_inside else _refuse
@@ -120,19 +133,22 @@ class Transform:
                     ns, found = from_json(second_chance[0]), second_chance[1]
             else:
                 ns, found = from_json(bytes(view.t0) or time_of(view)), values_of(view)
-            last_ns = ns if ns is not None else last_ns
-            times.append(last_ns)
+            if ns is None:
+                ns = last_ns
+            elif oldest_ns <= ns <= newest_ns:
+                last_ns = ns
+            times.append(ns)
             values.append(found)
         if chunk.times_ns is not None:
             times = list(chunk.times_ns)
         return times, values, {"json": len(lines) - lenient - text, "lenient": lenient, "text": text}
 
-    def _keep_in_range(self, times: list[int], read_ns: int) -> dict[int, int]:
+    @staticmethod
+    def _keep_in_range(times: list[int], read_ns: int, oldest_ns: int, newest_ns: int) -> dict[int, int]:
         """Sets times that Loki would refuse to the time of reading; gives index → original."""
-        oldest, newest = read_ns - self._max_age_ns, read_ns + self._max_future_ns
-        if times and oldest <= min(times) and max(times) <= newest:
+        if times and oldest_ns <= min(times) and max(times) <= newest_ns:
             return {}
-        clamped = {index: ns for index, ns in enumerate(times) if not oldest <= ns <= newest}
+        clamped = {index: ns for index, ns in enumerate(times) if not oldest_ns <= ns <= newest_ns}
         for index in clamped:
             times[index] = read_ns
         return clamped

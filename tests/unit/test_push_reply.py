@@ -35,6 +35,11 @@ RATE = (
 TABLE: list[tuple[int, str, Verdict | type]] = [
     (204, "", Accepted()),
     (200, "", Accepted()),
+    (
+        200,
+        "<html>login</html>",
+        Misconfigured("what answers is not Loki: <html>login</html> (check loki.url)", "destination", None),
+    ),
     # entries refused, the rest stored
     (
         400,

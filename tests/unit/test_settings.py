@@ -323,6 +323,14 @@ MISTAKES = {
         '[[source]]\nencoding = "hex"',
         '2: source[0].encoding: "hex" is no text encoding; usual ones are "utf-8", "latin-1", "cp1252", "utf-16"',
     ),
+    "encoding that cannot replace": (
+        '[[source]]\nencoding = "idna"',
+        '2: source[0].encoding: "idna" is no text encoding; usual ones are "utf-8", "latin-1", "cp1252", "utf-16"',
+    ),
+    "relative state directory": (
+        '[agent]\nstate_dir = "state"',
+        '2: agent.state_dir: "state" is not an absolute path',
+    ),
     "encoding without newline": (
         '[[source]]\nencoding = "cp037"',
         '2: source[0].encoding: "cp037" has no newline byte, so its lines cannot be told apart',

@@ -22,6 +22,7 @@ class Untouched:
     def __init__(self, dropped: Sequence[int] = ()) -> None:
         self.dropped = dropped
         self.hits: dict[str, int] = {}
+        self.failed = 0
 
     def chunk(self, data: bytes, lines: list[bytes]) -> "Untouched":
         return self
@@ -119,6 +120,15 @@ def test_a_time_that_loki_would_refuse_is_clamped_and_kept_beside_the_line() -> 
         [(b"original_timestamp", b"1763469800000000000")],
     ]
     assert entries.clamped == 2
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2200-01-01T00:00:00Z"])
+def test_a_time_that_no_64_bits_hold_is_clamped_even_when_asked_to_send(moment: str) -> None:
+    line = f'{{"timestamp": "{moment}"}}'.encode()
+    times, _, metadata = only(transform(parse=config.Parse(out_of_range="send"))(chunk(line, b'{"ok": 1}')))
+    assert times == [NOW_NS, NOW_NS]
+    assert metadata[0][0][0] == b"original_timestamp"
+    assert metadata[1] == [], "a line without a time inherits none that is impossible"
 
 
 def test_a_time_out_of_range_is_sent_as_it_is_when_asked() -> None:
