@@ -41,6 +41,11 @@ lock: .venv/.ready
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-header --no-annotate --extra dev --output-file requirements-dev.lock pyproject.toml
 
+bench: .venv/.ready
+	$(BIN)/python bench/throughput.py --lines 300000
+	$(BIN)/python bench/throughput.py --lines 300000 --emails 0.25
+	$(BIN)/python bench/redaction.py
+
 clean:
 	rm -rf .venv build dist *.egg-info
 
