@@ -54,11 +54,13 @@ READ_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: entries delivered, dropped (refused by Loki for good among them), and still in the buffer."""
+    """How a run ended: entries delivered, dropped (refused by Loki for good among them), and still in the buffer; and
+    compressed files that could not be read to their end."""
 
     delivered: int
     dropped: int
     waiting: int
+    damaged_archives: int
 
 
 class App:
@@ -248,6 +250,7 @@ class App:
             delivered=int(self.metrics.total("delivered_entries")),
             dropped=int(self.metrics.total("dropped_entries")),
             waiting=self.buffer.statistics().waiting_entries,
+            damaged_archives=int(self.metrics.total("damaged_archives")),
         )
 
     def imbalance(self) -> int:

@@ -142,7 +142,7 @@ def _ship(arguments: argparse.Namespace) -> int:
 
     missing = [path for path in arguments.paths if not path.is_file()]
     for path in missing:
-        print(f"{path}: no such file", file=sys.stderr)
+        print(f"{path}: {'not a regular file' if path.exists() else 'no such file'}", file=sys.stderr)
     if missing:
         return USAGE
     return ship(_load(arguments.config), arguments.paths, patience_s=arguments.patience)

@@ -137,7 +137,9 @@ def _conclude(ended: Ended, reached: bool, state: Path) -> int:
     print(
         f"{ended.delivered} entries delivered" + (f"; some refused, see {letters}" if refused else ""), file=sys.stderr
     )
-    if refused:
+    if ended.damaged_archives:
+        print(f"{ended.damaged_archives} archives could not be read to their end: lines are missing", file=sys.stderr)
+    if refused or ended.damaged_archives:
         return PROBLEMS
     shutil.rmtree(state)
     return OK

@@ -168,6 +168,21 @@ async def test_ship_reads_archives_and_a_last_line_without_newline(tmp_path: Pat
     assert sorted(entry.line for entry in loki.entries()) == [b"four", b"one", b"three", b"two"]
 
 
+async def test_ship_of_a_torn_archive_delivers_what_is_there_and_is_1(tmp_path: Path, loki: LokiStandIn) -> None:
+    packed = tmp_path / "torn.gz"
+    packed.write_bytes(gzip.compress(b"whole\n") + gzip.compress(b"lost\n" * 1000)[:-12])
+    code, errors, _ = await call_beside_loki("ship", "-c", str(config_file(tmp_path, loki.url)), str(packed))
+    assert code == 1
+    assert "1 archives could not be read to their end" in errors
+    assert loki.entries()[0].line == b"whole"
+
+
+def test_ship_of_a_directory_is_2(tmp_path: Path) -> None:
+    done = call("ship", "-c", str(config_file(tmp_path)), str(tmp_path))
+    assert done.returncode == 2
+    assert b"not a regular file" in done.stderr
+
+
 def test_ship_without_loki_is_69_and_goes_on_later(tmp_path: Path) -> None:
     log = tmp_path / "a.txt"
     log.write_text("one\ntwo\n")
