@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from agent import config, wire
-from agent.model import Chunk, Entries, StreamEntries
+from agent.model import Chunk, Entries, FileId, StreamEntries
 from agent.transform import level, timestamp
 from agent.transform.label import Labeller, bytes_of, metadata_name
 from agent.transform.parse import LineDecoder, Scalar, Values, View
@@ -32,10 +32,12 @@ class Redacted(Protocol):
     def hits(self) -> dict[str, int]: ...
     @property
     def failed(self) -> int: ...
+    @property
+    def open_key(self) -> bool: ...
 
 
 class Redactor(Protocol):
-    def chunk(self, data: bytes, lines: list[bytes], /) -> Redacted: ...
+    def chunk(self, data: bytes, lines: list[bytes], /, *, open_key: bool = False) -> Redacted: ...
     def text(self, value: str, /) -> str: ...
 
 
@@ -70,6 +72,8 @@ class Transform:
         self._label_slots = tuple(unique.index(name) for name in labels.from_fields.values())
         self._labeller = Labeller(labels.static, host, tuple(labels.from_fields), redactor.text, labels.max_streams)
         self._metadata_cache: dict[Values, bytes] = {}
+        # Files whose last chunk ended inside a private key that is spread over lines: the next one goes on with it.
+        self._in_key: set[FileId] = set()
         self._clamp = parse.out_of_range == "clamp"
         self._max_age_ns = int(parse.max_age * 1e9)
         self._max_future_ns = int(parse.max_future * 1e9)
@@ -79,7 +83,9 @@ class Transform:
         lines = chunk.data.split(b"\n")
         lines.pop()  # what follows the last newline: nothing
         total = len(lines)
-        redacted = self._redactor.chunk(chunk.data, lines)
+        file = chunk.span.file
+        redacted = self._redactor.chunk(chunk.data, lines, open_key=file in self._in_key)
+        (self._in_key.add if redacted.open_key else self._in_key.discard)(file)
         whole_json = chunk.origin.source not in self._text_only
         oldest_ns, newest_ns = self._range(chunk.read_ns)
         times, values, counts = self._parse(lines, chunk, whole_json, oldest_ns, newest_ns)

@@ -11,6 +11,7 @@ from agent import config, wire
 from agent.model import Chunk, Entries, FileId, Origin, Position, Span
 from agent.transform.chain import Transform
 from agent.transform.label import metadata_name
+from agent.transform.redact import Redactor
 
 NOW_NS = 1763461800 * 10**9
 ORIGIN = Origin("app", "/var/log/greenstack/app.log")
@@ -23,8 +24,9 @@ class Untouched:
         self.dropped = dropped
         self.hits: dict[str, int] = {}
         self.failed = 0
+        self.open_key = False
 
-    def chunk(self, data: bytes, lines: list[bytes]) -> "Untouched":
+    def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> "Untouched":
         return self
 
     def text(self, value: str) -> str:
@@ -167,6 +169,23 @@ def test_lines_that_a_rule_orders_out_are_dropped_and_counted() -> None:
     entries = transform(redactor=Untouched(dropped=[1]))(chunk(b"a", b"b", b"c"))
     assert only(entries)[1] == [b"a", b"c"]
     assert entries.dropped == {"redaction_rule": 1}
+
+
+def test_a_private_key_that_is_cut_by_a_chunk_goes_whole() -> None:
+    body = [bytes([65 + n]) * 40 + b"q7Zk+/x9Lm2PaB4c" for n in range(6)]
+    begin, end = (b"-----%s RSA PRIVATE KEY-----" % word for word in (b"BEGIN", b"END"))
+    whole = Transform(
+        config.Parse(),
+        config.Labels(),
+        config.Metadata(),
+        Redactor.build(config.Redact(), pseudonym_key=bytes(32)),
+        host="h",
+    )
+    first, second = whole(chunk(b"before", begin, *body[:3])), whole(chunk(*body[3:], end, b"after"))
+    left = b"\n".join(only(first)[1] + only(second)[1])
+    assert not any(line in left for line in body)
+    assert left.startswith(b"before")
+    assert left.endswith(b"after")
 
 
 def test_parts_of_a_long_line_are_numbered() -> None:
