@@ -226,7 +226,7 @@ class App:
 
     def unread_bytes(self) -> int:
         """Bytes in known files that are not read yet; 0 before the first look."""
-        return self.tailer.statistics().unread_bytes if self.tailer is not None else 0
+        return self.tailer.statistics().unread_bytes
 
     # --- what is seen ----------------------------------------------------------------------------------------------
 
