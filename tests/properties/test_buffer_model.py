@@ -247,6 +247,4 @@ class BufferMachine(RuleBasedStateMachine):
 
 
 TestBufferModel = BufferMachine.TestCase
-TestBufferModel.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestBufferModel.settings = settings(max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck))

@@ -129,7 +129,7 @@ DOCUMENTS = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(NASTY_BYTES)
 def test_any_bytes_come_out_redacted_once_and_for_all(line):
     out, findings = REDACTOR.line(line)
@@ -139,7 +139,7 @@ def test_any_bytes_come_out_redacted_once_and_for_all(line):
     assert REDACTOR.line(out)[0] == out
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(DOCUMENTS, st.booleans())
 def test_valid_json_stays_valid_with_the_same_keys(document, ascii_only):
     text = json.dumps(document, ensure_ascii=ascii_only)
@@ -150,7 +150,7 @@ def test_valid_json_stays_valid_with_the_same_keys(document, ascii_only):
     assert REDACTOR.line(out.encode("utf-8", "surrogatepass"))[0].decode("utf-8", "surrogatepass") == out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(NASTY_BYTES, max_size=8))
 def test_a_chunk_gives_what_its_lines_give(lines):
     """Private keys over several lines apart: only a chunk can know them."""
@@ -161,7 +161,7 @@ def test_a_chunk_gives_what_its_lines_give(lines):
     assert facts.changed == [n for n, line in enumerate(lines) if out[n] != line]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(NASTY_BYTES)
 def test_pseudonyms_are_final_too(line):
     out = HASHING.line(line)[0]

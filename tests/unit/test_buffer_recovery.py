@@ -197,7 +197,7 @@ async def test_a_tail_torn_at_any_byte_costs_the_last_record_only(tmp_path: Path
         max_size=4,
     ),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_damage_is_survived_and_accounted_for(acked: int, damages: list[tuple[int, float, str]]) -> None:
     """Whatever is not delivered is counted, or is read again because positions or lost spans say so."""
 
