@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -46,10 +46,11 @@ class AgentProcess:
         text = "\n".join(f"[{name}]\n{lines}" for name, lines in default.items())
         self.config.write_text(source + "\n" + text + "\n")
 
-    async def start(self, *, ready: bool = True) -> None:
+    async def start(self, *, ready: bool = True, under: Sequence[str] = ()) -> None:
+        """under: a command that runs the agent as its own process: `strace -D`, `unshare`, `prlimit`."""
         with self.log.open("ab") as errors:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "agent", "run", "-c", str(self.config), stderr=errors
+                *under, sys.executable, "-m", "agent", "run", "-c", str(self.config), stderr=errors
             )
         if ready:
             await self.until_ready()
