@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from agent_process import AgentProcess
+from oracle import difference, stored
 
-from agent import wire
 from agent.demo.faults import FaultPlan
 from agent.demo.loki import Limits, LokiStandIn
 
@@ -52,13 +52,6 @@ class Load:
         return {str(path): path.read_bytes().splitlines() for path in self.paths}
 
 
-def stored(loki: LokiStandIn) -> dict[str, list[bytes]]:
-    found: dict[str, list[bytes]] = {}
-    for entry in loki.entries():
-        found.setdefault(wire.parse_labels(entry.labels)["filename"], []).append(entry.line)
-    return found
-
-
 async def torture(tmp_path: Path, loki: LokiStandIn, *, kills: int, seed: int) -> None:
     dice = random.Random(seed)
     load = Load(tmp_path / "log", seed)
@@ -83,7 +76,7 @@ async def torture(tmp_path: Path, loki: LokiStandIn, *, kills: int, seed: int) -
     await agent.start()
     try:
         await loki.wait_for(lambda there: there.accepted >= load.written, 120)
-        assert stored(loki) == load.expected(), f"seed {seed}"
+        assert not (wrong := difference(load.expected(), stored(loki))), f"seed {seed}: {wrong}"
         print(f"seed {seed}: {kills} kills, {load.written} lines, {loki.repeats} repeats that no query shows")
         assert await agent.stop() == 0
     finally:

@@ -5,7 +5,6 @@ sockets becomes a point to die at. `test_t67` dies at a fair sample of them; wit
 """
 
 import asyncio
-import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from agent_process import AgentProcess
+from oracle import append, difference, numbered, stored
 from traced import Point, calls, injecting, points, recording, why_not
 
-from agent import wire
 from agent.demo.faults import Delay, FaultPlan, ResetAfter, Status
 from agent.demo.loki import Limits, LokiStandIn
 
@@ -30,12 +29,6 @@ AT_A_TIME = 2
 PATIENCE_S = 60
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
-
-
-def lines(name: str, count: int) -> list[bytes]:
-    """Text that hardly compresses, so that a few lines fill a segment."""
-    dice = random.Random(name)
-    return [f"{name} {number} {dice.randbytes(900).hex()}".encode() for number in range(count)]
 
 
 @dataclass
@@ -60,12 +53,12 @@ class Run:
         self.logs.mkdir()
         self.app, self.other = self.logs / "app.log", self.logs / "other.log"
         self.refused = b'{"timestamp": "2001-01-01T00:00:00Z", "message": "too old"}'
-        first, second, other = lines("first", FIRST), lines("second", SECOND), lines("other", OTHER)
+        first, second, other = numbered("first", FIRST), numbered("second", SECOND), numbered("other", OTHER)
         self.expected = {str(self.app): [*first, *second], str(self.other): [b"before", *other]}
-        self.app.write_bytes(b"".join(line + b"\n" for line in first))
+        append(self.app, first)
         self.other.write_bytes(b"before\n")
         self._steps = [
-            Step(FIRST // 2, lambda: self._append(self.other, [*other, self.refused])),
+            Step(FIRST // 2, lambda: append(self.other, [*other, self.refused])),
             Step(FIRST + 1 + OTHER, lambda: self._rotate(second)),
         ]
         (directory / "agent").mkdir()
@@ -85,13 +78,9 @@ class Run:
     def total(self) -> int:
         return sum(map(len, self.expected.values()))
 
-    def _append(self, path: Path, more: Sequence[bytes]) -> None:
-        with path.open("ab") as file:
-            file.write(b"".join(line + b"\n" for line in more))
-
     def _rotate(self, more: Sequence[bytes]) -> None:
         self.app.rename(f"{self.app}.1")
-        self._append(self.app, more)
+        append(self.app, more)
 
     async def go(self, under: Sequence[str] = ()) -> int:
         """One process: from its start to its death, or to its stop at the end of the story. Its exit status."""
@@ -134,19 +123,9 @@ class Run:
 
     def verdict(self, statuses: Sequence[int]) -> str:
         """What is wrong in the end; empty when nothing is."""
-        stored: dict[str, list[bytes]] = {}
-        for entry in self.loki.entries():
-            stored.setdefault(wire.parse_labels(entry.labels)["filename"], []).append(entry.line)
-        if stored != self.expected:
-            told = {
-                Path(name).name: (
-                    f"{len(set(wanted) - set(stored.get(name, [])))} lost, "
-                    f"{len(stored.get(name, [])) - len(set(stored.get(name, [])))} twice, "
-                    f"order {'kept' if stored.get(name) == sorted(stored.get(name, []), key=wanted.index) else 'broken'}"
-                )
-                for name, wanted in self.expected.items()
-            }
-            return f"{told}\n{self.agent.errors()}"
+        wrong = difference(self.expected, stored(self.loki))
+        if wrong:
+            return f"{wrong}\n{self.agent.errors()}"
         letters = b"".join(path.read_bytes() for path in (self.state / "dead-letters").glob("*.jsonl"))
         if b"too old" not in letters:
             return "the refused line is no dead letter"
