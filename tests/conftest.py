@@ -1,8 +1,29 @@
-"""How the property tests run, wherever they run."""
+"""How the property tests run, wherever they run, and the options of the runs by dice."""
 
+import random
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The machines that run the suite are shared. How long an example takes, or how long its input takes to make, tells
 # about the neighbours then and not about the agent; pytest's own time limit still ends a test that hangs.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("random faults")
+    group.addoption("--fault-seed", type=int, help="dice of the random-fault run; without it, new ones")
+    group.addoption("--fault-minutes", type=float, default=60.0, help="how long the random-fault run takes")
+
+
+@pytest.fixture
+def fault_seed(request: pytest.FixtureRequest) -> int:
+    """Told at the start of the run, so that a failure can be run again."""
+    chosen = request.config.getoption("--fault-seed")
+    return int(chosen) if chosen is not None else random.SystemRandom().randrange(10**6)
+
+
+@pytest.fixture
+def fault_minutes(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--fault-minutes"))
