@@ -138,6 +138,25 @@ async def test_t82_a_disk_that_others_fill_keeps_its_reserve(tmp_path: Path, lok
         assert await agent.stop() == 0
 
 
+@needs_small_disk
+@pytest.mark.xfail(reason="making the pseudonym key on a full disk ends the process with a traceback", strict=True)
+async def test_t82_a_first_start_on_a_full_disk_waits_for_room_and_makes_a_whole_key(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch
+) -> None:
+    log = tmp_path / "app.log"
+    lines = numbered("line", 100)
+    append(log, lines)
+    agent = launch(loki.url, str(log), buffer=SMALL, redact="enabled = false")
+    with SmallDisk(agent.state, "4m") as small:
+        theirs = small.fill("theirs", leave=0)
+        await agent.start(under=small.under)
+        await agent.until(lambda seen: seen["buffer_full"] == 1, WAIT_S)
+        theirs.unlink()
+        await until_all_arrived(agent, loki, {str(log): lines})
+        assert len((small.seen / "pseudonym.key").read_bytes()) == 32
+        assert await agent.stop() == 0
+
+
 # --- failing -------------------------------------------------------------------------------------------------------
 
 # Which of its calls fail in each thread; those on names and directories are few.
