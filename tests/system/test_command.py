@@ -100,17 +100,6 @@ def test_an_unusable_state_directory_is_73(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-async def test_a_second_instance_is_75_and_names_the_holder(
-    tmp_path: Path, loki: LokiStandIn, launch: Callable[..., AgentProcess]
-) -> None:
-    agent = launch(loki.url, str(tmp_path / "*.log"))
-    await agent.start()
-    done = await asyncio.to_thread(call, "run", "-c", str(agent.config))
-    assert done.returncode == 75
-    assert agent.process is not None
-    assert str(agent.process.pid).encode() in done.stderr
-
-
 async def test_a_file_that_cannot_be_read_is_named_once_and_others_go_on(
     tmp_path: Path, loki: LokiStandIn, launch: Callable[..., AgentProcess]
 ) -> None:

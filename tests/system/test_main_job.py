@@ -189,28 +189,6 @@ async def test_what_loki_does_not_take_waits_and_a_stop_keeps_it(
         assert loki.repeats == 0
 
 
-async def test_a_second_signal_ends_at_once_and_loses_nothing(
-    tmp_path: Path, launch: Callable[..., AgentProcess]
-) -> None:
-    log = tmp_path / "app.log"
-    log.write_text("".join(f"line {n}\n" for n in range(1000)))
-    agent = launch("http://127.0.0.1:9", str(log))
-    agent.config.write_text(agent.config.read_text().replace('shutdown_grace = "10s"', 'shutdown_grace = "300s"'))
-    await agent.start()
-    await agent.until(lambda seen: seen["waiting_entries"] == 1000)
-    assert agent.process is not None
-    agent.process.terminate()
-    async with asyncio.timeout(20):
-        while "stopping on SIGTERM" not in agent.errors():
-            await asyncio.sleep(0.01)
-        assert await agent.stop() == 0
-    async with LokiStandIn() as loki:
-        agent.config.write_text(agent.config.read_text().replace("http://127.0.0.1:9", loki.url))
-        await agent.start()
-        await loki.wait_for(lambda there: there.accepted >= 1000)
-        assert len(loki.entries()) == 1000
-
-
 HOSTILE = [
     b"\xff\xfa not utf-8",
     b"nul \x00\x00 inside",
