@@ -134,6 +134,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self._traces = itertools.count()
         self._theirs: Path | None = None
+        self._failing = False
         self._actions: list[tuple[float, Callable[[], object]]] = [
             (6, self.logs.rename), (3, self.logs.copytruncate), (4, self.logs.tidy),
             (4, self.kill), (1, self.terminate), (1, self.freeze), (3, self.fill_disk), (3, self.free_disk), (6, self.loki_changes),
@@ -152,7 +153,8 @@ class World:
 
     async def start(self) -> None:
         under: list[str] = list(self.disk.under)
-        if self.dice.random() < 0.25:
+        self._failing = self.dice.random() < 0.25
+        if self._failing:
             error = self.dice.choice(("EIO", "ENOSPC", "EROFS", "EDQUOT"))
             syscall = self.dice.choice(("pwrite64", "fdatasync", "fsync", "openat", "unlink"))
             when = f"{self.dice.randrange(2, 9)}+{self.dice.randrange(2, 30)}"
@@ -168,27 +170,42 @@ class World:
         first = min(map(int, names), default=1)
         return [buffer / f"{number:012d}.segment" for number in range(first, first + 60)]
 
-    def assert_it_lives(self) -> None:
-        assert self.agent.process is not None
-        assert self.agent.process.returncode is None, (
-            f"it ended by itself: {self.agent.process.returncode}\n{self.told()}"
+    async def mend(self) -> None:
+        """A start that could not read its state ends with 73, and a supervisor starts it again. Nothing else ends it."""
+        process = self.agent.process
+        assert process is not None
+        if process.returncode is None:
+            return
+        assert (self._failing, process.returncode) == (True, 73), (
+            f"it ended by itself: {process.returncode}\n{self.told()}"
         )
+        self._failing = False
+        self.note("refused-start")
+        await self.agent.start(ready=False, under=self.disk.under)
+
+    async def until_ready(self) -> None:
+        try:
+            await self.agent.until_ready()
+        except AssertionError:
+            await self.mend()
+            await self.agent.until_ready()
 
     async def kill(self) -> str:
-        self.assert_it_lives()
+        await self.mend()
         await self.agent.kill()
         await asyncio.sleep(self.dice.choice((0.0, 0.0, 0.5, 1.5)))
         await self.start()
         return "kill"
 
     async def terminate(self) -> str:
-        await self.agent.until_ready()
+        await self.until_ready()
         status = await self.agent.stop()
         assert status == 0, f"exit status {status} after SIGTERM"
         await self.start()
         return "terminate"
 
     async def freeze(self) -> str:
+        await self.mend()
         assert self.agent.process is not None
         self.agent.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self.dice.random() * 2)
@@ -229,8 +246,9 @@ class World:
         """All faults stop. A process whose disk fails is replaced, by a kill."""
         self.loki.faults = FaultPlan()
         self.free_disk()
-        self.assert_it_lives()
+        await self.mend()
         await self.agent.kill()
+        self._failing = False
         await self.agent.start(under=self.disk.under)
         try:
             await self.loki.wait_for(lambda there: there.accepted >= self.logs.written, CALM_S)
