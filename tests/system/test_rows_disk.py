@@ -101,13 +101,12 @@ async def test_t80_drop_oldest_drops_whole_segments_from_the_front_and_counts_ea
     await loki.down()
     await agent.start()
     seen = await agent.until(lambda seen: seen["unread_bytes"] == 0 and seen["read_lines_total"] == len(lines), WAIT_S)
-    dropped = int(seen["dropped_entries_total"])
-    assert 0 < dropped < len(lines)
+    assert 0 < seen["dropped_entries_total"] < len(lines)
     assert_nothing_is_unaccounted(seen)
     assert seen["buffer_bytes"] <= 2 * MIB + 256 * 1024
     await loki.up()
-    await loki.wait_for(lambda there: there.accepted >= len(lines) - dropped, WAIT_S)
-    seen = await agent.until(lambda seen: seen["waiting_entries"] == 0)
+    # The last batches are dropping still when the last line is read, so only now the count is final.
+    seen = await agent.until(lambda seen: seen["waiting_entries"] == 0, WAIT_S)
     assert_nothing_is_unaccounted(seen)
     dropped = int(seen["dropped_entries_total"])
     assert stored(loki) == {str(log): lines[dropped:]}, "the newest, in order, and as many as were counted"
