@@ -21,9 +21,9 @@ from typing import Any
 
 from agent import __version__
 from agent.batch.batcher import Batcher
-from agent.buffer.disk import CorruptRecord, DiskBuffer
+from agent.buffer.disk import CorruptRecord, DiskBuffer, StateUnusable
 from agent.config import Config, Source
-from agent.keys import own_secrets, pseudonym_key
+from agent.keys import PseudonymKey, own_secrets
 from agent.model import Chunk, Entries, Record
 from agent.observe.events import (
     AgentStarted,
@@ -33,6 +33,7 @@ from agent.observe.events import (
     ChunkRead,
     Emit,
     Event,
+    PseudonymKeyNotKept,
     RedactionOff,
 )
 from agent.observe.health import Facts, alive
@@ -49,7 +50,7 @@ from agent.transform.redact import Redactor
 from agent.transform.redaction.engine import select_engine
 
 BEAT_S = 1.0
-READ_AGAIN_S = 1.0
+TRY_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class App:
         self._happened = asyncio.Event()
         self._grace: asyncio.Timeout | None = None
         self._in_grace = False
+        self._waits_for_key = False
         self._last_turn = time.monotonic()
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -105,25 +107,26 @@ class App:
         """
         with DiskBuffer.open(self._state_dir / "buffer", self.settings.buffer, self.emit) as self.buffer:
             resume = self.buffer.resume()
-            transform = self._build_transform()
+            key = PseudonymKey(Path(self.settings.agent.state_dir), self.settings.redact.hash_key)
+            transform = self._build_transform(key)
             self.batcher = Batcher(self.settings.batch, self.settings.loki.encoding, resume.clocks)
             self.tailer = Tailer(self._sources, self.settings.agent, resume, self.emit, once=self._once)
             self.dead_letters = DeadLetters(self._state_dir / "dead-letters", self.emit)
             async with LokiClient(self.settings.loki) as client:
                 self.pusher = Pusher(self.settings.loki, client, self.dead_letters, self.emit, load=self.buffer.read)
                 async with self.tailer, self._listening() as self.port:
-                    await self._work(transform)
+                    await self._work(transform, key)
             ended = self._ended()
         self.emit(AgentStopped(ended.waiting))
         return ended
 
-    def _build_transform(self) -> Transform:
+    def _build_transform(self, key: PseudonymKey) -> Transform:
         redact = self.settings.redact
         if not redact.enabled:
             self.emit(RedactionOff())
         redactor = Redactor.build(
             redact,
-            pseudonym_key=pseudonym_key(Path(self.settings.agent.state_dir), redact.hash_key),
+            pseudonym_key=key.value,
             own_secrets=own_secrets(self.settings.loki, os.environ),
             engine=select_engine(),
         )
@@ -145,7 +148,7 @@ class App:
         async with Server(self.metrics, self.facts, self.status).listening(self.settings.server.listen) as port:
             yield port
 
-    async def _work(self, transform: Transform) -> None:
+    async def _work(self, transform: Transform, key: PseudonymKey) -> None:
         self.emit(AgentStarted(__version__, len(self._sources), str(self._state_dir), self.settings.loki.url))
         for source in self._sources:  # so that a counter of 0 is told as 0
             self.emit(ChunkRead(source.name, 0, 0))
@@ -153,7 +156,7 @@ class App:
         gc.collect()
         gc.freeze()
         async with asyncio.TaskGroup() as tasks:
-            collecting = tasks.create_task(self._collect(transform), name="collect")
+            collecting = tasks.create_task(self._collect(transform, key), name="collect")
             delivering = tasks.create_task(deliver(self.buffer, self._push, self.emit), name="deliver")
             beating = tasks.create_task(self._beat(), name="heartbeat")
             stopping = tasks.create_task(self._stop.wait(), name="stop")
@@ -163,12 +166,29 @@ class App:
             for task in (collecting, delivering, beating, stopping):
                 task.cancel()
 
-    async def _collect(self, transform: Transform) -> None:
+    async def _collect(self, transform: Transform, key: PseudonymKey) -> None:
+        await self._until_kept(key)
+
         def turn(chunk: Chunk) -> Entries:
             self._last_turn = time.monotonic()
             return transform(chunk)
 
         await collect(self.tailer, turn, self.batcher, self.buffer, self.emit, time.monotonic)
+
+    async def _until_kept(self, key: PseudonymKey) -> None:
+        """Until what the pseudonyms are made with outlives this process, or it is to stop."""
+        while not self._stop.is_set():
+            try:
+                await asyncio.to_thread(key.keep)
+            except FileExistsError:
+                raise StateUnusable("another agent has made the pseudonym key meanwhile; start again") from None
+            except OSError as error:
+                self._waits_for_key = True
+                self.emit(PseudonymKeyNotKept(self.settings.agent.state_dir, error.strerror or str(error)))
+                await asyncio.sleep(TRY_AGAIN_S)
+            else:
+                self._waits_for_key = False
+                return
 
     async def _push(self, record: Record) -> Outcome:
         """What the pusher says; a record that the disk gave back damaged is set aside, and its lines counted there."""
@@ -180,7 +200,7 @@ class App:
                 return Outcome(0, 0, 0)
             except OSError as error:  # no descriptor left, a disk that does not read: neither is the record's fault
                 self.emit(BufferReadFailed(str(self._state_dir), error.strerror or str(error)))
-                await asyncio.sleep(READ_AGAIN_S)
+                await asyncio.sleep(TRY_AGAIN_S)
 
     async def _wind_down(self, collecting: asyncio.Task[None]) -> None:
         """Seals what is read and delivers it, within the grace; with `once`, however long it takes until `stop`."""
@@ -239,7 +259,7 @@ class App:
         buffer = self.buffer.statistics()
         return Facts(
             collect_age_s=time.monotonic() - self._last_turn if self.tailer.statistics().unread_bytes else 0.0,
-            collect_waits=buffer.full,
+            collect_waits=buffer.full or self._waits_for_key,
             first_scan_done=self.tailer.statistics().ready,
             stopping=self._stop.is_set(),
             held=self.pusher.statistics().held,

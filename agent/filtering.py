@@ -12,7 +12,7 @@ from typing import BinaryIO, TextIO
 
 from agent import config
 from agent.failures import OK
-from agent.keys import pseudonym_key
+from agent.keys import PseudonymKey
 from agent.transform.redact import Redactor
 
 _BLOCK_BYTES = 256 * 1024
@@ -62,10 +62,17 @@ def _blocks(lines_in: BinaryIO) -> Iterator[bytes]:
 
 
 def _key(settings: config.Config | None) -> bytes:
-    """The daemon's key, so that pseudonyms are the same; a passing one where there is none to read."""
-    if settings is not None:
-        try:
-            return pseudonym_key(Path(settings.agent.state_dir), settings.redact.hash_key)
-        except OSError as error:
-            print(f"pseudonyms of this run stand alone: {error}", file=sys.stderr)
-    return secrets.token_bytes(32)
+    """The daemon's key, so that pseudonyms are the same; a passing one where there is none to read.
+
+    None is made for the daemon: it would belong to whoever runs this.
+    """
+    if settings is None:
+        return secrets.token_bytes(32)
+    try:
+        key = PseudonymKey(Path(settings.agent.state_dir), settings.redact.hash_key)
+    except OSError as error:
+        print(f"pseudonyms of this run stand alone: {error}", file=sys.stderr)
+        return secrets.token_bytes(32)
+    if not key.is_kept:
+        print(f"pseudonyms of this run stand alone: no agent has run with {settings.agent.state_dir}", file=sys.stderr)
+    return key.value

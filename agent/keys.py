@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from agent import config
+from agent.durable import create_whole, replace_whole
 from agent.secret import SecretReader
 
 MIN_KEY_BYTES = 32
@@ -20,26 +20,48 @@ class KeyTooShort(ValueError):
     """A pseudonym key that can be guessed is no key."""
 
 
-def pseudonym_key(state_dir: Path, reference: config.Secret | None) -> bytes:
-    """The configured key, or the one kept in the state directory, made on first use (0600).
+class PseudonymKey:
+    """The configured key, or the one kept in the state directory (0600), or a new one that is still to be kept there.
 
-    Raises secret.SecretMissing, KeyTooShort, OSError.
+    A new key must be kept before anything is written that was made with it, or the next start would name the same person
+    otherwise.
     """
-    if reference is not None:
-        key = SecretReader(reference).read().encode()
-        if len(key) < MIN_KEY_BYTES:
-            raise KeyTooShort(f"redact.hash_key has {len(key)} bytes; give it at least {MIN_KEY_BYTES}")
-        return key
-    path = state_dir / "pseudonym.key"
-    try:
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(made, "wb") as file:
-        key = secrets.token_bytes(MIN_KEY_BYTES)
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
+
+    def __init__(self, state_dir: Path, reference: config.Secret | None) -> None:
+        """Raises secret.SecretMissing, KeyTooShort, OSError."""
+        self._path = state_dir / "pseudonym.key"
+        self.value = _configured(reference) if reference is not None else self._kept()
+        self.is_kept = self.value != b""
+        if not self.is_kept:
+            self.value = secrets.token_bytes(MIN_KEY_BYTES)
+
+    def _kept(self) -> bytes:
+        """Empty when there is none. One cut short by a crash of an earlier version was never used: it is none."""
+        try:
+            key = self._path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        return key if len(key) >= MIN_KEY_BYTES else b""
+
+    def keep(self) -> None:
+        """Makes a new key durable; for one that is kept nothing happens. Raises OSError.
+
+        When another process has kept one meanwhile (`ship` beside the daemon), its key counts: FileExistsError, and this
+        process has to begin again with it.
+        """
+        if self.is_kept:
+            return
+        if self._path.exists() and not self._kept():
+            replace_whole(self._path, self.value)
+        else:
+            create_whole(self._path, self.value)
+        self.is_kept = True
+
+
+def _configured(reference: config.Secret) -> bytes:
+    key = SecretReader(reference).read().encode()
+    if len(key) < MIN_KEY_BYTES:
+        raise KeyTooShort(f"redact.hash_key has {len(key)} bytes; give it at least {MIN_KEY_BYTES}")
     return key
 
 

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "agent"
 STAGES = ("tail", "transform", "batch", "buffer", "push")
-SHARED = {"agent", "agent.model", "agent.config", "agent.wire", "agent.secret", "agent.observe.events"}
+SHARED = {"agent", "agent.model", "agent.config", "agent.wire", "agent.secret", "agent.durable", "agent.observe.events"}
 CORE = (
     "model.py", "wire.py", "tail/framing.py", "tail/identity.py", "tail/container.py", "transform/parse.py",
     "transform/timestamp.py", "transform/level.py", "transform/label.py", "transform/chain.py", "batch/batcher.py",

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from agent.buffer.errors import StateHeld, StateUnusable
+from agent.durable import make_directory
 
 FILE_NAME = "lock"
 
@@ -15,7 +16,7 @@ FILE_NAME = "lock"
 def make_private(directory: Path) -> None:
     """Creates the directory, for its owner alone. Raises StateUnusable."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
         if directory.stat().st_mode & 0o077:
             directory.chmod(0o700)
     except OSError as error:

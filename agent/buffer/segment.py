@@ -30,6 +30,7 @@ from agent.buffer.record import (
     first_tag,
     frames,
 )
+from agent.durable import sync_directory
 
 _NAME = re.compile(r"(\d{12,20})\.segment")
 _NUL_STEP_BYTES = 1 << 20
@@ -74,14 +75,6 @@ def _free_bytes(directory: Path) -> int:
     return facts.f_bavail * facts.f_frsize
 
 
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 @dataclass(frozen=True, slots=True)
 class Storage:
     """The calls that can fail for want of space or health, so that tests can make them fail.
@@ -92,7 +85,7 @@ class Storage:
 
     write: Callable[[int, memoryview, int], int] = os.pwrite
     sync: Callable[[int], None] = os.fdatasync
-    sync_directory: Callable[[Path], None] = _sync_directory
+    sync_directory: Callable[[Path], None] = sync_directory
     free_bytes: Callable[[Path], int] = _free_bytes
 
 

@@ -79,6 +79,18 @@ class RedactionOff(Event):
     counter = "redaction_off"
 
 
+@dataclass(frozen=True, slots=True)
+class PseudonymKeyNotKept(Event):
+    """The key of the pseudonyms cannot be written. No line is read before it is: the next start would use another."""
+
+    level = "error"
+    text = "cannot keep the pseudonym key in {directory}: {error}; nothing is read before it is kept, trying again"
+    counter = "pseudonym_key_errors"
+    once_per = ("error",)
+    directory: str
+    error: str
+
+
 # --- tail ----------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ class Facts:
     """What health is judged by.
 
     collect_age_s:    since `collect` last finished a turn.
-    collect_waits:    it waits for room in the buffer.
+    collect_waits:    it waits for room in the buffer, or on the disk.
     first_scan_done:  every source has been looked at once.
     held:             why Loki gets nothing at the moment, in words for people; None when it does.
     """

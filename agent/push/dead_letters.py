@@ -30,6 +30,7 @@ from typing import Any
 import orjson
 
 from agent import wire
+from agent.durable import make_directory, sync_directory
 from agent.observe.events import DeadLettersFull, Emit
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -131,7 +132,7 @@ class DeadLetters:
         with self._locked():
             for path in self._paths(_LIVE):
                 path.rename(path.with_suffix(_TAKEN))
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         return self._paths(_TAKEN)
 
     def rows(self, path: Path) -> Iterator[DeadLetter]:
@@ -146,14 +147,14 @@ class DeadLetters:
         """Removes a file that `take` returned."""
         with self._locked():
             path.unlink(missing_ok=True)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
 
     # --- files ----------------------------------------------------------------------------------------------------
 
     def _add(self, rows: Sequence[DeadLetter]) -> int:
         """Returns how many older letters were dropped to make room."""
         data = b"".join(_format(row) for row in rows)
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._directory)
         with self._locked():
             dropped = self._make_room(len(data))
             self._append(self._current(len(data)), data)
@@ -193,7 +194,7 @@ class DeadLetters:
                 view = view[file.write(view) :]
             os.fsync(descriptor)
         if is_new:
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
 
     def _paths(self, *suffixes: str) -> tuple[Path, ...]:
         wanted = suffixes or (_LIVE, _TAKEN)
@@ -257,12 +258,3 @@ def _parse(line: bytes) -> DeadLetter | None:
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, binascii.Error):
         return None
-
-
-def _sync_directory(directory: Path) -> None:
-    """Makes names durable: created, renamed or removed files."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

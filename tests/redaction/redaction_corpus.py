@@ -218,7 +218,7 @@ BENIGN_MESSAGES: tuple[str, ...] = (
     "session size=10 sessions_active=4",
     "cookies enabled",
     "secret_name=db-main secret_version=3",
-    "npm_config_cache=/root/.npm npm_lifecycle_event=test",
+    "npm_config_cache=/home/u/.npm npm_lifecycle_event=test",
     "hf_hub_download finished",
     "re_compile took 3 ms",
     "risk-assessment desk-sharing task-force",

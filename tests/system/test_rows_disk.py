@@ -138,7 +138,6 @@ async def test_t82_a_disk_that_others_fill_keeps_its_reserve(tmp_path: Path, lok
 
 
 @needs_small_disk
-@pytest.mark.xfail(reason="making the pseudonym key on a full disk ends the process with a traceback", strict=True)
 async def test_t82_a_first_start_on_a_full_disk_waits_for_room_and_makes_a_whole_key(
     tmp_path: Path, loki: LokiStandIn, launch: Launch
 ) -> None:
