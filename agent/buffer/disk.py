@@ -198,9 +198,10 @@ class DiskBuffer:
             drafts = self._log.draft(batches)
             pause_s = self._pause_s
             await self._until_room(drafts.size)
-            while not self._concluded(await self._log.commit(drafts, self._publish)):
-                await self._pause(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE * self._pause_s)
+            while not self._concluded(outcome := await self._log.commit(drafts, self._publish)):
+                if not (outcome.disk_full and await self._make_room()):
+                    await self._pause(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE * self._pause_s)
                 await self._until_room(drafts.size)
             if self._full:
                 self._full = self._failing = False

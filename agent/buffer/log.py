@@ -65,6 +65,10 @@ class Outcome:
     error: OSError | None
     cancelled: asyncio.CancelledError | None
 
+    @property
+    def disk_full(self) -> bool:
+        return self.error is not None and self.error.errno in (errno.ENOSPC, errno.EDQUOT)
+
 
 class Log:
     """All but `read` is called on the event loop, and one of `commit` and `roll` at a time.

@@ -553,6 +553,39 @@ async def test_drop_oldest_frees_the_disk_when_that_is_what_is_short(tmp_path: P
     assert disk.calls == 0
 
 
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+async def test_drop_oldest_makes_room_when_the_disk_is_full_and_no_reserve_is_kept(tmp_path: Path, error: int) -> None:
+    disk = FailingDisk(error=error)
+    storage = Storage(write=lambda *call: disk.write_within(tmp_path, 20_000, *call))
+    with Opened(tmp_path, small(when_full="drop_oldest"), storage=storage, pause_s=3600) as opened:
+        for at in range(60):
+            await asyncio.wait_for(opened.buffer.append([batch("a", at * 1000, size=1000)]), 5)
+        facts = opened.buffer.statistics()
+        assert facts.waiting_entries + facts.dropped_entries == 60
+        assert 5 < facts.waiting_entries < 25
+        seen = await opened.take_all()
+        assert seen == [("a", at * 1000) for at in range(60 - len(seen), 60)]
+
+
+async def test_a_full_disk_that_blocks_drops_nothing(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    storage = Storage(write=lambda *call: disk.write_within(tmp_path, 20_000, *call))
+    with Opened(tmp_path, storage=storage) as opened:
+
+        async def fill() -> None:
+            for at in range(60):
+                await opened.buffer.append([batch("a", at * 1000, size=1000)])
+
+        filling = asyncio.ensure_future(fill())
+        await until(lambda: opened.buffer.statistics().full)
+        seen = []
+        while not filling.done() or opened.buffer.statistics().waiting_records:
+            seen += await opened.take_all()
+            await asyncio.wait((filling,), timeout=0.001)
+        assert seen == [("a", at * 1000) for at in range(60)]
+        assert opened.buffer.statistics().dropped_entries == 0
+
+
 # --- two at once, and many -----------------------------------------------------------------------------------------
 
 

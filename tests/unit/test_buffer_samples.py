@@ -74,6 +74,13 @@ class FailingDisk:
     def sync_directory(self, _directory: Path) -> None:
         self._check()
 
+    def write_within(self, directory: Path, room: int, fd: int, data: memoryview, offset: int) -> int:
+        """As on a disk with so much room for segments and nobody who keeps a reserve."""
+        used = sum(each.stat().st_size for each in segments(directory))
+        if used + len(data) > room:
+            raise OSError(self.error, os.strerror(self.error))
+        return os.pwrite(fd, data, offset)
+
     @property
     def storage(self) -> Storage:
         return Storage(self.write, self.sync, self.sync_directory, lambda _: self.free)
