@@ -26,7 +26,7 @@ from agent import config
 from agent.buffer.backlog import Pending
 from agent.buffer.cursor import Cursor
 from agent.buffer.damaged import Damaged
-from agent.buffer.errors import CorruptRecord, FutureFormat, StateHeld, StateUnusable
+from agent.buffer.errors import CorruptRecord, FutureFormat, StateGone, StateHeld, StateUnusable
 from agent.buffer.lock import Lock, make_private
 from agent.buffer.log import PASSING_ERRORS, Log, Outcome
 from agent.buffer.outbox import Outbox
@@ -41,7 +41,7 @@ from agent.observe.events import (
     Emit,
 )
 
-__all__ = ["BufferStatistics", "CorruptRecord", "DiskBuffer", "FutureFormat", "StateHeld", "StateUnusable"]
+__all__ = ["BufferStatistics", "CorruptRecord", "DiskBuffer", "FutureFormat", "StateGone", "StateHeld", "StateUnusable"]
 
 _INDEX_RECORDS = 50_000
 _LONGEST_PAUSE = 16
@@ -190,7 +190,7 @@ class DiskBuffer:
     async def append(self, batches: Sequence[Batch]) -> None:
         """Makes the batches durable, in order, with one write and one sync. Waits while the buffer is full or unwritable.
 
-        Cancelled, either all of them are durable and visible or none is.
+        Cancelled, either all of them are durable and visible or none is. Raises StateGone.
         """
         if not batches:
             return
@@ -306,7 +306,7 @@ class DiskBuffer:
     def read(self, record: Record) -> tuple[Body, ...]:
         """The record's bodies, verified; in any thread.
 
-        Raises CorruptRecord, which asks for `set_aside`, and OSError when the file cannot be opened just now.
+        Raises CorruptRecord, which asks for `set_aside`, StateGone, and OSError when the file cannot be opened just now.
         """
         return self._log.read(record)
 

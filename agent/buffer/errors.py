@@ -18,6 +18,14 @@ class StateUnusable(Exception):
     """The state directory cannot be created, read or written; the message says what and the remedy."""
 
 
+class StateGone(StateUnusable):
+    """Somebody deleted the buffer while it was open.
+
+    What waited in it is gone, and so is the lock. The next start knows no positions, or older ones, and reads the lines
+    again from the files; going on would pass over them.
+    """
+
+
 class FutureFormat(StateUnusable):
     """A newer version of the agent wrote the buffer. Nothing was touched."""
 

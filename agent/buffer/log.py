@@ -19,12 +19,13 @@ from typing import TypeVar
 
 from agent.buffer.backlog import Pending
 from agent.buffer.errors import CorruptRecord
+from agent.buffer.lock import FILE_NAME as LOCK_NAME
 from agent.buffer.lookahead import pending_of
 from agent.buffer.meta import RecordMeta, decode_bodies, record_meta
 from agent.buffer.record import Draft, Frame, decode, draft_record
 from agent.buffer.recovery import Recovered
 from agent.buffer.segment import Mark, Place, Segment, Storage, reading
-from agent.buffer.writer import Writer
+from agent.buffer.writer import Writer, gone
 from agent.model import Batch, Body, Record
 
 # What passes, or what an operator mends while the agent waits. Anything else is a bug and ends the process.
@@ -81,6 +82,7 @@ class Log:
         self.size_bytes = sum(segment.end for segment in recovered.segments)
         self.end = recovered.end
         self.memory = recovered.memory
+        self._directory = directory
         self._vacant = recovered.vacant
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="buffer-write")
         self._writer = Writer(directory, segment_bytes, storage, recovered.next_number, self.memory.head)
@@ -202,8 +204,13 @@ class Log:
         """The segments from the one of `mark` on."""
         return [segment for segment in self.segments.values() if segment.number >= mark.place.segment]
 
+    def check_there(self) -> None:
+        """When a segment is missing: raises StateGone unless the rest of the buffer is there. In any thread."""
+        if not (self._directory / LOCK_NAME).exists():
+            raise gone(self._directory)
+
     def read(self, record: Record) -> tuple[Body, ...]:
-        """In any thread. Raises CorruptRecord, and OSError when the file cannot be opened just now."""
+        """In any thread. Raises CorruptRecord, StateGone, and OSError when the file cannot be opened just now."""
         segment = self.segments.get(record.segment)
         if segment is None:
             raise CorruptRecord(f"record {record.sequence}: its segment {record.segment} was given up")
@@ -211,6 +218,7 @@ class Log:
             with reading(segment.path) as read:
                 found = decode(read, record.offset, record.offset + record.length, segment.tag, payload=True)
         except FileNotFoundError:
+            self.check_there()
             raise CorruptRecord(f"record {record.sequence}: {segment.path} is gone") from None
         meta = found.meta if isinstance(found, Frame) else None
         if isinstance(found, Frame) and isinstance(meta, RecordMeta) and meta.tally.sequence == record.sequence:

@@ -109,6 +109,8 @@ class Outbox:
                 self._emit(BufferReadFailed(str(self._directory), error.strerror or str(error)))
                 await asyncio.sleep(self._pause_s)
                 return
+            if ahead.damages:
+                self._log.check_there()
             # Meanwhile the segment may have been dropped: then what was found in it does not count.
             if self._frontier == start and not self._closed:
                 self._take_in(ahead)

@@ -12,9 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agent.buffer.errors import StateGone
 from agent.buffer.meta import Tally
 from agent.buffer.record import Draft, encode
 from agent.buffer.segment import Segment, Storage, create, write_all
+
+
+def gone(directory: Path) -> StateGone:
+    return StateGone(
+        f"{directory} was deleted while the agent ran; start it again: what was not delivered is read again from the files"
+    )
 
 
 class Writer:
@@ -61,8 +68,9 @@ class Writer:
     def commit(self, drafts: Sequence[Draft], tally: Tally) -> int:
         """Writes the frames with one write and one sync; returns where in `self.segment` they begin.
 
-        tally: before the first of them. Raises OSError; then none of them counts as written.
+        tally: before the first of them. Raises OSError; then none of them counts as written. Raises StateGone.
         """
+        self._check_there()
         if self.wants_new_segment(sum(draft.length for draft in drafts)):
             self.open(tally)
         segment = self.segment
@@ -80,6 +88,11 @@ class Writer:
             raise
         self.segment = replace(segment, end=segment.end + len(data))
         return segment.end
+
+    def _check_there(self) -> None:
+        """What is written to a deleted file is durable for nobody."""
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
+            raise gone(self._directory)
 
     def abandon(self) -> None:
         """Nothing in this segment is needed any more: the next commit begins a new one, and this one can go."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,6 +261,31 @@ async def test_t53_a_state_directory_that_may_not_be_used_stops_progress_and_is_
         await loki.wait_for(lambda there: there.accepted in (350, 600), WAIT_S)
     await until_all_arrived(agent, loki, {str(log): lines})
     assert await agent.stop() == 0
+
+
+async def test_t53_a_state_directory_deleted_at_runtime_costs_nothing(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch
+) -> None:
+    """The agent ends and says so, its supervisor starts it again, and what waited is read from the files once more."""
+    log = tmp_path / "app.log"
+    lines = [f'{{"timestamp": {time.time():.6f}, "seq": {number}}}'.encode() for number in range(400)]
+    append(log, lines[:100])
+    agent = launch(loki.url, str(log), buffer=SMALL, redact="enabled = false")
+    await agent.start()
+    await loki.wait_for(lambda there: there.accepted >= 100, WAIT_S)
+    await loki.down()
+    append(log, lines[100:200])
+    await agent.until(lambda seen: seen["waiting_entries"] == 100, WAIT_S)
+    shutil.rmtree(agent.state)
+    append(log, lines[200:300])
+    assert agent.process is not None
+    async with asyncio.timeout(WAIT_S):
+        assert await agent.process.wait() == 73
+    assert f"{agent.state}/buffer was deleted while the agent ran" in agent.errors().splitlines()[-1]
+    append(log, lines[300:])
+    await loki.up()
+    await agent.start()
+    await until_all_arrived(agent, loki, {str(log): lines})
 
 
 async def test_t84_a_backlog_outlives_a_lower_limit_another_loki_and_a_move(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from test_buffer_samples import FailingDisk, Opened, batch, file_of, flip, segments, small, until
 
-from agent.buffer.disk import CorruptRecord, StateHeld, StateUnusable
+from agent.buffer.disk import CorruptRecord, StateGone, StateHeld, StateUnusable
 from agent.buffer.segment import Storage
 from agent.observe.events import (
     BufferDamaged,
@@ -246,6 +247,30 @@ async def test_a_segment_deleted_by_someone_else_is_damage(tmp_path: Path) -> No
         segments(tmp_path)[0].unlink()
         with pytest.raises(CorruptRecord, match="is gone"):
             opened.buffer.read(record)
+
+
+async def test_a_buffer_deleted_while_it_is_open_is_the_end_of_it(tmp_path: Path) -> None:
+    directory = tmp_path / "buffer"
+    with Opened(directory) as opened:
+        await opened.buffer.append([batch("a", 0)])
+        record = await opened.take()
+        shutil.rmtree(directory)
+        with pytest.raises(StateGone, match="was deleted while"):
+            await opened.buffer.append([batch("a", 100)])
+        with pytest.raises(StateGone, match="start it again"):
+            opened.buffer.read(record)
+        assert opened.buffer.statistics().damaged_entries == 0
+
+
+async def test_looking_ahead_into_a_deleted_buffer_is_no_damage(tmp_path: Path) -> None:
+    directory = tmp_path / "buffer"
+    with Opened(directory, index_records=1) as opened:
+        await opened.buffer.append([batch("a", 0), batch("a", 100)])
+        opened.buffer.ack(await opened.take())
+        shutil.rmtree(directory)
+        with pytest.raises(StateGone):
+            await opened.take()
+        assert not opened.of(BufferDamaged)
 
 
 async def test_looking_ahead_is_tried_again_when_files_cannot_be_opened(
