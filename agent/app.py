@@ -195,8 +195,8 @@ class App:
         while True:
             try:
                 return await self.pusher(record)
-            except CorruptRecord:
-                self.buffer.set_aside(record)
+            except CorruptRecord as error:
+                self.buffer.set_aside(record, error.spans)
                 return Outcome(0, 0, 0)
             except OSError as error:  # no descriptor left, a disk that does not read: neither is the record's fault
                 self.emit(BufferReadFailed(str(self._state_dir), error.strerror or str(error)))

@@ -32,7 +32,7 @@ from agent.buffer.log import PASSING_ERRORS, Log, Outcome
 from agent.buffer.outbox import Outbox
 from agent.buffer.recovery import Recovered, recover, survey
 from agent.buffer.segment import Mark, Storage
-from agent.model import Batch, Body, FileId, Record, Resume
+from agent.model import Batch, Body, FileId, Record, Resume, Span
 from agent.observe.events import (
     BufferFull,
     BufferHasRoom,
@@ -136,7 +136,7 @@ class DiskBuffer:
             recovered = recover(directory, found, cursor.hint, Damaged(directory), emit)
             log = Log(directory, settings.segment_bytes, recovered, storage)
             held.callback(log.close)
-            outbox = Outbox(log, recovered.start, cursor, directory, emit, pause_s=pause_s, index_records=index_records)
+            outbox = Outbox(log, recovered, cursor, directory, emit, pause_s=pause_s, index_records=index_records)
             held.callback(outbox.close)
             buffer = cls(
                 directory,
@@ -317,9 +317,17 @@ class DiskBuffer:
         """
         self._outbox.ack(record)
 
-    def set_aside(self, record: Record) -> None:
-        """`read` found it corrupt: its bytes are kept in `damaged`, its entries counted, its group may go on."""
-        self._outbox.set_aside(record)
+    def set_aside(self, record: Record, spans: Sequence[Span] = ()) -> None:
+        """`read` found it corrupt: its bytes are kept in `damaged`, its entries counted, its group may go on.
+
+        spans: what it says it held; they are worth reading again.
+        """
+        self._outbox.set_aside(record, spans)
+
+    def take_lost(self) -> tuple[Span, ...]:
+        """Spans that stood in records found damaged since the last call: worth reading again, as `resume().lost` are."""
+        lost, self._outbox.lost = tuple(self._outbox.lost), []
+        return lost
 
     def statistics(self) -> BufferStatistics:
         return BufferStatistics(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.model import Span
+
 
 class StateHeld(Exception):
     """Another process holds the state directory.
@@ -31,4 +33,11 @@ class FutureFormat(StateUnusable):
 
 
 class CorruptRecord(Exception):
-    """A record's bytes on disk are not those that were written, or are gone."""
+    """A record's bytes on disk are not those that were written, or are gone.
+
+    spans: what it says it held, when that part of it is intact.
+    """
+
+    def __init__(self, message: str, spans: tuple[Span, ...] = ()) -> None:
+        super().__init__(message)
+        self.spans = spans

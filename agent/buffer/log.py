@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -22,11 +22,12 @@ from agent.buffer.errors import CorruptRecord
 from agent.buffer.lock import FILE_NAME as LOCK_NAME
 from agent.buffer.lookahead import pending_of
 from agent.buffer.meta import RecordMeta, decode_bodies, record_meta
-from agent.buffer.record import Draft, Frame, decode, draft_record
+from agent.buffer.record import Corrupt, Draft, Frame, decode, draft_record
 from agent.buffer.recovery import Recovered
+from agent.buffer.replay import lost_in
 from agent.buffer.segment import Mark, Place, Segment, Storage, reading
 from agent.buffer.writer import Writer, gone
-from agent.model import Batch, Body, Record
+from agent.model import Batch, Body, Record, Span
 
 # What passes, or what an operator mends while the agent waits. Anything else is a bug and ends the process.
 PASSING_ERRORS = frozenset(
@@ -209,6 +210,20 @@ class Log:
         if not (self._directory / LOCK_NAME).exists():
             raise gone(self._directory)
 
+    def lost_in(self, damages: Iterable[Mark]) -> Callable[[], tuple[Span, ...]]:
+        """A job for a thread: the spans that stood in what is damaged of the marks' segments, each from its mark on.
+
+        It raises OSError.
+        """
+        segments, positions, tally = list(self.segments.values()), dict(self.memory.positions), self.end.tally
+        chosen = list(damages)
+
+        def job() -> tuple[Span, ...]:
+            lost = (lost_in(segments, mark.place.segment, mark, positions, tally) for mark in chosen)
+            return tuple(span for spans in lost for span in spans)
+
+        return job
+
     def read(self, record: Record) -> tuple[Body, ...]:
         """In any thread. Raises CorruptRecord, StateGone, and OSError when the file cannot be opened just now."""
         segment = self.segments.get(record.segment)
@@ -223,7 +238,11 @@ class Log:
         meta = found.meta if isinstance(found, Frame) else None
         if isinstance(found, Frame) and isinstance(meta, RecordMeta) and meta.tally.sequence == record.sequence:
             return decode_bodies(meta, found.payload)
-        raise CorruptRecord(f"{segment.path} at {record.offset}: record {record.sequence} is not what was written")
+        known = found.meta if isinstance(found, Corrupt) else None
+        message = f"{segment.path} at {record.offset}: record {record.sequence} is not what was written"
+        raise CorruptRecord(
+            message, known.spans if known is not None and known.tally.sequence == record.sequence else ()
+        )
 
 
 def _remove(path: Path) -> None:

@@ -19,10 +19,10 @@ from agent.model import Record
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Records that are not there any more. offset, length: the damaged bytes in the file; length 0 when they are gone."""
+    """Records that are not there any more. before: where they began. length: of the damaged bytes, 0 when they are gone."""
 
+    before: Mark
     path: Path
-    offset: int
     length: int
     records: int
     entries: int
@@ -98,4 +98,5 @@ def _account(ahead: Ahead, here: Tally, segment: Segment, offset: int, until: in
     passed = ahead.mark.tally
     if (passed.sequence, passed.entries) != (here.sequence, here.entries):
         records, entries = here.records - passed.records, here.entries - passed.entries
-        ahead.damages.append(Damage(segment.path, offset, until - offset, records, entries))
+        before = Mark(Place(segment.number, offset), passed)
+        ahead.damages.append(Damage(before, segment.path, until - offset, records, entries))

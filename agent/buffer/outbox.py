@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,25 +17,38 @@ from agent.buffer.cursor import Cursor
 from agent.buffer.damaged import Damaged
 from agent.buffer.log import PASSING_ERRORS, Log
 from agent.buffer.lookahead import Ahead, Damage, look_ahead
-from agent.buffer.segment import Mark
-from agent.model import Record
-from agent.observe.events import BufferDamaged, BufferDropped, BufferReadFailed, Emit
+from agent.buffer.meta import Tally
+from agent.buffer.recovery import Recovered
+from agent.buffer.segment import Mark, Place
+from agent.model import Record, Span
+from agent.observe.events import BufferDamaged, BufferDropped, BufferReadFailed, BufferSpansLost, Emit
 
 _STEP_RECORDS = 512
 _FIRST_STEP_RECORDS = 64
 
 
 class Outbox:
-    """start: everything before is delivered. index_records: bound of the records known in memory.
+    """index_records: bound of the records known in memory.
 
-    Counts entries since the opening. freed: set whenever a segment was deleted or all is settled.
+    Counts entries since the opening. freed: set whenever a segment was deleted or all is settled. lost: spans that stood
+    in records found damaged since the opening.
     """
 
     def __init__(
-        self, log: Log, start: Mark, cursor: Cursor, directory: Path, emit: Emit, *, pause_s: float, index_records: int
+        self,
+        log: Log,
+        recovered: Recovered,
+        cursor: Cursor,
+        directory: Path,
+        emit: Emit,
+        *,
+        pause_s: float,
+        index_records: int,
     ) -> None:
         self._log = log
-        self._frontier = start
+        self._frontier = recovered.start
+        self._verified = recovered.judged[-1] if recovered.judged else 0
+        self._judged = set(recovered.judged)
         self._cursor = cursor
         self._directory = directory
         self._aside = Damaged(directory)
@@ -47,6 +60,7 @@ class Outbox:
         self._arrived = asyncio.Event()
         self._closed = False
         self.freed = asyncio.Event()
+        self.lost: list[Span] = []
         self.delivered_entries = 0
         self.dropped_entries = 0
         self.damaged_entries = 0
@@ -79,7 +93,10 @@ class Outbox:
         self.follow()
         if not self._caught_up:
             with contextlib.suppress(OSError):
-                self._take_in(self._look(min(_FIRST_STEP_RECORDS, self._index_records))())
+                ahead = self._look(min(_FIRST_STEP_RECORDS, self._index_records))()
+                lost = self._judge(ahead.damages)()
+                self._take_in(ahead)
+                self._note_lost(lost)
 
     def extend(self, begin: Mark, pendings: list[Pending]) -> None:
         """The log has grown from `begin` on by records, these among them that have bodies."""
@@ -109,15 +126,33 @@ class Outbox:
                 self._emit(BufferReadFailed(str(self._directory), error.strerror or str(error)))
                 await asyncio.sleep(self._pause_s)
                 return
+            lost: tuple[Span, ...] = ()
             if ahead.damages:
                 self._log.check_there()
+                lost = await asyncio.to_thread(self._judge(ahead.damages))
             # Meanwhile the segment may have been dropped: then what was found in it does not count.
             if self._frontier == start and not self._closed:
                 self._take_in(ahead)
+                self._note_lost(lost)
 
     def _look(self, limit: int) -> Callable[[], Ahead]:
         start = self._frontier
         return partial(look_ahead, self._log.behind(start), start, self._log.end, limit)
+
+    def _judge(self, damages: Sequence[Damage]) -> Callable[[], tuple[Span, ...]]:
+        """A job that finds what stood in the damaged places; each segment is judged once, from its first damage on."""
+        first: dict[int, Mark] = {}
+        for damage in damages:
+            number = damage.before.place.segment
+            if number not in self._judged:
+                first.setdefault(number, damage.before)
+        self._judged |= first.keys()
+        return self._log.lost_in(first.values())
+
+    def _note_lost(self, spans: Sequence[Span]) -> None:
+        if spans:
+            self.lost += spans
+            self._emit(BufferSpansLost(len(spans)))
 
     def _take_in(self, ahead: Ahead) -> None:
         for pending in ahead.pendings:
@@ -147,14 +182,18 @@ class Outbox:
             self._settle()
             self._arrived.set()
 
-    def set_aside(self, record: Record) -> None:
+    def set_aside(self, record: Record, spans: Sequence[Span]) -> None:
+        """spans: what the record says it held."""
         if self._closed or not self._backlog.settle(record):
             return
         segment = self._log.segments.get(record.segment)
         if segment is None:
             self._note_drop(1, record.entries, 0)
         else:
-            self._note_damage(Damage(segment.path, record.offset, record.length, 1, record.entries))
+            before = Mark(Place(record.segment, record.offset), Tally(record.sequence))
+            self._note_damage(Damage(before, segment.path, record.length, 1, record.entries))
+            if segment.number != self._verified:
+                self._note_lost(spans)
         self._settle()
         self._arrived.set()
 
@@ -196,5 +235,6 @@ class Outbox:
 
     def _note_damage(self, damage: Damage) -> None:
         self.damaged_entries += damage.entries
-        self._emit(BufferDamaged(str(damage.path), damage.offset, damage.records, damage.entries))
-        self._log.in_background(partial(self._aside.keep_bytes, damage.path, damage.offset, damage.length))
+        offset = damage.before.place.offset
+        self._emit(BufferDamaged(str(damage.path), offset, damage.records, damage.entries))
+        self._log.in_background(partial(self._aside.keep_bytes, damage.path, offset, damage.length))

@@ -19,16 +19,16 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 from agent.buffer import cursor, damaged, lock
 from agent.buffer.errors import StateUnusable
 from agent.buffer.memory import Memory
-from agent.buffer.meta import HeldClock, RecordMeta, Tally, decode_head
-from agent.buffer.record import FILE_HEADER_BYTES, Corrupt, Frame, Torn, decode, frames
+from agent.buffer.meta import RecordMeta, Tally
+from agent.buffer.record import Frame, decode
+from agent.buffer.replay import Replay, replayed
 from agent.buffer.segment import Empty, Foreign, Mark, Place, Ruined, Segment, inspect, number_of, reading
-from agent.model import FileId, Position, Span
+from agent.model import Span
 from agent.observe.events import (
     BufferCursorLost,
     BufferFileSetAside,
@@ -57,7 +57,8 @@ class Recovered:
     """The buffer as it was left.
 
     segments: those whose records may have to be delivered, oldest first. vacant: files to delete once a new segment
-    stands. start: everything before is delivered. end: everything before is durable.
+    stands. start: everything before is delivered. end: everything before is durable. lost: spans that stood in damaged
+    records. judged: numbers of the segments that `lost` speaks of; the last of them was verified to its last byte.
     """
 
     segments: tuple[Segment, ...]
@@ -66,6 +67,7 @@ class Recovered:
     start: Mark
     end: Mark
     lost: tuple[Span, ...]
+    judged: range
     next_number: int
 
 
@@ -106,7 +108,7 @@ def recover(directory: Path, found: Survey, hint: cursor.Hint | None, aside: dam
     last_number = max(found.last_number, hint.mark.place.segment if hint is not None else 0)
     if not found.segments:
         nowhere = Mark(Place(last_number, 0), hint.mark.tally if hint is not None else Tally())
-        return Recovered((), (), Memory(), nowhere, nowhere, (), last_number + 1)
+        return Recovered((), (), Memory(), nowhere, nowhere, (), range(0), last_number + 1)
     try:
         return _recover(directory, found.segments, hint, aside, emit, last_number)
     except OSError as error:
@@ -133,16 +135,16 @@ def _recover(
     last_number: int,
 ) -> Recovered:
     delivered = _fitting(hint, segments)
-    replay, newest = _replay(segments, delivered)
+    newest = segments[-1]
+    replay = replayed(segments, delivered or Mark(Place(0, 0), segments[0].tally), None, verify_last=True)
     end = Mark(Place(newest.number, replay.good_end), replay.tally)
     _cut_tail(newest, replay, aside, emit)
     newest = replace(newest, end=replay.good_end)
     start = _start(segments, newest, delivered, end)
     if delivered is None and end.tally.records > segments[0].tally.records:
         emit(BufferCursorLost(str(directory)))
-    lost = (*_lost_between(segments, replay.first, start.place), *replay.lost)
-    if lost:
-        emit(BufferSpansLost(len(lost)))
+    if replay.lost:
+        emit(BufferSpansLost(len(replay.lost)))
     vacant: tuple[Path, ...] = ()
     if replay.records_in_newest:
         segments = [*segments[:-1], newest]
@@ -152,141 +154,14 @@ def _recover(
         place = Place(segments[-1].number, segments[-1].end) if segments else end.place
         start = Mark(place, end.tally) if start == end else start
         end = Mark(place, end.tally)
-    return Recovered(tuple(segments), vacant, replay.memory, start, end, lost, last_number + 1)
-
-
-# --- the state -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Replay:
-    """Adds up records in the order of the log, and notices what is missing.
-
-    delivered: everything before was, so what is missing there is no loss. first: number of the first segment replayed.
-    """
-
-    memory: Memory
-    tally: Tally
-    delivered: Place
-    first: int = 0
-    lost: list[Span] = field(default_factory=list)
-    good_end: int = 0
-    records_in_newest: int = 0
-    corrupt_tail: bool = False
-    _in_doubt: bool = False
-    _checked: set[FileId] = field(default_factory=set)
-    _damaged_ends: dict[tuple[FileId, int], Position] = field(default_factory=dict)
-
-    def run(self, segment: Segment, stop: int | None, *, payload: bool) -> None:
-        """Replays one segment, up to the record `stop` where the next segment begins with that."""
-        self.good_end, self.records_in_newest, self.corrupt_tail = segment.start, 0, False
-        with reading(segment.path) as read:
-            for found in frames(read, segment.start, segment.end, segment.tag, payload=payload):
-                match found:
-                    case Frame(meta=RecordMeta() as meta):
-                        if stop is not None and meta.tally.sequence >= stop:
-                            return
-                        self._good(segment, found.offset, found.offset + found.length, meta)
-                    case Corrupt(meta=RecordMeta() as meta) if Place(segment.number, found.offset) < self.delivered:
-                        self._good(segment, found.offset, found.resume, meta)
-                    case Corrupt():
-                        self.corrupt_tail = True
-                        self._note(found)
-                    case Frame() | Torn():
-                        pass
-
-    def _good(self, segment: Segment, offset: int, end: int, meta: RecordMeta) -> None:
-        self._notice_gap(meta.tally, Place(segment.number, offset))
-        spans = meta.spans
-        for span in spans:
-            self._notice_loss(span.file, span.start, span.after)
-        self.memory.apply(spans, meta.clocks())
-        self.tally, self.good_end, self.corrupt_tail = meta.after, end, False
-        self.records_in_newest += 1
-
-    def _note(self, found: Corrupt) -> None:
-        if found.meta is not None:
-            for span in found.meta.spans:
-                self._damaged_ends[span.file, span.after.offset] = span.after
-
-    def _notice_gap(self, here: Tally, place: Place) -> None:
-        if here.sequence != self.tally.sequence and place > self.delivered:
-            self._in_doubt = True
-            self._checked.clear()
-
-    def _notice_loss(self, file: FileId, start: int, after: Position) -> None:
-        """In doubt, a file whose next span does not begin where the last one ended has lost what lies between.
-
-        Where only the offset of that place is known, the position there has no anchor: nothing vouches for the bytes.
-        """
-        if not self._in_doubt or file in self._checked:
-            return
-        self._checked.add(file)
-        known = self.memory.positions.get(file)
-        known_offset = known.offset if known is not None else 0
-        if start > known_offset:
-            end = self._damaged_ends.get((file, start)) or replace(after, offset=start, anchor_digest=b"", part=0)
-            self.lost.append(Span(file, known_offset, end))
-
-    def compare(self, positions: dict[FileId, Position], tally: Tally, place: Place) -> None:
-        """With a later head, when the segments between are not there."""
-        self._notice_gap(tally, place)
-        for file, position in positions.items():
-            self._damaged_ends[file, position.offset] = position
-            self._notice_loss(file, position.offset, position)
-
-
-def _state_at(segment: Segment) -> tuple[dict[FileId, Position], dict[str, HeldClock]] | None:
-    """What the segment's head holds; None when it is damaged."""
-    with reading(segment.path) as read:
-        found = decode(read, FILE_HEADER_BYTES, segment.end, segment.tag, payload=True)
-    if not isinstance(found, Frame) or isinstance(found.meta, RecordMeta):
-        return None
-    return decode_head(found.payload)
-
-
-def _replay(segments: Sequence[Segment], delivered: Mark | None) -> tuple[_Replay, Segment]:
-    """From the newest intact head on; the newest segment is verified to the last byte."""
-    place = delivered.place if delivered is not None else Place(0, 0)
-    first, state = 0, None
-    for first in range(len(segments) - 1, -1, -1):
-        state = _state_at(segments[first])
-        if state is not None:
-            break
-    positions, clocks = state if state is not None else ({}, {})
-    replay = _Replay(Memory(positions, clocks), segments[first].tally, place, segments[first].number)
-    for segment, following in zip(segments[first:], [*segments[first + 1 :], None], strict=True):
-        stop = following.tally.sequence if following is not None else None
-        replay.run(segment, stop, payload=following is None)
-    return replay, segments[-1]
-
-
-def _lost_between(segments: Sequence[Segment], replayed: int, delivered: Place) -> tuple[Span, ...]:
-    """Spans that stood in segments gone from the middle of what is to be delivered.
-
-    Numbers may have gaps without loss (a segment that could not be made), so the tallies decide.
-    """
-    lost: list[Span] = []
-    for segment, following in pairwise(segments):
-        if segment.number + 1 == following.number or segment.number < delivered.segment:
-            continue
-        if segment.number >= replayed:
-            break
-        before, after = _state_at(segment), _state_at(following)
-        if before is None or after is None:
-            continue
-        replay = _Replay(Memory(*before), segment.tally, delivered)
-        replay.run(segment, following.tally.sequence, payload=False)
-        replay.lost.clear()
-        replay.compare(after[0], following.tally, Place(following.number, 0))
-        lost += replay.lost
-    return tuple(lost)
+    judged = range(replay.first, newest.number + 1)
+    return Recovered(tuple(segments), vacant, replay.memory, start, end, tuple(replay.lost), judged, last_number + 1)
 
 
 # --- the two ends --------------------------------------------------------------------------------------------------
 
 
-def _cut_tail(newest: Segment, replay: _Replay, aside: damaged.Damaged, emit: Emit) -> None:
+def _cut_tail(newest: Segment, replay: Replay, aside: damaged.Damaged, emit: Emit) -> None:
     """Takes off what lies behind the last whole record and makes the rest durable before anything relies on it."""
     size = newest.end - replay.good_end
     if size and replay.corrupt_tail:

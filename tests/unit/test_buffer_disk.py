@@ -240,6 +240,29 @@ async def test_a_record_that_got_damaged_is_set_aside_and_its_group_goes_on(tmp_
     assert kept.stat().st_size == record.length
 
 
+async def test_of_a_segment_deleted_while_it_waits_its_neighbours_tell_what_it_held(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(segment_bytes=5000), index_records=1) as opened:
+        for at in range(12):
+            await opened.buffer.append([batch("ab"[at % 2], at // 2 * 900, size=900)])
+        segments(tmp_path)[1].unlink()
+        seen = await opened.take_all()
+        assert len(seen) == 8
+        lost = [(chr(each.file.inode), each.start, each.after.offset) for each in opened.buffer.take_lost()]
+        assert lost == [("a", 1800, 3600), ("b", 1800, 3600)]
+        assert opened.buffer.statistics().damaged_entries == 4
+
+
+async def test_of_the_end_of_the_log_what_is_known_in_memory_tells(tmp_path: Path) -> None:
+    with Opened(tmp_path, index_records=1) as opened:
+        for at in range(3):
+            await opened.buffer.append([batch("a", at * 100)])
+        (path,) = segments(tmp_path)
+        os.truncate(path, path.stat().st_size - 10)
+        assert len(await opened.take_all()) == 2
+        (lost,) = opened.buffer.take_lost()
+        assert (lost.start, lost.after) == (200, batch("a", 200).spans[0].after)
+
+
 async def test_a_segment_deleted_by_someone_else_is_damage(tmp_path: Path) -> None:
     with Opened(tmp_path) as opened:
         await opened.buffer.append([batch("a", 0)])

@@ -67,7 +67,12 @@ def test_damage_is_counted_by_what_lies_around_it(tmp_path: Path) -> None:
     ahead = look_ahead(segments, segments[0].beginning, end, 100)
     assert sequences(ahead) == [1, 3, 4, 5]
     (damage,) = ahead.damages
-    assert (damage.offset, damage.length, damage.records, damage.entries) == (second.offset, second.length, 1, 2)
+    assert (damage.before.place.offset, damage.length, damage.records, damage.entries) == (
+        second.offset,
+        second.length,
+        1,
+        2,
+    )
 
 
 def test_damage_at_the_end_of_a_segment_is_counted_by_the_next(tmp_path: Path) -> None:
@@ -76,7 +81,7 @@ def test_damage_at_the_end_of_a_segment_is_counted_by_the_next(tmp_path: Path) -
     flip(segments[0].path, third.offset)
     ahead = look_ahead(segments, segments[0].beginning, end, 100)
     assert sequences(ahead) == [1, 2, 4, 5]
-    assert [(damage.offset, damage.length, damage.entries) for damage in ahead.damages] == [
+    assert [(damage.before.place.offset, damage.length, damage.entries) for damage in ahead.damages] == [
         (third.offset, third.length, 2)
     ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from agent import config
-from agent.buffer.disk import DiskBuffer
+from agent.buffer.disk import CorruptRecord, DiskBuffer
 from agent.buffer.segment import Storage
 from agent.model import Batch, Body, FileId, Origin, Position, Record, Span, StreamClock
 from agent.observe.events import Event
@@ -121,10 +121,8 @@ class Opened:
                 break
             try:
                 payload = self.buffer.read(record)[0].payload
-            except Exception as error:
-                if type(error).__name__ != "CorruptRecord":
-                    raise
-                self.buffer.set_aside(record)
+            except CorruptRecord as error:
+                self.buffer.set_aside(record, error.spans)
                 continue
             seen.append((record.group, int(payload[1 : payload.index(b"-")])))
             self.buffer.ack(record)
