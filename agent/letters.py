@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
-
-import orjson
 
 from agent import wire
 from agent.batch.stamp import START
 from agent.config import Config
 from agent.failures import OK, PROBLEMS, UNREACHABLE
 from agent.model import Body, Record
-from agent.observe.events import Emit
+from agent.observe.events import Emit, EntriesRefused, Event, PushAccepted
 from agent.push.client import LokiClient
-from agent.push.dead_letters import DeadLetter, DeadLetters
+from agent.push.dead_letters import DeadLetter, DeadLetters, encode
 from agent.push.pusher import Outcome, Pusher
 from agent.running import reporter, run_loop
 
@@ -45,15 +42,7 @@ def _list(letters: DeadLetters) -> int:
 
 def _show(letters: DeadLetters, count: int) -> int:
     for letter in letters.show(count):
-        row = {
-            "time": datetime.fromtimestamp(letter.time_s, UTC).isoformat(timespec="seconds"),
-            "reason": letter.reason,
-            "message": letter.message,
-            "labels": letter.labels,
-            "timestamp_ns": str(letter.timestamp_ns),
-            "line": letter.line.decode("utf-8", "replace"),
-        }
-        print(orjson.dumps(row).decode())
+        print(encode(letter).decode(), end="")
     return OK
 
 
@@ -61,16 +50,23 @@ async def _replay(settings: Config, letters: DeadLetters, patience_s: float) -> 
     """Sends every letter as it was. Letters refused again become new ones; those not sent stay for the next replay."""
     said = reporter(settings)
     sent = refused = 0
+    loop = asyncio.get_running_loop()
     async with LokiClient(settings.loki) as client:
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(patience_s) as patience:
+
+                def observe(event: Event) -> None:
+                    said.observe(event)
+                    if isinstance(event, (PushAccepted, EntriesRefused)):
+                        patience.reschedule(loop.time() + patience_s)
+
                 for path in await asyncio.to_thread(letters.take):
                     bodies = tuple(_bodies(letters.rows(path), settings.loki.encoding))
-                    outcome = await _push(settings, client, letters, bodies, said.observe)
+                    outcome = await _push(settings, client, letters, bodies, observe)
                     sent, refused = sent + outcome.delivered_entries, refused + outcome.refused_entries
                     await asyncio.to_thread(letters.discard, path)
         except TimeoutError:
-            print(f"{sent} entries sent, then no success for {patience_s:g} s; the rest stays", file=sys.stderr)
+            print(f"{sent} entries sent, then no answer for {patience_s:g} s; the rest stays", file=sys.stderr)
             return UNREACHABLE
     print(f"{sent} entries sent, {refused} refused again", file=sys.stderr)
     return PROBLEMS if refused else OK

@@ -153,7 +153,7 @@ class DeadLetters:
 
     def _add(self, rows: Sequence[DeadLetter]) -> int:
         """Returns how many older letters were dropped to make room."""
-        data = b"".join(_format(row) for row in rows)
+        data = b"".join(encode(row) for row in rows)
         make_directory(self._directory)
         with self._locked():
             dropped = self._make_room(len(data))
@@ -223,7 +223,8 @@ class DeadLetters:
         return FileSummary(path, rows, path.stat().st_size, dict(reasons), lines - rows)
 
 
-def _format(letter: DeadLetter) -> bytes:
+def encode(letter: DeadLetter) -> bytes:
+    """The line of a file: a JSON object."""
     row: dict[str, Any] = {
         "time": datetime.fromtimestamp(letter.time_s, UTC).isoformat(timespec="milliseconds"),
         "reason": letter.reason,

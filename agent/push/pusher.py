@@ -251,7 +251,8 @@ class Pusher:
         self, delivery: Delivery, body: Body, piece: Piece, partial: Partial, answer: _Answer
     ) -> float | None:
         """Loki stored the rest. To send halves again in search of the refused ones repeats only what it already has."""
-        if piece.entries == 1 or partial.whole or (partial.refused or 0) >= piece.entries:
+        all_of_them = partial.whole or ((partial.refused or 0) >= piece.entries and not partial.mixed)
+        if piece.entries == 1 or all_of_them:
             return await self._refuse(delivery, body, piece, partial.reason, answer)
         if partial.timestamps_ns is not None and partial.judged == piece.entries:
             push = await asyncio.to_thread(entries_of, body, piece)

@@ -55,6 +55,7 @@ class Partial:
                     before, which this reply hides.
     whole:          the stream itself was refused, and with it every entry.
     timestamps_ns:  times of the refused entries, when the reply lists each of them.
+    mixed:          entries were refused for several reasons, `reason` being the commonest.
     """
 
     reason: str
@@ -62,6 +63,7 @@ class Partial:
     judged: int | None = None
     whole: bool = False
     timestamps_ns: frozenset[int] | None = None
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +227,15 @@ def _partial(body: str, text: str) -> Partial | None:
     found = [(text.count(words), reason) for words, reason in _ENTRY_REASONS if words in text]
     if not found:
         return None
-    reason = max(found)[1]
+    reason, mixed = max(found)[1], len(found) > 1
     ignored = _TOTAL_IGNORED.findall(body)
     if ignored:  # an ingester's words, one group for each shard of the stream
         refused, judged = (sum(map(int, counts)) for counts in zip(*ignored, strict=True))
         listed = _listed(body)
-        return Partial(reason, refused, judged, timestamps_ns=listed if len(listed) == refused else None)
+        every = listed if len(listed) == refused and not mixed else None
+        return Partial(reason, refused, judged, timestamps_ns=every, mixed=mixed)
     grouped = _GROUPED.findall(body)  # a distributor's
-    return Partial(reason, sum(map(int, grouped)) if grouped else None)
+    return Partial(reason, sum(map(int, grouped)) if grouped else None, mixed=mixed)
 
 
 def _listed(body: str) -> frozenset[int]:

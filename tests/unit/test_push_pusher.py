@@ -459,6 +459,23 @@ async def test_a_reply_that_hides_other_refusals_is_not_taken_at_its_word() -> N
     assert len(loki.payloads) > 1
 
 
+async def test_entries_refused_for_several_reasons_keep_each_its_own() -> None:
+    loki = FakeLoki()
+    words = {0: "has timestamp too old", 1: "max entry size '9' bytes exceeded", 2: "max entry size '9' bytes exceeded"}
+
+    def rule(push: wire.Push) -> Reply:
+        told = Counter(words[int(line.split()[-1]) % 3] for line in push.lines)
+        return Reply(
+            400, "; ".join(f"{count} errors like: entry for stream '{{}}' {why}" for why, count in told.items())
+        )
+
+    loki.rule = rule
+    rig = Rig(loki)
+    assert await rig.push(rig.record(body(6))) == Outcome(0, 6, 0)
+    reasons = Counter(row.reason for row in rig.graves.rows)
+    assert reasons == {"greater_than_max_sample_age": 2, "line_too_long": 4}
+
+
 async def test_a_refusal_that_counts_every_entry_needs_one_request() -> None:
     loki = FakeLoki()
     loki.rule = refusing(loki, frozenset(expected(*range(100))))

@@ -88,7 +88,7 @@ TABLE: list[tuple[int, str, Verdict | type]] = [
     (
         400,
         f"1 errors like: entry for stream '{STREAM}' has timestamp too new: X; 3 errors like: max entry size '10' bytes …",
-        Partial("too_far_in_future", 4),
+        Partial("too_far_in_future", 4, mixed=True),
     ),
     (400, "entry out of order\n", Partial("out_of_order")),
     # the stream refused
