@@ -46,7 +46,9 @@ async def test_a_replay_sends_them_as_they_were_and_leaves_nothing(tmp_path: Pat
     before = letters.show(3)
     code, told, _ = await call_beside_loki("dead-letters", "replay", "-c", str(config_file(tmp_path, loki.url)))
     assert (code, told.splitlines()[-1]) == (0, "3 entries sent, 0 refused again")
-    assert [(each.timestamp_ns, each.line) for each in loki.entries()] == [(row.timestamp_ns, row.line) for row in before]
+    assert [(each.timestamp_ns, each.line) for each in loki.entries()] == [
+        (row.timestamp_ns, row.line) for row in before
+    ]
     assert letters.list() == ()
 
 
