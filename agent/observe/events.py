@@ -25,6 +25,7 @@ class Event:
     counter: name without the prefix `greenstack_agent_` and the suffix `_total`; None counts nothing.
     by:      fields that become labels of the counter.
     amount:  field to add to the counter; None adds one.
+    bytes_counter, bytes_field: a second counter, without labels, and the field to add to it.
     once_per: fields whose values make two events the same for rate limiting (the class alone when empty).
     """
 
@@ -33,6 +34,8 @@ class Event:
     counter: ClassVar[str | None] = None
     by: ClassVar[tuple[str, ...]] = ()
     amount: ClassVar[str | None] = None
+    bytes_counter: ClassVar[str | None] = None
+    bytes_field: ClassVar[str] = "size_bytes"
     once_per: ClassVar[tuple[str, ...]] = ()
 
 
@@ -393,6 +396,7 @@ class BufferDropped(Event):
     counter = "dropped_entries"
     by = ("reason",)
     amount = "entries"
+    bytes_counter = "buffer_dropped_bytes"
     records: int
     entries: int
     size_bytes: int

@@ -54,6 +54,11 @@ class Metrics:
             name: Counter(PREFIX + name, (kind.__doc__ or name).splitlines()[0], kind.by, registry=self.registry)
             for name, kind in counters().items()
         }
+        measured = {kind.bytes_counter: kind for kind in declared_events() if kind.bytes_counter is not None}
+        self._bytes = {
+            name: Counter(PREFIX + name, f"Bytes: {(kind.__doc__ or name).splitlines()[0]}", registry=self.registry)
+            for name, kind in measured.items()
+        }
         self.registry.register(_Gauges(gauges))
         ProcessCollector(registry=self.registry)
 
@@ -67,6 +72,8 @@ class Metrics:
             counter.labels(*[str(getattr(event, name)) for name in kind.by]).inc(amount)
         else:
             counter.inc(amount)
+        if kind.bytes_counter is not None:
+            self._bytes[kind.bytes_counter].inc(getattr(event, kind.bytes_field))
 
     def total(self, name: str) -> float:
         """Sum over all labels of a counter."""

@@ -104,6 +104,7 @@ async def test_t80_drop_oldest_drops_whole_segments_from_the_front_and_counts_ea
     seen = await agent.until(lambda seen: seen["unread_bytes"] == 0 and seen["read_lines_total"] == len(lines), WAIT_S)
     assert 0 < seen["dropped_entries_total"] < len(lines)
     assert_nothing_is_unaccounted(seen)
+    assert seen["buffer_dropped_bytes_total"] > 900 * seen["dropped_entries_total"]
     assert seen["buffer_bytes"] <= 2 * MIB + 256 * 1024
     await loki.up()
     # The last batches are dropping still when the last line is read, so only now the count is final.
