@@ -45,6 +45,7 @@ from agent.push.dead_letters import DeadLetters
 from agent.push.pusher import Outcome, Pusher
 from agent.systemd import Notifier
 from agent.tail.all_files import Tailer
+from agent.tail.kubernetes import own_logs
 from agent.transform.chain import Transform
 from agent.transform.redact import Redactor
 from agent.transform.redaction.engine import select_engine
@@ -87,7 +88,11 @@ class App:
         self.port = 0
         self._report = report
         self._state_dir = state_dir or Path(settings.agent.state_dir)
-        self._sources = tuple(sources if sources is not None else settings.source)
+        own = own_logs(os.environ)
+        self._sources = tuple(
+            source.model_copy(update={"exclude": (*source.exclude, *own)}) if own else source
+            for source in (sources if sources is not None else settings.source)
+        )
         self._once = once
         self._notifier = notifier or Notifier({})
         self._stop = asyncio.Event()

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agent.config import Source
+from agent.tail import kubernetes
 
 Key = tuple[int, int]
 """(device, inode)"""
@@ -77,12 +78,30 @@ def list_files(sources: Sequence[Source]) -> Listing:
         for include in source.include:
             directories.update(glob.iglob(os.path.dirname(include), recursive=True, include_hidden=False))
             links = _Links(root_of(include))
-            for path in glob.iglob(include, recursive=True):
-                if path not in taken and not any(pattern.fullmatch(path) for pattern in excluded):
-                    taken.add(path)
+            pods: dict[str, _Links] = {}
+            for name in glob.iglob(include, recursive=True):
+                path = _pod_log(name)
+                if path in taken or any(pattern.fullmatch(path) or pattern.fullmatch(name) for pattern in excluded):
+                    continue
+                taken.add(path)
+                if path == name:
                     _judge(source, path, links, listing)
+                else:
+                    root = kubernetes.pods_beside(name)
+                    directories.add(os.path.dirname(path))
+                    _judge(source, path, pods.setdefault(root, _Links(root)), listing)
     listing.directories = frozenset(_with_keys(directories))
     return listing
+
+
+def _pod_log(path: str) -> str:
+    """The log that a link of the kubelet stands for, for any other path that path. Two trees then name each file alike."""
+    if not kubernetes.is_alias_name(path):
+        return path
+    try:
+        return kubernetes.aliased(path, os.readlink(path)) or path
+    except OSError:  # no link, or gone
+        return path
 
 
 def _judge(source: Source, path: str, links: _Links, listing: Listing) -> None:

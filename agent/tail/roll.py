@@ -23,6 +23,7 @@ from agent.tail.copies import Copies
 from agent.tail.discovery import Found, Key, Listing, NotTheFile, list_files
 from agent.tail.generations import Generations, Timing, latest_positions
 from agent.tail.identity import Verdict
+from agent.tail.kubernetes import labels_of
 from agent.tail.one_file import Hold, OneFile
 from agent.tail.relatives import (
     Relative,
@@ -305,7 +306,8 @@ class Roll:
             return
         if found.path in generations.chains and not self._is_first_scan and not self._once:
             self._between(generations.chains[found.path][-1].origin, now)
-        origin = Origin(found.source.name, found.path, tuple(found.source.labels.items()))
+        labels = {**labels_of(found.path), **found.source.labels}
+        origin = Origin(found.source.name, found.path, tuple(labels.items()))
         file = generations.new(None, origin, found.source, found, now)
         file.listed, file.is_link = True, found.is_link
         generations.append(file)
