@@ -5,50 +5,59 @@
     docker   {"log":"the line\\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}
              a log text without newline goes on in the next of the same stream
 
-The two streams are interleaved, so a joined line may begin before lines of the other stream that end earlier. Reading can
-only resume where no line is open, and so pieces end at such places.
+A chunk is unwrapped at once, into columns. Nearly always every line is whole; only a chunk with parts is looked at line by
+line. The two streams are interleaved, so a joined line may begin before lines of the other stream that end earlier. Reading
+can only resume where no line is open, and so pieces end at such places.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Literal
 
+import msgspec
+
 from agent.tail.framing import Piece, utf8_border
 
 Format = Literal["plain", "cri", "docker"]
 
-_CRI = re.compile(
-    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d) (stdout|stderr) ([PF])\S*(?: |$)"
-)
-_TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+_HEADER = rb"\0*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d) (stdout|stderr) ([PF])[^ \n]*(?: |(?=\r?$))"
+_CRI = re.compile(_HEADER)
+# One match for each line, wrapped or not: a line without header is its own text.
+_CRI_LINE = re.compile(rb"(?m)^(?:" + _HEADER + rb")?(.*)\n")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Wrapped:
-    """One raw line, unwrapped. `ended` is false when its text goes on in the next of its stream."""
+class Columns:
+    """Raw lines, unwrapped: parallel lists.
 
+    streams: whose text it is; empty for a line that is not wrapped.
+    ended:   false where the text goes on in the next line of its stream.
+    """
+
+    streams: Sequence[bytes]
+    ended: Sequence[bool]
+    texts: list[bytes]
+    times_ns: list[int]
+
+
+Unwrap = Callable[[bytes, int], Columns]
+"""Whole raw lines and the time of those that carry none."""
+
+
+class _Docker(msgspec.Struct):
+    log: str
     stream: str
-    ended: bool
-    text: bytes
-    time_ns: int
+    time: str
 
 
-Unwrap = Callable[[bytes], Wrapped | None]
-
-
-@dataclass(slots=True)
-class _Open:
-    """A line of which only the beginning was seen."""
-
-    time_ns: int
-    texts: list[bytes] = field(default_factory=list)
-    length: int = 0
+_docker = msgspec.json.Decoder(_Docker)
 
 
 def open_bytes(limit: int) -> int:
@@ -60,48 +69,103 @@ def detect(first_line: bytes) -> Format:
     """The format of a file by its first line, or as much of it as there is."""
     if _CRI.match(first_line):
         return "cri"
-    if first_line.startswith(b"{") and unwrap_docker(first_line) is not None:
+    if first_line.startswith(b"{") and _docker_line(first_line) is not None:
         return "docker"
     return "plain"
 
 
-def unwrap_cri(line: bytes) -> Wrapped | None:
-    match = _CRI.match(line)
-    if match is None:
-        return None
-    time_ns = _time_ns(match[1], match[2], match[3])
-    if time_ns is None:
-        return None
-    return Wrapped(match[4].decode(), match[5] == b"F", line[match.end() :], time_ns)
+def unwrap_cri(raw: bytes, read_ns: int) -> Columns:
+    found = _CRI_LINE.findall(raw)
+    if not found:
+        return Columns((), (), [], [])
+    seconds, fractions, zones, streams, tags, texts = zip(*found, strict=True)
+    times: list[int] = []
+    odd: list[int] = []
+    for second, fraction, zone in zip(seconds, fractions, zones, strict=True):
+        start_ns = _second_ns(second, zone) if second else None
+        if start_ns is None:
+            odd.append(len(times))
+            times.append(read_ns)
+        else:
+            times.append(start_ns + int(fraction if len(fraction) == 9 else fraction.ljust(9, b"0")))
+    columns = Columns(streams, [tag != b"P" for tag in tags], list(texts), times)
+    return _as_they_stand(columns, raw, [number for number in odd if seconds[number]]) if odd else columns
 
 
-def unwrap_docker(line: bytes) -> Wrapped | None:
+def _as_they_stand(columns: Columns, raw: bytes, odd: Iterable[int]) -> Columns:
+    """With lines that look wrapped but name no time there is, such as the 30th of February, left as they are."""
+    streams, ended, lines = list(columns.streams), list(columns.ended), raw.split(b"\n")
+    for number in odd:
+        streams[number], ended[number], columns.texts[number] = b"", True, lines[number]
+    return Columns(streams, ended, columns.texts, columns.times_ns)
+
+
+def unwrap_docker(raw: bytes, read_ns: int) -> Columns:
+    records: list[_Docker | None]
     try:
-        record = json.loads(line)
-    except ValueError:  # covers broken JSON and broken UTF-8
+        records = list(_docker.decode_lines(raw))
+    except (msgspec.DecodeError, RecursionError):
+        records = []
+    if len(records) != raw.count(b"\n"):  # one of them is broken
+        records = [_docker_line(line) for line in raw.split(b"\n")[:-1]]
+    lines = raw.split(b"\n") if None in records else []
+    streams: list[bytes] = []
+    ended: list[bool] = []
+    texts: list[bytes] = []
+    times: list[int] = []
+    for number, record in enumerate(records):
+        time_ns = _docker_time(record.time) if record is not None else None
+        if record is None or time_ns is None:
+            lines = lines or raw.split(b"\n")
+            streams.append(b"")
+            ended.append(True)
+            texts.append(lines[number])
+            times.append(read_ns)
+            continue
+        text = record.log.encode("utf-8", "replace")
+        is_end = text.endswith(b"\n")
+        streams.append(record.stream.encode("utf-8", "replace"))
+        ended.append(is_end)
+        texts.append(text[:-1] if is_end else text)
+        times.append(time_ns)
+    return Columns(streams, ended, texts, times)
+
+
+def _docker_line(line: bytes) -> _Docker | None:
+    try:
+        record = json.loads(line.lstrip(b"\0"))
+    except (ValueError, RecursionError):  # covers broken JSON and broken UTF-8
         return None
     if not isinstance(record, dict) or not {"log", "stream", "time"} <= record.keys():
         return None
-    log, match = record["log"], _TIME.match(str(record["time"]).encode("utf-8", "replace"))
-    time_ns = _time_ns(match[1], match[2], match[3]) if match else None
-    if not isinstance(log, str) or time_ns is None:
+    log, time = record["log"], str(record["time"])
+    if not isinstance(log, str) or _docker_time(time) is None:
         return None
-    text = log.encode("utf-8", "replace")
-    ended = text.endswith(b"\n")
-    return Wrapped(str(record["stream"]), ended, text[:-1].removesuffix(b"\r") if ended else text, time_ns)
+    return _Docker(log, str(record["stream"]), time)
 
 
-@lru_cache(maxsize=256)
-def _epoch_s(second: bytes, zone: bytes) -> int | None:
+def _docker_time(time: str) -> int | None:
+    if len(time) == 30 and time[19] == "." and time[29] == "Z" and time[20:29].isdecimal() and time.isascii():
+        start_ns = _second_ns(time[:19].encode(), b"Z")
+        return None if start_ns is None else start_ns + int(time[20:29])
+    match = _TIME.match(time)
+    if match is None:
+        return None
+    start_ns = _second_ns(match[1].encode(), match[3].encode())
+    return None if start_ns is None else start_ns + int((match[2] or "").ljust(9, "0"))
+
+
+@lru_cache(maxsize=1024)
+def _second_ns(second: bytes, zone: bytes) -> int | None:
     try:
-        return int(datetime.fromisoformat((second + zone).decode()).timestamp())
-    except ValueError:  # such as the 30th of February
+        return int(datetime.fromisoformat((second + zone).decode()).timestamp()) * 1_000_000_000
+    except ValueError:
         return None
 
 
-def _time_ns(second: bytes, fraction: bytes | None, zone: bytes) -> int | None:
-    epoch_s = _epoch_s(second, zone)
-    return None if epoch_s is None else epoch_s * 1_000_000_000 + int((fraction or b"").ljust(9, b"0"))
+UNWRAP: dict[Format, Unwrap | None] = {"plain": None, "cri": unwrap_cri, "docker": unwrap_docker}
+CONFIGURED: dict[str, Format] = {"json": "plain", "text": "plain", "cri": "cri", "docker": "docker"}
+"""What a source's `format` says of its files; `auto` says nothing."""
 
 
 def join(raw: bytes, unwrap: Unwrap, limit: int, part: int, read_ns: int, *, final: bool = False) -> list[Piece]:
@@ -111,12 +175,32 @@ def join(raw: bytes, unwrap: Unwrap, limit: int, part: int, read_ns: int, *, fin
     them (which stream part n + 1 belongs to is not remembered over a restart: it is the first one seen); otherwise they
     are lines. What cannot be unwrapped is a line as it stands, at `read_ns`. `final` closes what is open at the end.
     """
-    return _Joiner(unwrap, limit, part, read_ns).join(raw, final)
+    columns = unwrap(raw, read_ns)
+    piece = None if part else _whole(raw, columns, limit)
+    return [piece] if piece is not None else _Joiner(limit, part).join(raw, columns, final)
 
 
-UNWRAP: dict[Format, Unwrap | None] = {"plain": None, "cri": unwrap_cri, "docker": unwrap_docker}
-CONFIGURED: dict[str, Format] = {"json": "plain", "text": "plain", "cri": "cri", "docker": "docker"}
-"""What a source's `format` says of its files; `auto` says nothing."""
+def _whole(raw: bytes, columns: Columns, limit: int) -> Piece | None:
+    """All at once, when every raw line is one line."""
+    texts = columns.texts
+    if not texts or False in columns.ended or max(map(len, texts)) > limit:
+        return None
+    data = b"\n".join(texts) + b"\n"
+    if b"\r\n" in data:
+        data = data.replace(b"\r\n", b"\n")
+    if data.count(b"\n") != len(texts):
+        return None
+    return Piece(len(raw), data, times_ns=tuple(columns.times_ns))
+
+
+@dataclass(slots=True)
+class _Open:
+    """A line of which only the beginning was seen."""
+
+    start: int
+    time_ns: int
+    texts: list[bytes] = field(default_factory=list)
+    length: int = 0
 
 
 class _Joiner:
@@ -126,50 +210,59 @@ class _Joiner:
     before it.  Lines after _clean are done themselves but wait for an older one of the other stream.
     """
 
-    def __init__(self, unwrap: Unwrap, limit: int, part: int, read_ns: int) -> None:
-        self._unwrap = unwrap
+    def __init__(self, limit: int, part: int) -> None:
         self._limit = limit
+        self._most_open = open_bytes(limit)
         self._part = part
-        self._read_ns = read_ns
         self._pieces: list[Piece] = []
         self._lines: list[bytes] = []
         self._times: list[int] = []
-        self._open: dict[str, _Open] = {}
+        self._open: dict[bytes, _Open] = {}
         self._start = self._clean = self._clean_lines = 0
 
-    def join(self, raw: bytes, final: bool) -> list[Piece]:
-        for at, end in _line_borders(raw):
-            line = raw[at : end - 1].removesuffix(b"\r")
-            self._take(self._unwrap(line) or Wrapped("", True, line, self._read_ns), at, end)
+    def join(self, raw: bytes, columns: Columns, final: bool) -> list[Piece]:
+        rows = zip(line_borders(raw), columns.streams, columns.ended, columns.texts, columns.times_ns, strict=True)
+        for (at, end), stream, ended, text, time_ns in rows:
+            line = self._open.get(stream)
+            if line is None and ended and len(text) <= self._limit and not self._part and b"\n" not in text:
+                self._lines.append(text.removesuffix(b"\r"))
+                self._times.append(time_ns)
+                if not self._open:
+                    self._clean, self._clean_lines = end, len(self._lines)
+                continue
+            # Each raw line takes room although its text may be short: so many open bytes are too many whatever they say.
+            if line is not None and (line.length + len(text) > self._limit or at - self._clean > self._most_open):
+                self._cut(line, at)
+                line = None
+            if line is None:
+                line = self._open[stream] = _Open(at, time_ns)
+            line.texts.append(text)
+            line.length += len(text)
+            if ended:
+                self._end(stream, line, end)
         if final and self._open:
-            self._cut_all(len(raw))
+            self._close(len(raw))
         self._piece()
         return self._pieces
 
-    def _take(self, wrapped: Wrapped, at: int, end: int) -> None:
-        line = self._open.get(wrapped.stream)
-        if line is not None and line.length + len(wrapped.text) > self._limit:
-            self._cut(line, at)
-            line = None
-        # Each raw line takes room although its text may be short: so many open bytes are too many whatever they say.
-        if line is not None and at - self._clean > open_bytes(self._limit):
-            self._cut(line, at)
-            line = None
-        if line is None:
-            line = self._open[wrapped.stream] = _Open(wrapped.time_ns)
-        line.texts.append(wrapped.text)
-        line.length += len(wrapped.text)
-        if wrapped.ended:
-            self._end(wrapped.stream, line, end)
-
-    def _end(self, stream: str, line: _Open, end: int) -> None:
+    def _end(self, stream: bytes, line: _Open, end: int) -> None:
         del self._open[stream]
+        line.texts = [b"".join(line.texts).removesuffix(b"\r")]
         if self._part and not self._open and len(self._lines) == self._clean_lines:
             self._numbered(line, end, last=True)
             return
         self._add(line)
         if not self._open:
             self._clean, self._clean_lines = end, len(self._lines)
+
+    def _close(self, end: int) -> None:
+        """Nobody knows whether what is open goes on."""
+        only = next(iter(self._open.values()))
+        if len(self._open) == 1 and len(self._lines) == self._clean_lines and only.length:
+            self._open.clear()
+            self._numbered(only, end, last=False)
+        else:
+            self._cut_all(end)
 
     def _cut(self, line: _Open, at: int) -> None:
         """The line has grown too long at raw offset `at`: it ends here and goes on as a part, or as a line."""
@@ -202,7 +295,7 @@ class _Joiner:
     def _add(self, line: _Open) -> None:
         self._part = 0
         for text in b"".join(line.texts).split(b"\n"):
-            for short in _cut_text(text, self._limit):
+            for short in cut_text(text, self._limit):
                 self._lines.append(short)
                 self._times.append(line.time_ns)
 
@@ -216,14 +309,14 @@ class _Joiner:
             self._start, self._clean_lines = self._clean, 0
 
 
-def _line_borders(raw: bytes) -> Iterator[tuple[int, int]]:
+def line_borders(raw: bytes) -> Iterator[tuple[int, int]]:
     at = 0
     while (newline := raw.find(b"\n", at)) >= 0:
         yield at, newline + 1
         at = newline + 1
 
 
-def _cut_text(text: bytes, limit: int) -> Iterator[bytes]:
+def cut_text(text: bytes, limit: int) -> Iterator[bytes]:
     at = 0
     while len(text) - at > limit:
         border = utf8_border(text, at, at + limit)
