@@ -46,6 +46,7 @@ from agent.push.pusher import Outcome, Pusher
 from agent.systemd import Notifier
 from agent.tail.all_files import Tailer
 from agent.tail.kubernetes import own_logs
+from agent.tail.multiline import check_starts
 from agent.transform.chain import Transform
 from agent.transform.redact import Redactor
 from agent.transform.redaction.engine import select_engine
@@ -112,6 +113,7 @@ class App:
         """
         with DiskBuffer.open(self._state_dir / "buffer", self.settings.buffer, self.emit) as self.buffer:
             resume = self.buffer.resume()
+            check_starts(self._sources, select_engine())
             key = PseudonymKey(Path(self.settings.agent.state_dir), self.settings.redact.hash_key)
             transform = self._build_transform(key)
             self.batcher = Batcher(self.settings.batch, self.settings.loki.encoding, resume.clocks)

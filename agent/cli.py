@@ -121,10 +121,13 @@ def _load(path: Path) -> Config:
 
 @_reporting
 def _check(arguments: argparse.Namespace) -> int:
+    from agent.tail.multiline import check_starts
     from agent.transform.redact import Redactor
+    from agent.transform.redaction.engine import installed_engine
 
     settings = _load(arguments.config)
     Redactor.build(settings.redact, pseudonym_key=bytes(32))
+    check_starts(settings.source, installed_engine())
     print(f"{arguments.config}: ok")
     return OK
 

@@ -183,6 +183,14 @@ def check_regex(pattern: str) -> str:
     return pattern
 
 
+def check_start(pattern: str) -> str:
+    """A regular expression for one line, matched by an automaton."""
+    check_regex(pattern)
+    if "\n" in pattern or re.search(r"(?<!\\)(?:\\\\)*\\n", pattern):
+        raise ValueError("is looked for in one line, so it cannot hold a line break")
+    return pattern
+
+
 def check_file_path(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
         raise ValueError(f'"{path}" is not an absolute path')
@@ -308,6 +316,19 @@ class Agent(Table):
     """How often known files are looked at when there are no events."""
 
 
+class Multiline(Table):
+    """`multiline` of a source: lines that are one event, such as a traceback."""
+
+    start: Annotated[str, AfterValidator(check_start)] = Field(min_length=1)
+    """Regular expression found in the first line of an event and in no other. No look-around, no backreference."""
+    timeout: Duration = Field(2.0, ge=0.1, le=30)
+    """An event to which nothing was added for so long is complete."""
+    max_lines: Count = Field(500, ge=2, le=100_000)
+    """More lines than that are another event."""
+    max_bytes: Size = Field(256 * KIB, ge=1 * KIB, le=16 * MIB)
+    """More bytes than that are another event; never more than max_line_bytes."""
+
+
 class Source(Table):
     """[[source]]: a set of files that are read alike."""
 
@@ -325,6 +346,8 @@ class Source(Table):
     """A longer line is sent in numbered parts. Loki refuses lines over 256KiB by default."""
     encoding: Annotated[str, AfterValidator(check_encoding)] = "utf-8"
     """Of the files' text; a byte-order mark wins over it. Everything is sent as UTF-8."""
+    multiline: Multiline | None = None
+    """Puts lines together that are one event."""
     labels: dict[LabelName, LabelValue] = {}
     """Added to the stream labels of these files."""
 

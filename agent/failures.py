@@ -34,6 +34,7 @@ _KNOWN = (
     ("agent.secret", "SecretMissing", BAD_CONFIG),
     ("agent.keys", "KeyTooShort", BAD_CONFIG),
     ("agent.transform.redact", "BadRule", BAD_CONFIG),
+    ("agent.tail.multiline", "BadStart", BAD_CONFIG),
     ("agent.buffer.disk", "StateHeld", STATE_HELD),
     ("agent.buffer.disk", "StateUnusable", NO_STATE),
     ("agent.observe.server", "CannotListen", NO_STATE),

@@ -79,8 +79,10 @@ class Chunk:
                  (CRI, docker) and carriage returns already removed, always UTF-8 as far as the source was.
     first_part:  0, or the number (from 1) of the part of an over-long line that the first line is.
     last_part:   0, or the number of the part that the last line is, more of which follows.
-    times_ns:    one per line when the container runtime wrote a time beside it, else None.
+    times_ns:    one per entry when the container runtime wrote a time beside it, else None.
     read_ns:     wall clock of the read; the time of lines that carry none.
+    line_counts: of how many lines each entry is made, when several lines are one event; None: each is one.
+    also:        what else these lines cover: the ends of earlier generations, whose last line goes on in this file.
     """
 
     origin: Origin
@@ -90,6 +92,8 @@ class Chunk:
     first_part: int = 0
     last_part: int = 0
     times_ns: tuple[int, ...] | None = None
+    line_counts: tuple[int, ...] | None = None
+    also: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +117,13 @@ class Entries:
     """What a chunk became.
 
     group:       what batches are made of: one file of one host. Its streams (several with labels from fields) share it.
-    lines:       lines the chunk had; entries + dropped = lines.
+    lines:       lines the chunk had, several of one event counted once; entries + dropped = lines.
     dropped:     lines by reason.
     parsed:      lines by how they were understood: json, lenient (JSON but for a NaN or a lone surrogate), text.
     clamped:     lines whose time was out of range.
     redactions:  findings by rule.
     redaction_failures: lines that could not be judged and were replaced by a stub.
+    also:        the chunk's further spans.
     """
 
     origin: Origin
@@ -131,6 +136,7 @@ class Entries:
     clamped: int = 0
     redactions: Mapping[str, int] = field(default_factory=dict)
     redaction_failures: int = 0
+    also: tuple[Span, ...] = ()
 
     @property
     def entries(self) -> int:

@@ -74,10 +74,10 @@ class Batcher:
         return sealed
 
     def _join(self, group: _Group, entries: Entries, size: int) -> None:
-        span = entries.span
-        before = group.spans.get(span.file)
-        # Spans of a file follow each other; a re-read of lost bytes does not, and moves nothing forward.
-        group.spans[span.file] = span if before is None else Span(span.file, before.start, span.after)
+        for span in (*entries.also, entries.span):
+            before = group.spans.get(span.file)
+            # Spans of a file follow each other; a re-read of lost bytes does not, and moves nothing forward.
+            group.spans[span.file] = span if before is None else Span(span.file, before.start, span.after)
         for stream in entries.streams:
             known = group.streams.get(stream.labels)
             if known is None:

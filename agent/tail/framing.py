@@ -18,7 +18,7 @@ class Piece:
     length:     raw bytes they occupy in the file.
     data:       the lines as UTF-8, each ended by one newline byte.
     first_part, last_part: as in `model.Chunk`. A piece with a part holds that part alone.
-    times_ns:   as in `model.Chunk`.
+    times_ns, line_counts: as in `model.Chunk`.
     """
 
     length: int
@@ -26,6 +26,7 @@ class Piece:
     first_part: int = 0
     last_part: int = 0
     times_ns: tuple[int, ...] | None = None
+    line_counts: tuple[int, ...] | None = None
 
 
 class Units(Protocol):

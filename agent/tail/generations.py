@@ -132,18 +132,52 @@ class Generations:
         if earlier.has_unread:
             return False
         if earlier.deleted:
-            return not earlier.has_rest
+            return not earlier.has_rest or earlier.open_end.lines
         return has_waited or now - earlier.quiet_since >= self.timing.quiet_s
 
     def owes_rest(self, file: OneFile, now: float) -> bool:
         """Whether its unterminated last line has to be taken as it is, because nobody will end it."""
         quiet_s = self.timing.quiet_s
+        if self.may_go_on(file, now):
+            return False
         if not file.admitted or file.has_unread or not file.has_rest or now - file.quiet_since < quiet_s:
             return False
         if file.deleted:
             return True
         successor = self.successor(file) if file.is_renamed else None
         return successor is not None and successor.admitted and now - successor.admitted_at >= quiet_s
+
+    def may_go_on(self, file: OneFile, now: float) -> bool:
+        """Whether what is open at its end may go on in the next generation."""
+        successor = self.successor(file)
+        waits = file.open_end.lines and not file.open_end.has_waited(now)
+        return waits and successor is not None and successor.offset == 0 and not (successor.done or successor.ignored)
+
+    def owes_open_end(self, file: OneFile, now: float) -> bool:
+        """Whether lines that wait for more of their kind have to be taken as they are."""
+        if not file.admitted or file.has_unread or not file.open_end.lines:
+            return False
+        multiline = file.source.multiline
+        if multiline is not None and file.open_end.is_silent(now, multiline.timeout):
+            successor = self.successor(file)
+            return successor is None or successor.size == 0 or not self.may_go_on(file, now)
+        return file.open_end.has_waited(now)
+
+    def before(self, file: OneFile) -> list[OneFile]:
+        """Earlier generations whose open ends may go on in a file of which nothing was read, oldest first."""
+        if file.offset or file.lost:
+            return []
+        chain = self.chains[file.origin.path]
+        found: list[OneFile] = []
+        for earlier in reversed(chain[: chain.index(file)]):
+            if earlier.done or earlier.ignored:
+                continue
+            if not earlier.open_end.lines or earlier.has_unread:
+                break
+            found.insert(0, earlier)
+            if earlier.offset:
+                break
+        return found
 
     def is_over(self, file: OneFile, now: float) -> bool:
         """Whether it can be let go: deleted or nameless, and read to its end."""

@@ -8,21 +8,20 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
 from agent.tail.archive import GzipReader
-from agent.tail.container import CONFIGURED, UNWRAP, Format, detect, join, open_bytes
+from agent.tail.content import HEAD_BYTES, Content
 from agent.tail.discovery import Key, open_regular
-from agent.tail.encoding import units_for
-from agent.tail.framing import UTF8, Piece, Units, frame
+from agent.tail.framing import Piece
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
+from agent.tail.open_end import OpenEnd
 
 QUANTUM_BYTES = 256 * 1024
 """How much of a file is read at a time, before another file has its turn."""
-
-_HEAD_BYTES = 64 * 1024
 
 
 class ContentChanged(Exception):
@@ -49,6 +48,7 @@ class OneFile:
     quiet_since:  clock; when it was last seen to change.
     admitted:     it may be read: those before it under its path are at their end. `admitted_at`: since when (clock).
     waiting_since: clock; since when it has waited for that.
+    open_end:     what is known of whole lines that wait for more of their kind.
     error:        errno of the last try to look at or read it, 0 when that went well; next try at `next_try` (clock).
     done:         nothing more of it will be read.
     """
@@ -73,10 +73,10 @@ class OneFile:
         self._part = 0
         self._tail = b""
         self._prefix_length, self._prefix_digest = 0, b""
-        self._ahead = self._mark_length = 0
+        self._ahead = 0
         self._touched = self.shrank = False
-        self._units: Units = UTF8
-        self._format: Format | None = CONFIGURED.get(source.format)
+        self._content = Content(source, origin.path)
+        self.open_end = OpenEnd()
         self._position: Position | None = None
 
     # --- what is known ----------------------------------------------------------------------------------------------
@@ -216,17 +216,9 @@ class OneFile:
             self._gzip = GzipReader(self._fd)
             self._gzip_ended = False
             head = self._gzip.read(0, 4)
-        self._units, self._mark_length = units_for(self.source.encoding, head)
-        self._set_format(self._bytes(0, _HEAD_BYTES) if self._format is None and self.offset else b"")
-
-    def _set_format(self, head: bytes) -> None:
-        """By the first line, once it is there, or enough of it."""
-        if self._format is not None or not head:
-            return
-        newline = head.find(b"\n")
-        if newline >= 0 or len(head) >= _HEAD_BYTES:
-            first = head[: newline if newline >= 0 else len(head)].removesuffix(b"\r")
-            self._format = detect(first.lstrip(b"\0")) if self._units.width == 1 else "plain"
+        self._content.begins_with(head)
+        if self._content.format is None and self.offset:
+            self._content.decide(self._bytes(0, HEAD_BYTES))
 
     def _show(self, size: int) -> Seen:
         known = self.position()
@@ -245,7 +237,7 @@ class OneFile:
         end = seen.st_size
         window = min(end, self.source.max_line_bytes)
         last = self._bytes(end - window, window).rfind(b"\n")
-        self._move_to(end - window + last + 1 if last >= 0 and self._units.width == 1 else end)
+        self._move_to(end - window + last + 1 if last >= 0 and self._content.units.width == 1 else end)
 
     def close(self) -> None:
         if self._fd is not None:
@@ -255,32 +247,51 @@ class OneFile:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def read(self, read_ns: int, *, final: bool = False) -> list[Chunk]:
-        """What a quantum of it holds in whole lines. `final` takes the unterminated last line too.
+    def read(
+        self, read_ns: int, *, final: bool = False, close: bool = False, before: Sequence[OneFile] = ()
+    ) -> list[Chunk]:
+        """What a quantum of it holds in whole lines. `close` takes lines that wait for more of their kind, `final` the
+        unterminated last line too. `before`: earlier generations whose open ends may go on here.
 
         Needs it open. Raises ContentChanged when the bytes before the offset are not those that were read, and OSError.
         """
         if self.lost:
             return self._read_lost(read_ns)
         self._check_beginning()
-        chunks: list[Chunk] = []
-        for size in (QUANTUM_BYTES, self._window_bytes()):
+        if any(file._content.format != self._content.format for file in before):  # noqa: SLF001 - of its own kind
+            before = ()
+        ends = [file.open_lines() for file in before]
+        earlier = b"".join(ends)
+        part = before[0]._part if before else self._part  # noqa: SLF001
+        for size in (QUANTUM_BYTES, self._content.window_bytes):
             raw, k = self._read_on(size)
             body = raw[k:] if k else raw
-            pieces = self._pieces(body, self._part, read_ns, final)
+            pieces = self._content.pieces(earlier + body if earlier else body, part, read_ns, final=final, close=close)
             if pieces or len(body) < size:
                 break
+        owed = list(zip(before, map(len, ends), strict=True))
+        chunks: list[Chunk] = []
         at = k
         for piece in pieces:
-            at += piece.length
-            chunks.append(self._chunk(piece, raw[max(0, at - ANCHOR_BYTES) : at], read_ns))
+            spans, length = _take_of_earlier(owed, piece)
+            if length or not spans:
+                at += length
+                spans.append(self._take(length, piece.last_part, raw[max(0, at - ANCHOR_BYTES) : at]))
+            self._part = piece.last_part
+            chunks.append(_chunk_of(self.origin, spans, piece, read_ns))
+        self.seen_to = self.offset
+        self.open_end.lines = False
         if len(body) < size:
             self.seen_to = max(self.offset, self.offset + self._ahead + len(raw) - at)
             self.size = max(self.size, self.seen_to)
             self._gzip_ended = self._gzip is not None
-        else:
-            self.seen_to = self.offset
+            self.open_end.lines = self._content.has_open_lines(raw[at:])
         return chunks
+
+    def open_lines(self) -> bytes:
+        """The whole lines at its end that wait for more of their kind. Needs it open."""
+        begin = self.offset + self._ahead
+        return self._bytes(begin, self.seen_to - begin)
 
     def _check_beginning(self) -> None:
         """When it changed without growing, the first bytes are compared too."""
@@ -303,18 +314,18 @@ class OneFile:
     def _read_beginning(self, size: int) -> bytes:
         """The first content: behind a byte-order mark, or behind the NULs that a truncating rotation leaves when the
         writer does not append. These may be many gigabytes of hole, so they are sought over, not read."""
-        if self._ahead == 0:
+        if self._ahead in (0, self._content.mark_length):
             if self._gzip is None:
-                self._units, self._mark_length = units_for(self.source.encoding, self._bytes(0, 4))
-            self._ahead = self._mark_length
+                self._content.begins_with(self._bytes(0, 4))
+            self._ahead = self._content.mark_length
         body = self._bytes(self._ahead, size)
-        if body.startswith(b"\0") and self._units.width == 1 and self._gzip is None:
+        if body.startswith(b"\0") and self._content.units.width == 1 and self._gzip is None:
             self._ahead = self._data_from(self._ahead)
             body = self._bytes(self._ahead, size)
             nuls = len(body) - len(body.lstrip(b"\0"))
             self._ahead += nuls
             body = self._bytes(self._ahead, size) if nuls else body
-        self._set_format(body)
+        self._content.decide(body)
         return body
 
     def _data_from(self, offset: int) -> int:
@@ -328,38 +339,18 @@ class OneFile:
                 return offset
             raise
 
-    def _pieces(self, body: bytes, part: int, read_ns: int, final: bool) -> list[Piece]:
-        limit = self.source.max_line_bytes
-        unwrap = UNWRAP[self._format] if self._format is not None else None
-        if unwrap is None:
-            return frame(body, limit, part, final=final, units=self._units)
-        end = body.rfind(b"\n") + 1
-        if final and end < len(body):
-            *pieces, last = join(body + b"\n", unwrap, limit, part, read_ns, final=True)
-            return [*pieces, Piece(last.length - 1, last.data, last.first_part, last.last_part, last.times_ns)]
-        full = len(body) >= self._window_bytes()
-        if end == 0:
-            return frame(body, limit, part) if full else []
-        pieces = join(body[:end], unwrap, limit, part, read_ns, final=final)
-        return pieces or (join(body[:end], unwrap, limit, part, read_ns, final=True) if full else [])
-
-    def _window_bytes(self) -> int:
-        """What has to be read, at most, to find something that can be taken."""
-        limit = self.source.max_line_bytes
-        # Of a container's lines as many as may be open, and one more that ends them.
-        enough = limit + 2 * self._units.width if self._format in (None, "plain") else 2 * open_bytes(limit)
-        return max(QUANTUM_BYTES, enough)
-
-    def _chunk(self, piece: Piece, tail: bytes, read_ns: int) -> Chunk:
+    def _take(self, length: int, part: int, tail: bytes) -> Span:
+        """Move the offset. `tail`: up to 256 bytes before it, if they are at hand."""
         start = self.offset
-        self.offset += self._ahead + piece.length
+        self.offset += self._ahead + length
+        self.seen_to = max(self.seen_to, self.offset)
         # Before the first content lie bytes that were not read with it.
         self._tail = self._bytes_before(self.offset) if start == 0 or len(tail) < ANCHOR_BYTES else tail
         self._ahead = 0
-        self._part = piece.last_part
+        self._part = part
         self._position = None
-        span = Span(self.id, start, self.position())
-        return Chunk(self.origin, span, piece.data, read_ns, piece.first_part, piece.last_part, piece.times_ns)
+        self.open_end.lines = False
+        return Span(self.id, start, self.position())
 
     def _move_to(self, offset: int) -> None:
         self.offset = self.seen_to = offset
@@ -376,19 +367,18 @@ class OneFile:
     def _read_lost(self, read_ns: int) -> list[Chunk]:
         """A quantum of a lost span. Its chunks carry the present position: reading has got that far already."""
         start, end = self.lost[0]
-        window = self._window_bytes()
+        window = self._content.window_bytes
         body = self._bytes(start, min(window, end - start))
         final = start + len(body) >= end or len(body) < window
         at = start
         if start == 0:
-            at = self._mark_length + len(body) - len(body.lstrip(b"\0") if self._units.width == 1 else body)
-            self._set_format(body[at:])
+            is_narrow = self._content.units.width == 1
+            at = self._content.mark_length + len(body) - len(body.lstrip(b"\0") if is_narrow else body)
+            self._content.decide(body[at:])
         chunks = []
-        for piece in self._pieces(body[at - start :], 0, read_ns, final):
+        for piece in self._content.pieces(body[at - start :], 0, read_ns, final=final):
             span = Span(self.id, at, self.position())
-            chunks.append(
-                Chunk(self.origin, span, piece.data, read_ns, piece.first_part, piece.last_part, piece.times_ns)
-            )
+            chunks.append(_chunk_of(self.origin, [span], piece, read_ns))
             at += piece.length
         if final or not chunks:
             self.lost.popleft()
@@ -410,3 +400,32 @@ class OneFile:
     def fd(self) -> int | None:
         """The descriptor, while it is open."""
         return self._fd
+
+
+def _take_of_earlier(owed: list[tuple[OneFile, int]], piece: Piece) -> tuple[list[Span], int]:
+    """The spans of a piece in earlier generations, which owe so many bytes each, and how much of it is left."""
+    spans: list[Span] = []
+    left = piece.length
+    while left and owed:
+        file, length = owed.pop(0)
+        used = min(length, left)
+        left -= used
+        spans.append(file._take(used, 0 if left else piece.last_part, b""))  # noqa: SLF001 - of its own kind
+        if used < length:
+            owed.insert(0, (file, length - used))
+            file.open_end.lines = True
+    return spans, left
+
+
+def _chunk_of(origin: Origin, spans: list[Span], piece: Piece, read_ns: int) -> Chunk:
+    return Chunk(
+        origin,
+        spans[-1],
+        piece.data,
+        read_ns,
+        piece.first_part,
+        piece.last_part,
+        piece.times_ns,
+        piece.line_counts,
+        tuple(spans[:-1]),
+    )

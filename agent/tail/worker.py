@@ -148,7 +148,13 @@ class Worker:
 
     def _is_restless(self, file: OneFile) -> bool:
         return not file.done and bool(
-            not file.admitted or not file.listed or file.is_link or file.error or file.hold or self._once
+            not file.admitted
+            or not file.listed
+            or file.is_link
+            or file.error
+            or file.hold
+            or file.open_end.lines
+            or self._once
         )
 
     def _look(self, paths: Iterable[str], watched: bool, now: float) -> None:
@@ -214,6 +220,8 @@ class Worker:
                 self._queue(file)
             if read and self._owes_rest(file, now):
                 chunks += self._read_file(file, now, final=True)
+            elif read and not file.error and self._generations.owes_open_end(file, now):
+                chunks += self._read_file(file, now, close=True)
             if self._once:
                 self._end_once(file)
             elif self._generations.is_over(file, now):
@@ -261,7 +269,7 @@ class Worker:
             self._queue(file)
         return chunks
 
-    def _read_file(self, file: OneFile, now: float, *, final: bool = False) -> list[Chunk]:
+    def _read_file(self, file: OneFile, now: float, *, final: bool = False, close: bool = False) -> list[Chunk]:
         try:
             if not file.is_open:
                 self._make_room()
@@ -270,7 +278,10 @@ class Worker:
                     self._start_over(file, verdict, now)
                     return []
                 self._opened.add(file)
-            return [] if file.ignored else file.read(self._wall_ns(), final=final)
+            if file.ignored:
+                return []
+            before = [] if self._once else self._openable(self._generations.before(file), now)
+            chunks = file.read(self._wall_ns(), final=final, close=close, before=before)
         except ContentChanged as changed:
             self._start_over(file, changed.verdict, now)
         except (FileNotFoundError, NotTheFile):
@@ -278,7 +289,30 @@ class Worker:
             self._gone_before_reading(file)
         except OSError as error:
             self._failed(file, error, now)
+        else:
+            self._note_open_end(file, now)
+            return chunks
         return []
+
+    def _openable(self, files: list[OneFile], now: float) -> list[OneFile]:
+        """All of them, opened; none when one cannot be: its end is then taken as it is."""
+        for file in files:
+            try:
+                if file.open() is not Verdict.SAME or file.ignored or not file.open_lines().endswith(b"\n"):
+                    return []
+            except (FileNotFoundError, NotTheFile):
+                return []
+            except OSError as error:
+                self._failed(file, error, now)
+                return []
+        return files
+
+    def _note_open_end(self, file: OneFile, now: float) -> None:
+        is_new = file.open_end.look(file.offset, file.seen_to, now)
+        if is_new and file not in self._restless:
+            self._restless.append(file)
+        if is_new and file.offset == 0 and not self._once:
+            self._copies.remember(file, now)  # nothing else would tell a later start of it, were it renamed by then
 
     def _gone_before_reading(self, file: OneFile) -> None:
         """With `once` no further scan will find it under another name."""

@@ -13,7 +13,7 @@ import msgspec
 
 from agent import config, wire
 from agent.model import Chunk, Entries, FileId, StreamEntries
-from agent.transform import level, timestamp
+from agent.transform import events, level, timestamp
 from agent.transform.label import Labeller, bytes_of, metadata_name
 from agent.transform.parse import LineDecoder, Scalar, Values, View
 
@@ -86,12 +86,16 @@ class Transform:
         file = chunk.span.file
         redacted = self._redactor.chunk(chunk.data, lines, open_key=file in self._in_key)
         (self._in_key.add if redacted.open_key else self._in_key.discard)(file)
+        ordered_out = redacted.dropped
+        if chunk.line_counts is not None:
+            lines, ordered_out = events.gather(lines, chunk.line_counts, ordered_out)
+            total = len(lines)
         whole_json = chunk.origin.source not in self._text_only
         oldest_ns, newest_ns = self._range(chunk.read_ns)
         times, values, counts = self._parse(lines, chunk, whole_json, oldest_ns, newest_ns)
         clamped = self._keep_in_range(times, chunk.read_ns, oldest_ns, newest_ns)
         metadata = self._metadata(lines, values, chunk, clamped)
-        dropped = self._drop(lines, times, values, metadata, redacted.dropped)
+        dropped = self._drop(lines, times, values, metadata, ordered_out)
         group = self._labeller.group(chunk.origin)
         return Entries(
             origin=chunk.origin,
@@ -104,6 +108,7 @@ class Transform:
             clamped=len(clamped),
             redactions=redacted.hits,
             redaction_failures=redacted.failed,
+            also=chunk.also,
         )
 
     def _range(self, read_ns: int) -> tuple[int, int]:

@@ -24,6 +24,7 @@ BLOCKS = re.findall(r"(?:^#[a-z\[].*\n)+", TEXT, re.MULTILINE)
 # Where the file's order cannot be the class's: TOML wants a table's plain keys before its tables.
 TABLES_LAST = {"Loki": ("retry", "tls")}
 COMMENTED = {
+    "source.multiline",
     "redact.hash_key",
     "redact.rule",
     "loki.tenant_id",
@@ -83,7 +84,7 @@ def test_exactly_what_has_no_default_is_commented_out() -> None:
     whole = {
         f"{at}.{name}".lstrip(".") for at, _, table in pairs(config.Config, tomllib.loads(WHOLE)) for name in table
     }
-    parts = {"redact.rule.", "loki.basic_auth."}
+    parts = {"redact.rule.", "loki.basic_auth.", "source.multiline."}
     assert {name for name in whole - active if not name.startswith(tuple(parts))} == COMMENTED
 
 

@@ -1,0 +1,94 @@
+"""How a file's bytes become lines: its encoding, its container format, its events. Pure, but for the matcher of events.
+
+What it is is decided by the file's first bytes and its first line, once they are there; `source` may say it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.config import Source
+from agent.tail.container import CONFIGURED, UNWRAP, Format, Unwrap, detect, join, open_bytes
+from agent.tail.encoding import units_for
+from agent.tail.framing import UTF8, Piece, Units, frame
+from agent.tail.kubernetes import place_of
+from agent.tail.multiline import Caps, matcher, of_plain, of_wrapped
+
+HEAD_BYTES = 64 * 1024
+"""In so much of a file its first line ends, or it is judged by what there is."""
+
+_LEAST_WINDOW = 256 * 1024
+
+
+class Content:
+    """units: how text lies in the bytes.  mark_length: of the byte-order mark.  format: None until it is known."""
+
+    def __init__(self, source: Source, path: str) -> None:
+        self._source = source
+        self._path = path
+        self.units: Units = UTF8
+        self.mark_length = 0
+        self.format: Format | None = CONFIGURED.get(source.format)
+        multiline = source.multiline
+        self._events = None
+        if multiline is not None:
+            self._events = matcher(multiline.start), Caps.of(multiline, source.max_line_bytes)
+
+    def begins_with(self, head: bytes) -> None:
+        """head: the first 4 bytes, or as many as there are."""
+        self.units, self.mark_length = units_for(self._source.encoding, head)
+
+    def decide(self, head: bytes) -> None:
+        """The format, by the first line, once it is there, or enough of it."""
+        if self.format is not None or not head:
+            return
+        newline = head.find(b"\n")
+        if newline >= 0 or len(head) >= HEAD_BYTES:
+            first = head[: newline if newline >= 0 else len(head)].removesuffix(b"\r")
+            self.format = detect(first.lstrip(b"\0")) if self.units.width == 1 else "plain"
+            if self.format == "plain" and place_of(self._path) is not None:
+                self.format = "cri"  # the runtime wrote it, whatever has become of its first line
+
+    @property
+    def window_bytes(self) -> int:
+        """What has to be read, at most, to find something that can be taken."""
+        limit = self._source.max_line_bytes
+        # Of a container's lines as many as may be open, and one more that ends them.
+        enough = limit + 2 * self.units.width if self.format in (None, "plain") else 2 * open_bytes(limit)
+        if self._events is not None:
+            enough = max(enough, self.units.width * open_bytes(limit))
+        return max(_LEAST_WINDOW, enough)
+
+    def has_open_lines(self, rest: bytes) -> bool:
+        """Whether whole lines in what was not taken wait for more of their kind."""
+        return (self._events is not None or UNWRAP[self.format or "plain"] is not None) and b"\n" in rest
+
+    def pieces(self, body: bytes, part: int, read_ns: int, *, final: bool, close: bool = False) -> list[Piece]:
+        """What can be taken of `body`, which begins where a line begins, or after part `part` of one.
+
+        `close`: lines that wait for more of their kind have waited long enough. `final`: and nothing at all will follow.
+        """
+        unwrap = UNWRAP[self.format or "plain"]
+        full = len(body) >= self.window_bytes
+        if unwrap is None:
+            pieces = self._plain(body, part, final=final, close=close)
+            return pieces or (self._plain(body, part, final=final, close=True) if full else [])
+        end = body.rfind(b"\n") + 1
+        if final and end < len(body):
+            *pieces, last = self._unwrapped(body + b"\n", unwrap, part, read_ns, close=True)
+            return [*pieces, replace(last, length=last.length - 1)]
+        if end == 0:
+            return frame(body, self._source.max_line_bytes, part) if full else []
+        pieces = self._unwrapped(body[:end], unwrap, part, read_ns, close=final or close)
+        return pieces or (self._unwrapped(body[:end], unwrap, part, read_ns, close=True) if full else [])
+
+    def _plain(self, body: bytes, part: int, *, final: bool, close: bool) -> list[Piece]:
+        limit = self._source.max_line_bytes
+        if self._events is None:
+            return frame(body, limit, part, final=final, units=self.units)
+        return of_plain(body, limit, part, self.units, *self._events, final=final, close=close)
+
+    def _unwrapped(self, raw: bytes, unwrap: Unwrap, part: int, read_ns: int, *, close: bool) -> list[Piece]:
+        if self._events is None:
+            return join(raw, unwrap, self._source.max_line_bytes, part, read_ns, final=close)
+        return of_wrapped(raw, unwrap, read_ns, *self._events, final=close)
