@@ -27,6 +27,7 @@ class Timing:
     successor_cap_s: after so long a successor begins at a moment in which all before it are at their end, quiet or not,
                      or cannot be read.
     idle_close_s:    a descriptor is closed after so long without growth.
+    join_s:          so long a line waits for its other parts, or an event that keeps growing for its end.
     nameless_s:      a quiet file whose name cannot be found any more is let go after so long.
     """
 
@@ -35,6 +36,7 @@ class Timing:
     copy_wait_s: float = 10.0
     successor_cap_s: float = 30.0
     idle_close_s: float = 60.0
+    join_s: float = 30.0
     nameless_s: float = 600.0
 
 
@@ -150,7 +152,7 @@ class Generations:
     def may_go_on(self, file: OneFile, now: float) -> bool:
         """Whether what is open at its end may go on in the next generation."""
         successor = self.successor(file)
-        waits = file.open_end.lines and not file.open_end.has_waited(now)
+        waits = file.open_end.lines and not file.open_end.has_waited(now, self.timing.join_s)
         return waits and successor is not None and successor.offset == 0 and not (successor.done or successor.ignored)
 
     def owes_open_end(self, file: OneFile, now: float) -> bool:
@@ -161,7 +163,7 @@ class Generations:
         if multiline is not None and file.open_end.is_silent(now, multiline.timeout):
             successor = self.successor(file)
             return successor is None or successor.size == 0 or not self.may_go_on(file, now)
-        return file.open_end.has_waited(now)
+        return file.open_end.has_waited(now, self.timing.join_s)
 
     def before(self, file: OneFile) -> list[OneFile]:
         """Earlier generations whose open ends may go on in a file of which nothing was read, oldest first."""

@@ -135,7 +135,7 @@ def _pieces(rows: Iterable[_Row], end: int, is_start: IsStart, caps: Caps, *, fi
             continue
         _end_silent(open_, ended, row, caps)
         _add(open_, ended, row, is_start, caps)
-        if row.end - min(event.start for event in open_.values()) > open_bytes(caps.line_bytes):
+        if open_ and row.end - min(event.start for event in open_.values()) > open_bytes(caps.line_bytes):
             ended += open_.values()
             open_.clear()
     if final:

@@ -258,14 +258,14 @@ class OneFile:
         if self.lost:
             return self._read_lost(read_ns)
         self._check_beginning()
-        if any(file._content.format != self._content.format for file in before):  # noqa: SLF001 - of its own kind
-            before = ()
         ends = [file.open_lines() for file in before]
         earlier = b"".join(ends)
-        part = before[0]._part if before else self._part  # noqa: SLF001
         for size in (QUANTUM_BYTES, self._content.window_bytes):
             raw, k = self._read_on(size)
             body = raw[k:] if k else raw
+            if any(file._content.format != self._content.format for file in before):  # noqa: SLF001 - of its own kind
+                before, ends, earlier = (), [], b""
+            part = before[0]._part if before else self._part  # noqa: SLF001
             pieces = self._content.pieces(earlier + body if earlier else body, part, read_ns, final=final, close=close)
             if pieces or len(body) < size:
                 break

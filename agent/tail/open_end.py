@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LONGEST_WAIT_S = 30.0
-"""So long a line waits for its other parts, or an event that keeps growing for its end."""
-
 
 @dataclass(slots=True)
 class OpenEnd:
@@ -38,5 +35,5 @@ class OpenEnd:
         """Nothing was added for so long."""
         return self.lines and now - self._grew >= timeout_s
 
-    def has_waited(self, now: float) -> bool:
-        return self.lines and now - self._began >= LONGEST_WAIT_S
+    def has_waited(self, now: float, longest_s: float) -> bool:
+        return self.lines and now - self._began >= longest_s
