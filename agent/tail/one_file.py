@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
 from agent.tail.archive import GzipReader
-from agent.tail.content import HEAD_BYTES, Content
 from agent.tail.discovery import Key, open_regular
 from agent.tail.framing import Piece
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
+from agent.tail.lines import HEAD_BYTES, Lines
 from agent.tail.open_end import OpenEnd
 
 QUANTUM_BYTES = 256 * 1024
@@ -75,7 +75,7 @@ class OneFile:
         self._prefix_length, self._prefix_digest = 0, b""
         self._ahead = 0
         self._touched = self.shrank = False
-        self._content = Content(source, origin.path)
+        self._lines = Lines(source, origin.path)
         self.open_end = OpenEnd()
         self._position: Position | None = None
 
@@ -216,9 +216,9 @@ class OneFile:
             self._gzip = GzipReader(self._fd)
             self._gzip_ended = False
             head = self._gzip.read(0, 4)
-        self._content.begins_with(head)
-        if self._content.format is None and self.offset:
-            self._content.decide(self._bytes(0, HEAD_BYTES))
+        self._lines.begins_with(head)
+        if self._lines.format is None and self.offset:
+            self._lines.decide(self._bytes(0, HEAD_BYTES))
 
     def _show(self, size: int) -> Seen:
         known = self.position()
@@ -237,7 +237,7 @@ class OneFile:
         end = seen.st_size
         window = min(end, self.source.max_line_bytes)
         last = self._bytes(end - window, window).rfind(b"\n")
-        self._move_to(end - window + last + 1 if last >= 0 and self._content.units.width == 1 else end)
+        self._move_to(end - window + last + 1 if last >= 0 and self._lines.units.width == 1 else end)
 
     def close(self) -> None:
         if self._fd is not None:
@@ -260,13 +260,13 @@ class OneFile:
         self._check_beginning()
         ends = [file.open_lines() for file in before]
         earlier = b"".join(ends)
-        for size in (QUANTUM_BYTES, self._content.window_bytes):
+        for size in (QUANTUM_BYTES, self._lines.window_bytes):
             raw, k = self._read_on(size)
             body = raw[k:] if k else raw
-            if any(file._content.format != self._content.format for file in before):  # noqa: SLF001 - of its own kind
+            if any(file._lines.format != self._lines.format for file in before):  # noqa: SLF001 - of its own kind
                 before, ends, earlier = (), [], b""
             part = before[0]._part if before else self._part  # noqa: SLF001
-            pieces = self._content.pieces(earlier + body if earlier else body, part, read_ns, final=final, close=close)
+            pieces = self._lines.pieces(earlier + body if earlier else body, part, read_ns, final=final, close=close)
             if pieces or len(body) < size:
                 break
         owed = list(zip(before, map(len, ends), strict=True))
@@ -285,7 +285,7 @@ class OneFile:
             self.seen_to = max(self.offset, self.offset + self._ahead + len(raw) - at)
             self.size = max(self.size, self.seen_to)
             self._gzip_ended = self._gzip is not None
-            self.open_end.lines = self._content.has_open_lines(raw[at:])
+            self.open_end.lines = self._lines.has_open_lines(raw[at:])
         return chunks
 
     def open_lines(self) -> bytes:
@@ -314,18 +314,18 @@ class OneFile:
     def _read_beginning(self, size: int) -> bytes:
         """The first content: behind a byte-order mark, or behind the NULs that a truncating rotation leaves when the
         writer does not append. These may be many gigabytes of hole, so they are sought over, not read."""
-        if self._ahead in (0, self._content.mark_length):
+        if self._ahead in (0, self._lines.mark_length):
             if self._gzip is None:
-                self._content.begins_with(self._bytes(0, 4))
-            self._ahead = self._content.mark_length
+                self._lines.begins_with(self._bytes(0, 4))
+            self._ahead = self._lines.mark_length
         body = self._bytes(self._ahead, size)
-        if body.startswith(b"\0") and self._content.units.width == 1 and self._gzip is None:
+        if body.startswith(b"\0") and self._lines.units.width == 1 and self._gzip is None:
             self._ahead = self._data_from(self._ahead)
             body = self._bytes(self._ahead, size)
             nuls = len(body) - len(body.lstrip(b"\0"))
             self._ahead += nuls
             body = self._bytes(self._ahead, size) if nuls else body
-        self._content.decide(body)
+        self._lines.decide(body)
         return body
 
     def _data_from(self, offset: int) -> int:
@@ -367,16 +367,16 @@ class OneFile:
     def _read_lost(self, read_ns: int) -> list[Chunk]:
         """A quantum of a lost span. Its chunks carry the present position: reading has got that far already."""
         start, end = self.lost[0]
-        window = self._content.window_bytes
+        window = self._lines.window_bytes
         body = self._bytes(start, min(window, end - start))
         final = start + len(body) >= end or len(body) < window
         at = start
         if start == 0:
-            is_narrow = self._content.units.width == 1
-            at = self._content.mark_length + len(body) - len(body.lstrip(b"\0") if is_narrow else body)
-            self._content.decide(body[at:])
+            is_narrow = self._lines.units.width == 1
+            at = self._lines.mark_length + len(body) - len(body.lstrip(b"\0") if is_narrow else body)
+            self._lines.decide(body[at:])
         chunks = []
-        for piece in self._content.pieces(body[at - start :], 0, read_ns, final=final):
+        for piece in self._lines.pieces(body[at - start :], 0, read_ns, final=final):
             span = Span(self.id, at, self.position())
             chunks.append(_chunk_of(self.origin, [span], piece, read_ns))
             at += piece.length

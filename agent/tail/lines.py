@@ -20,7 +20,7 @@ HEAD_BYTES = 64 * 1024
 _LEAST_WINDOW = 256 * 1024
 
 
-class Content:
+class Lines:
     """units: how text lies in the bytes.  mark_length: of the byte-order mark.  format: None until it is known."""
 
     def __init__(self, source: Source, path: str) -> None:
