@@ -1,0 +1,86 @@
+"""T106, T108, T113 end to end: a node's tree, kubelet's rotations, kills in the middle of messages; and what Loki has then."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from agent_process import AgentProcess, assert_nothing_is_unaccounted
+from node import Container, Node
+from oracle import difference, stored
+
+from agent import wire
+from agent.demo.loki import LokiStandIn
+
+UID = "0a1b2c3d-1111-2222-3333-444455556666"
+HASH = "5f1d9e1b8e7d4b0a9c3f2e1d0c9b8a7f"
+STEP_S = 0.002
+
+
+async def said_by(loki: LokiStandIn, containers: list[Container]) -> None:
+    """Until Loki has everything; then it must be that, once and in order."""
+    expected = {str(container.log): container.said for container in containers}
+    try:
+        await loki.wait_for(lambda _: not difference(expected, stored(loki)), timeout_s=40)
+    except TimeoutError:
+        raise AssertionError(difference(expected, stored(loki))) from None
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with Node(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("watch", ["auto", "poll"])
+async def test_t106_t108_every_message_arrives_once_and_whole_whatever_the_kubelet_does(
+    node: Node, loki: LokiStandIn, launch: Callable[..., AgentProcess], watch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = node.start("prod", "greenstack-api.v1-7d9f-x2x", "app", UID)
+    quiet = node.start("prod", "greenstack-api.v1-7d9f-x2x", "side-car", UID, restarts=3)
+    static = node.start("kube-system", "etcd-node-1.example.com", "etcd", HASH)
+    own = node.start("agents", "greenstack-agent-x1", "agent", UID)
+    for name, value in (("POD_NAME", "greenstack-agent-x1"), ("POD_NAMESPACE", "agents"), ("POD_UID", UID)):
+        monkeypatch.setenv(name, value)
+    both_trees = f'{node.pods}/*/*/*.log", "{node.containers}/*.log'
+    agent = launch(loki.url, both_trees, agent=f'watch = "{watch}"', redact="enabled = false")
+    await agent.start()
+    dice = random.Random(7)
+    containers = [app, quiet, static, own]
+    kills = 0
+    for step in range(1500):
+        app.step(dice.choice(("stdout", "stderr")))
+        if step % 20 == 0:
+            for other in (quiet, static, own):
+                other.step("stderr")
+        if (
+            step % 75 == 70
+        ):  # every 150 ms, and a generation stays plain for more than the two seconds that are promised
+            app.rotate(keep_plain=1000, keep=1000)
+        if step % 500 == 470 or (kills * 500 + 470 < step and app.is_within_a_message):
+            kills += 1
+            await agent.kill()
+            app.rotate(keep_plain=1000, keep=1000)
+            await agent.start(ready=False)
+        await asyncio.sleep(STEP_S)
+    for container in containers:
+        container.finish()
+    await agent.until_ready()
+    await said_by(loki, [app, quiet, static])
+    assert kills >= 3
+    assert len(list(app.log.parent.iterdir())) > 15
+    assert_nothing_is_unaccounted(await agent.metrics())
+    own_labels = {"service_name": "greenstack", "job": "greenstack-agent", "environment": "production", "host": "test"}
+    assert {
+        wire.parse_labels(entry.labels)["filename"]: wire.parse_labels(entry.labels) for entry in loki.entries()
+    } == {
+        str(container.log): own_labels
+        | {"namespace": namespace, "pod": pod, "container": name, "filename": str(container.log)}
+        for container, namespace, pod, name in (
+            (app, "prod", "greenstack-api.v1-7d9f-x2x", "app"),
+            (quiet, "prod", "greenstack-api.v1-7d9f-x2x", "side-car"),
+            (static, "kube-system", "etcd-node-1.example.com", "etcd"),
+        )
+    }
