@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from agent import config, settings
+from agent.tail.discovery import glob_pattern
+from agent.tail.kubernetes import own_logs
+from agent.tail.multiline import check_starts
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
@@ -30,7 +33,7 @@ TOML = manifest("configmap")["data"]["config.toml"]
 
 def as_a_pod_sees_it(tmp_path: Path, text: str = TOML) -> config.Config:
     (tmp_path / "config.toml").write_text(text)
-    environ = {variable["name"]: "node-1" for variable in AGENT["env"]}
+    environ = {variable["name"]: "node-1" for variable in AGENT["env"] if variable["name"].startswith("GREENSTACK")}
     return settings.load(tmp_path / "config.toml", environ)
 
 
@@ -38,6 +41,20 @@ def test_the_configuration_has_no_problem_and_takes_the_nodes_name(tmp_path: Pat
     loaded = as_a_pod_sees_it(tmp_path)
     assert loaded.labels.host == "node-1"
     assert AGENT["env"][0]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+
+
+def test_the_own_pod_is_told_to_the_agent_by_the_downward_api(tmp_path: Path) -> None:
+    told = {variable["name"]: variable["valueFrom"]["fieldRef"]["fieldPath"] for variable in AGENT["env"][1:]}
+    assert told == {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace", "POD_UID": "metadata.uid"}
+    own = own_logs({"POD_NAME": "greenstack-agent-x1", "POD_NAMESPACE": "greenstack-agent", "POD_UID": "0a1b"})
+    (source,) = as_a_pod_sees_it(tmp_path).source
+    assert not any(matches(glob, "/var/log/pods/prod_greenstack-api_0a1b/app/0.log") for glob in own)
+    assert re.fullmatch(glob_pattern(own[0]), "/var/log/pods/greenstack-agent_greenstack-agent-x1_0a1b/agent/0.log")
+    assert source.multiline is None
+    used = re.sub(r"^#(?=multiline)", "", TOML, flags=re.MULTILINE)
+    (source,) = as_a_pod_sees_it(tmp_path, used).source
+    assert source.multiline is not None
+    check_starts([source], "hyperscan")
 
 
 def test_every_kind_of_manifest_is_in_the_kustomization() -> None:
