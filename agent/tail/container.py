@@ -12,6 +12,7 @@ can only resume where no line is open, and so pieces end at such places.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,11 +27,17 @@ from agent.tail.framing import Piece, utf8_border
 
 Format = Literal["plain", "cri", "docker"]
 
-_HEADER = rb"\0*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d) (stdout|stderr) ([PF])[^ \n]*(?: |(?=\r?$))"
+_HEADER = (
+    rb"\0*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([PF])[^ \n]*(?: |(?=\r?$))"
+)
 _CRI = re.compile(_HEADER)
+_POINT, _UTC = b".Z"
 # One match for each line, wrapped or not: a line without header is its own text.
 _CRI_LINE = re.compile(rb"(?m)^(?:" + _HEADER + rb")?(.*)\n")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+Stream = str | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Columns:
     ended:   false where the text goes on in the next line of its stream.
     """
 
-    streams: Sequence[bytes]
+    streams: Sequence[Stream]
     ended: Sequence[bool]
     texts: list[bytes]
     times_ns: list[int]
@@ -58,6 +65,7 @@ class _Docker(msgspec.Struct):
 
 
 _docker = msgspec.json.Decoder(_Docker)
+_NO_RECORD = _Docker("", "", "")
 
 
 def open_bytes(limit: int) -> int:
@@ -78,57 +86,63 @@ def unwrap_cri(raw: bytes, read_ns: int) -> Columns:
     found = _CRI_LINE.findall(raw)
     if not found:
         return Columns((), (), [], [])
-    seconds, fractions, zones, streams, tags, texts = zip(*found, strict=True)
+    stamps, streams, tags, texts = zip(*found, strict=True)
+    times, odd = _times(stamps, read_ns)
+    columns = Columns(streams, [tag != b"P" for tag in tags], list(texts), times)
+    return _as_they_stand(columns, raw, [number for number in odd if stamps[number]]) if odd else columns
+
+
+def _times(stamps: Iterable[bytes], read_ns: int) -> tuple[list[int], list[int]]:
+    """Times, and the numbers of those that are none, which become `read_ns`."""
     times: list[int] = []
     odd: list[int] = []
-    for second, fraction, zone in zip(seconds, fractions, zones, strict=True):
-        start_ns = _second_ns(second, zone) if second else None
-        if start_ns is None:
+    # What most times have in common with the one before them, up to the point of the second.
+    known, known_ns = b"\n", 0
+    for stamp in stamps:
+        digits = stamp[20:-1]
+        if stamp.startswith(known) and stamp[-1] == _UTC and digits.isdigit():
+            times.append(known_ns + int(digits if len(digits) == 9 else digits[:9].ljust(9, b"0")))
+            continue
+        time_ns = _time_ns(stamp.decode("utf-8", "replace"))
+        if time_ns is None:
             odd.append(len(times))
-            times.append(read_ns)
-        else:
-            times.append(start_ns + int(fraction if len(fraction) == 9 else fraction.ljust(9, b"0")))
-    columns = Columns(streams, [tag != b"P" for tag in tags], list(texts), times)
-    return _as_they_stand(columns, raw, [number for number in odd if seconds[number]]) if odd else columns
+            time_ns = read_ns
+        elif stamp[19] == _POINT and stamp[-1] == _UTC:
+            known, known_ns = stamp[:20], time_ns - time_ns % 1_000_000_000
+        times.append(time_ns)
+    return times, odd
 
 
 def _as_they_stand(columns: Columns, raw: bytes, odd: Iterable[int]) -> Columns:
     """With lines that look wrapped but name no time there is, such as the 30th of February, left as they are."""
     streams, ended, lines = list(columns.streams), list(columns.ended), raw.split(b"\n")
     for number in odd:
-        streams[number], ended[number], columns.texts[number] = b"", True, lines[number]
+        streams[number], ended[number], columns.texts[number] = "", True, lines[number]
     return Columns(streams, ended, columns.texts, columns.times_ns)
 
 
 def unwrap_docker(raw: bytes, read_ns: int) -> Columns:
-    records: list[_Docker | None]
-    try:
-        records = list(_docker.decode_lines(raw))
-    except (msgspec.DecodeError, RecursionError):
-        records = []
+    records: list[_Docker] = []
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        records = _docker.decode_lines(raw)
     if len(records) != raw.count(b"\n"):  # one of them is broken
-        records = [_docker_line(line) for line in raw.split(b"\n")[:-1]]
-    lines = raw.split(b"\n") if None in records else []
-    streams: list[bytes] = []
-    ended: list[bool] = []
-    texts: list[bytes] = []
-    times: list[int] = []
-    for number, record in enumerate(records):
-        time_ns = _docker_time(record.time) if record is not None else None
-        if record is None or time_ns is None:
-            lines = lines or raw.split(b"\n")
-            streams.append(b"")
-            ended.append(True)
-            texts.append(lines[number])
-            times.append(read_ns)
-            continue
-        text = record.log.encode("utf-8", "replace")
-        is_end = text.endswith(b"\n")
-        streams.append(record.stream.encode("utf-8", "replace"))
-        ended.append(is_end)
-        texts.append(text[:-1] if is_end else text)
-        times.append(time_ns)
-    return Columns(streams, ended, texts, times)
+        lines = raw.split(b"\n")[:-1]
+        found = [_docker_line(line) for line in lines]
+        # What is broken stands alone and is its own text: without a stream, like a line of no container.
+        odd = [number for number, record in enumerate(found) if record is None]
+        records = [record or _NO_RECORD for record in found]
+    else:
+        odd = []
+    texts = [record.log.encode("utf-8", "replace") for record in records]
+    ended = [text.endswith(b"\n") for text in texts]
+    times, no_times = _times([record.time.encode("utf-8", "replace") for record in records], read_ns)
+    columns = Columns(
+        [record.stream for record in records],
+        ended,
+        [text[:-1] if end else text for text, end in zip(texts, ended, strict=True)],
+        times,
+    )
+    return _as_they_stand(columns, raw, {*odd, *no_times}) if odd or no_times else columns
 
 
 def _docker_line(line: bytes) -> _Docker | None:
@@ -139,28 +153,24 @@ def _docker_line(line: bytes) -> _Docker | None:
     if not isinstance(record, dict) or not {"log", "stream", "time"} <= record.keys():
         return None
     log, time = record["log"], str(record["time"])
-    if not isinstance(log, str) or _docker_time(time) is None:
+    if not isinstance(log, str) or _time_ns(time) is None:
         return None
     return _Docker(log, str(record["stream"]), time)
 
 
-def _docker_time(time: str) -> int | None:
-    if len(time) == 30 and time[19] == "." and time[29] == "Z" and time[20:29].isdecimal() and time.isascii():
-        start_ns = _second_ns(time[:19].encode(), b"Z")
-        return None if start_ns is None else start_ns + int(time[20:29])
-    match = _TIME.match(time)
-    if match is None:
-        return None
-    start_ns = _second_ns(match[1].encode(), match[3].encode())
-    return None if start_ns is None else start_ns + int((match[2] or "").ljust(9, "0"))
-
-
-@lru_cache(maxsize=1024)
-def _second_ns(second: bytes, zone: bytes) -> int | None:
+@lru_cache(maxsize=4096)
+def _second_ns(second: str, zone: str) -> int | None:
     try:
-        return int(datetime.fromisoformat((second + zone).decode()).timestamp()) * 1_000_000_000
-    except ValueError:
+        return int(datetime.fromisoformat(second + zone).timestamp()) * 1_000_000_000
+    except ValueError:  # such as the 30th of February
         return None
+
+
+def _time_ns(time: str) -> int | None:
+    """Keeps every digit up to the ninth; `fromisoformat` alone would take six."""
+    match = _TIME.match(time)
+    start_ns = _second_ns(match[1], match[3]) if match else None
+    return start_ns + int((match[2] or "").ljust(9, "0")) if match and start_ns is not None else None
 
 
 UNWRAP: dict[Format, Unwrap | None] = {"plain": None, "cri": unwrap_cri, "docker": unwrap_docker}
@@ -183,10 +193,10 @@ def join(raw: bytes, unwrap: Unwrap, limit: int, part: int, read_ns: int, *, fin
 def _whole(raw: bytes, columns: Columns, limit: int) -> Piece | None:
     """All at once, when every raw line is one line."""
     texts = columns.texts
-    if not texts or False in columns.ended or max(map(len, texts)) > limit:
+    if not texts or not all(columns.ended) or max(map(len, texts)) > limit:
         return None
     data = b"\n".join(texts) + b"\n"
-    if b"\r\n" in data:
+    if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     if data.count(b"\n") != len(texts):
         return None
@@ -217,7 +227,7 @@ class _Joiner:
         self._pieces: list[Piece] = []
         self._lines: list[bytes] = []
         self._times: list[int] = []
-        self._open: dict[bytes, _Open] = {}
+        self._open: dict[Stream, _Open] = {}
         self._start = self._clean = self._clean_lines = 0
 
     def join(self, raw: bytes, columns: Columns, final: bool) -> list[Piece]:
@@ -245,7 +255,7 @@ class _Joiner:
         self._piece()
         return self._pieces
 
-    def _end(self, stream: bytes, line: _Open, end: int) -> None:
+    def _end(self, stream: Stream, line: _Open, end: int) -> None:
         del self._open[stream]
         line.texts = [b"".join(line.texts).removesuffix(b"\r")]
         if self._part and not self._open and len(self._lines) == self._clean_lines:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.config import Multiline, Source
-from agent.tail.container import Unwrap, cut_text, line_borders, open_bytes
+from agent.tail.container import Stream, Unwrap, cut_text, line_borders, open_bytes
 from agent.tail.framing import Piece, Units, frame
 
 IsStart = Callable[[bytes], bool]
@@ -50,7 +50,7 @@ class _Row:
 
     start: int
     end: int
-    stream: bytes
+    stream: Stream
     text: bytes
     time_ns: int
 
@@ -102,7 +102,7 @@ def of_wrapped(raw: bytes, unwrap: Unwrap, read_ns: int, is_start: IsStart, caps
 def _joined(raw: bytes, unwrap: Unwrap, read_ns: int, limit: int, final: bool) -> Iterator[_Row]:
     """Lines put together of their parts. One that is not ended comes without text and without end."""
     columns = unwrap(raw, read_ns)
-    halves: dict[bytes, _Row] = {}
+    halves: dict[Stream, _Row] = {}
     rows = zip(line_borders(raw), columns.streams, columns.ended, columns.texts, columns.times_ns, strict=True)
     for (at, end), stream, ended, text, time_ns in rows:
         half = halves.pop(stream, None)
@@ -126,7 +126,7 @@ _NEVER = 1 << 62
 def _pieces(rows: Iterable[_Row], end: int, is_start: IsStart, caps: Caps, *, final: bool) -> list[Piece]:
     """The events that are ended, up to the last place that cuts none. `end`: of the rows' raw bytes."""
     ended: list[_Event] = []
-    open_: dict[bytes, _Event] = {}
+    open_: dict[Stream, _Event] = {}
     begin = -1
     for row in rows:
         begin = row.start if begin < 0 else min(begin, row.start)
@@ -151,7 +151,7 @@ def _pieces(rows: Iterable[_Row], end: int, is_start: IsStart, caps: Caps, *, fi
     return [Piece(at - begin, data, times_ns=times, line_counts=counts)]
 
 
-def _end_silent(open_: dict[bytes, _Event], ended: list[_Event], row: _Row, caps: Caps) -> None:
+def _end_silent(open_: dict[Stream, _Event], ended: list[_Event], row: _Row, caps: Caps) -> None:
     """The runtime's times tell that nothing came for so long."""
     if not row.stream:
         return
@@ -159,7 +159,7 @@ def _end_silent(open_: dict[bytes, _Event], ended: list[_Event], row: _Row, caps
     ended += [open_.pop(stream) for stream in silent]
 
 
-def _add(open_: dict[bytes, _Event], ended: list[_Event], row: _Row, is_start: IsStart, caps: Caps) -> None:
+def _add(open_: dict[Stream, _Event], ended: list[_Event], row: _Row, is_start: IsStart, caps: Caps) -> None:
     texts = [short for text in row.text.split(b"\n") for short in cut_text(text, caps.line_bytes)]
     if row.time_ns and not row.stream:  # nobody knows whose it is
         ended.append(_Event(row.start, row.end, row.time_ns, 0, 0, texts))
