@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from agent.config import Multiline, Source
@@ -44,15 +44,11 @@ class Caps:
         )
 
 
-@dataclass(slots=True)
-class _Row:
-    """A line, whole, at start..end of the raw bytes. `time_ns` is 0 where nobody wrote one."""
+_Row = tuple[int, int, Stream, bytes, int]
+"""A line, whole: it lies at start..end of the raw bytes, its stream, text and time, 0 where nobody wrote one."""
 
-    start: int
-    end: int
-    stream: Stream
-    text: bytes
-    time_ns: int
+_NEVER = 1 << 62
+"""The end of a line of which there is only a beginning."""
 
 
 @dataclass(slots=True)
@@ -62,7 +58,7 @@ class _Event:
     time_ns: int
     last_ns: int
     length: int
-    texts: list[bytes] = field(default_factory=list)
+    texts: list[bytes]
 
 
 def of_plain(
@@ -89,9 +85,9 @@ def _rows(body: bytes, at: int, piece: Piece, units: Units) -> Iterator[_Row]:
     for text in texts[:-1]:
         newline = units.first_newline(body, at, end_of_piece)
         end = newline + units.width if newline >= 0 else at
-        yield _Row(at, end, b"", text, 0)
+        yield at, end, b"", text, 0
         at = end
-    yield _Row(at, end_of_piece, b"", texts[-1], 0)
+    yield at, end_of_piece, b"", texts[-1], 0
 
 
 def of_wrapped(raw: bytes, unwrap: Unwrap, read_ns: int, is_start: IsStart, caps: Caps, *, final: bool) -> list[Piece]:
@@ -104,23 +100,19 @@ def _joined(raw: bytes, unwrap: Unwrap, read_ns: int, limit: int, final: bool) -
     columns = unwrap(raw, read_ns)
     halves: dict[Stream, _Row] = {}
     rows = zip(line_borders(raw), columns.streams, columns.ended, columns.texts, columns.times_ns, strict=True)
-    for (at, end), stream, ended, text, time_ns in rows:
+    for (at, end), stream, ended, piece, piece_ns in rows:
+        start, text, time_ns = at, piece, piece_ns
         half = halves.pop(stream, None)
-        row = _Row(at, end, stream, text, time_ns)
-        if half is not None and len(half.text) + len(text) > limit:
+        if half is not None and len(half[3]) + len(text) > limit:
             yield half
         elif half is not None:
-            row = _Row(half.start, end, stream, half.text + text, half.time_ns)
+            start, text, time_ns = half[0], half[3] + text, half[4]
         if ended:
-            row.text = row.text.removesuffix(b"\r")
-            yield row
+            yield start, end, stream, text[:-1] if text.endswith(b"\r") else text, time_ns
         else:
-            halves[stream] = row
-    for half in halves.values():
-        yield half if final else _Row(half.start, _NEVER, half.stream, b"", half.time_ns)
-
-
-_NEVER = 1 << 62
+            halves[stream] = (start, end, stream, text, time_ns)
+    for start, end, stream, text, time_ns in halves.values():
+        yield start, end if final else _NEVER, stream, text, time_ns
 
 
 def _pieces(rows: Iterable[_Row], end: int, is_start: IsStart, caps: Caps, *, final: bool) -> list[Piece]:
@@ -128,14 +120,20 @@ def _pieces(rows: Iterable[_Row], end: int, is_start: IsStart, caps: Caps, *, fi
     ended: list[_Event] = []
     open_: dict[Stream, _Event] = {}
     begin = -1
+    longest = open_bytes(caps.line_bytes)
     for row in rows:
-        begin = row.start if begin < 0 else min(begin, row.start)
-        if row.end == _NEVER:  # its event, if there is one, goes on or is ended by it: not known yet
-            open_.setdefault(row.stream, _Event(row.start, row.end, 0, 0, 0))
+        start, row_end, stream, _, time_ns = row
+        begin = start if begin < 0 else min(begin, start)
+        if row_end == _NEVER:  # its event, if there is one, goes on or is ended by it: not known yet
+            open_.setdefault(stream, _Event(start, row_end, 0, 0, 0, []))
             continue
-        _end_silent(open_, ended, row, caps)
+        if stream:
+            _end_silent(open_, ended, time_ns, caps)
+        elif time_ns:  # nobody knows whose it is
+            ended.append(_Event(start, row_end, time_ns, 0, 0, _texts(row, caps)))
+            continue
         _add(open_, ended, row, is_start, caps)
-        if open_ and row.end - min(event.start for event in open_.values()) > open_bytes(caps.line_bytes):
+        if row_end - min([event.start for event in open_.values()]) > longest:
             ended += open_.values()
             open_.clear()
     if final:
@@ -151,30 +149,34 @@ def _pieces(rows: Iterable[_Row], end: int, is_start: IsStart, caps: Caps, *, fi
     return [Piece(at - begin, data, times_ns=times, line_counts=counts)]
 
 
-def _end_silent(open_: dict[Stream, _Event], ended: list[_Event], row: _Row, caps: Caps) -> None:
+def _end_silent(open_: dict[Stream, _Event], ended: list[_Event], time_ns: int, caps: Caps) -> None:
     """The runtime's times tell that nothing came for so long."""
-    if not row.stream:
-        return
-    silent = [name for name, event in open_.items() if row.time_ns - event.last_ns > caps.timeout_ns]
-    ended += [open_.pop(stream) for stream in silent]
+    oldest_ns = time_ns - caps.timeout_ns
+    silent = [stream for stream, event in open_.items() if event.last_ns < oldest_ns]
+    for stream in silent:
+        ended.append(open_.pop(stream))  # noqa: PERF401 - there is hardly ever one
 
 
 def _add(open_: dict[Stream, _Event], ended: list[_Event], row: _Row, is_start: IsStart, caps: Caps) -> None:
-    texts = [short for text in row.text.split(b"\n") for short in cut_text(text, caps.line_bytes)]
-    if row.time_ns and not row.stream:  # nobody knows whose it is
-        ended.append(_Event(row.start, row.end, row.time_ns, 0, 0, texts))
-        return
-    event = open_.get(row.stream)
+    start, end, stream, text, time_ns = row
+    event = open_.get(stream)
     if event is not None:
-        is_full = len(event.texts) + len(texts) > caps.max_lines or event.length + len(row.text) + 1 > caps.max_bytes
-        if is_full or is_start(row.text):
-            ended.append(open_.pop(row.stream))
+        is_full = len(event.texts) >= caps.max_lines or event.length + len(text) + 1 > caps.max_bytes
+        if is_full or is_start(text):
+            ended.append(event)
             event = None
     if event is None:
-        event = open_[row.stream] = _Event(row.start, row.end, row.time_ns, 0, 0)
-    event.texts += texts
-    event.length += len(row.text) + 1
-    event.end, event.last_ns = row.end, row.time_ns
+        event = open_[stream] = _Event(start, end, time_ns, 0, 0, [])
+    event.texts += _texts(row, caps)
+    event.length += len(text) + 1
+    event.end, event.last_ns = end, time_ns
+
+
+def _texts(row: _Row, caps: Caps) -> list[bytes]:
+    text = row[3]
+    if len(text) <= caps.line_bytes and b"\n" not in text:
+        return [text]
+    return [short for line in text.split(b"\n") for short in cut_text(line, caps.line_bytes)]
 
 
 def _clean(ended: Sequence[_Event], held: int) -> tuple[list[_Event], int]:
