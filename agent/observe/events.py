@@ -232,6 +232,21 @@ class ArchiveDamaged(Event):
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class CharactersReplaced(Event):
+    """Bytes that are no text in UTF-8 are sent as replacement characters."""
+
+    level = "warning"
+    text = "{path}: {count} characters are no UTF-8 and were replaced; set the source's `encoding` if it has another"
+    counter = "replaced_characters"
+    by = ("source",)
+    amount = "count"
+    once_per = ("path",)
+    source: str
+    path: str
+    count: int
+
+
 # --- transform -----------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,8 @@ import codecs
 
 from agent.tail.framing import UTF8, Units, Utf8
 
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+
 # In this order: the mark of UTF-32 little endian begins with that of UTF-16 little endian.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -28,8 +30,14 @@ class Narrow(Utf8):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def cut(self, data: bytes, start: int, at: int) -> int:  # noqa: ARG002
-        return at
+    def most(self, limit: int) -> int:
+        return limit // (2 if self._name == "iso8859-1" else 3)
+
+    def cut(self, data: bytes, start: int, at: int) -> int:
+        decoder = codecs.getincrementaldecoder(self._name)("replace")
+        decoder.decode(data[start:at])
+        begun = len(decoder.getstate()[0])  # of a character of several bytes
+        return at - begun if at - begun > start else at
 
     def text(self, data: bytes) -> bytes:
         return super().text(data.decode(self._name, "replace").encode())
@@ -43,6 +51,9 @@ class Wide:
         self._newline = "\n".encode(name)
         self._return = "\r".encode(name)
         self.width = width
+
+    def most(self, limit: int) -> int:
+        return (limit * 2 // 3 if self.width == 2 else limit) // self.width * self.width
 
     def first_newline(self, data: bytes, start: int, end: int) -> int:
         at = data.find(self._newline, start, end)
@@ -69,6 +80,26 @@ class Wide:
 
     def text(self, data: bytes) -> bytes:
         return UTF8.text(data.decode(self._name, "replace").encode())
+
+
+def valid(data: bytes, limit: int) -> tuple[bytes, int]:
+    """The lines as UTF-8, and how many characters were none and are replaced. Each becomes three bytes; should a line
+    then exceed the limit, each bad byte becomes a question mark instead."""
+    if data.isascii():
+        return data, 0
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        replaced = data.decode("utf-8", "replace").encode()
+        count = replaced.count(REPLACEMENT) - data.count(REPLACEMENT)
+        if max(map(len, replaced.split(b"\n"))) > limit:
+            replaced = data.decode("utf-8", _ONE_FOR_ONE).encode()
+        return replaced, count
+    return data, 0
+
+
+_ONE_FOR_ONE = "greenstack-one-for-one"
+codecs.register_error(_ONE_FOR_ONE, lambda error: ("?" * (error.end - error.start), error.end))  # type: ignore[attr-defined]
 
 
 def units_for(configured: str, head: bytes) -> tuple[Units, int]:

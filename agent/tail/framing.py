@@ -37,6 +37,10 @@ class Units(Protocol):
 
     @property
     def width(self) -> int: ...
+    def most(self, limit: int) -> int:
+        """How many bytes surely are at most `limit` bytes of UTF-8."""
+        ...
+
     def first_newline(self, data: bytes, start: int, end: int) -> int: ...
     def last_newline(self, data: bytes, start: int, end: int) -> int: ...
     def has_return_before(self, data: bytes, at: int) -> bool: ...
@@ -53,6 +57,9 @@ class Utf8:
     """UTF-8, and whatever else is sent as it is."""
 
     width = 1
+
+    def most(self, limit: int) -> int:
+        return limit
 
     def first_newline(self, data: bytes, start: int, end: int) -> int:
         return data.find(b"\n", start, end)

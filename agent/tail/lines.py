@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from agent.config import Source
 from agent.tail.container import CONFIGURED, UNWRAP, Format, Unwrap, detect, join, open_bytes
-from agent.tail.encoding import units_for
+from agent.tail.encoding import units_for, valid
 from agent.tail.framing import UTF8, Piece, Units, frame
 from agent.tail.kubernetes import place_of
 from agent.tail.multiline import Caps, matcher, of_plain, of_wrapped
@@ -21,13 +21,15 @@ _LEAST_WINDOW = 256 * 1024
 
 
 class Lines:
-    """units: how text lies in the bytes.  mark_length: of the byte-order mark.  format: None until it is known."""
+    """units: how text lies in the bytes.  mark_length: of the byte-order mark.  format: None until it is known.
+    replaced: characters so far that were none in UTF-8."""
 
     def __init__(self, source: Source, path: str) -> None:
         self._source = source
         self._path = path
         self.units: Units = UTF8
         self.mark_length = 0
+        self.replaced = 0
         self.format: Format | None = CONFIGURED.get(source.format)
         multiline = source.multiline
         self._events = None
@@ -68,6 +70,19 @@ class Lines:
 
         `close`: lines that wait for more of their kind have waited long enough. `final`: and nothing at all will follow.
         """
+        return [self._as_utf8(piece) for piece in self._taken(body, part, read_ns, final=final, close=close)]
+
+    def _as_utf8(self, piece: Piece) -> Piece:
+        data = piece.data
+        if data.isascii():
+            return piece
+        if self.format == "cri":  # what a container says is in its own encoding, whatever wraps it is not
+            data = self.units.text(data)
+        data, replaced = valid(data, self._source.max_line_bytes)
+        self.replaced += replaced
+        return piece if data is piece.data else replace(piece, data=data)
+
+    def _taken(self, body: bytes, part: int, read_ns: int, *, final: bool, close: bool) -> list[Piece]:
         unwrap = UNWRAP[self.format or "plain"]
         full = len(body) >= self.window_bytes
         if unwrap is None:
@@ -78,17 +93,18 @@ class Lines:
             *pieces, last = self._unwrapped(body + b"\n", unwrap, part, read_ns, close=True)
             return [*pieces, replace(last, length=last.length - 1)]
         if end == 0:
-            return frame(body, self._source.max_line_bytes, part) if full else []
+            return frame(body, self.units.most(self._source.max_line_bytes), part) if full else []
         pieces = self._unwrapped(body[:end], unwrap, part, read_ns, close=final or close)
         return pieces or (self._unwrapped(body[:end], unwrap, part, read_ns, close=True) if full else [])
 
     def _plain(self, body: bytes, part: int, *, final: bool, close: bool) -> list[Piece]:
-        limit = self._source.max_line_bytes
+        limit = self.units.most(self._source.max_line_bytes)
         if self._events is None:
             return frame(body, limit, part, final=final, units=self.units)
         return of_plain(body, limit, part, self.units, *self._events, final=final, close=close)
 
     def _unwrapped(self, raw: bytes, unwrap: Unwrap, part: int, read_ns: int, *, close: bool) -> list[Piece]:
         if self._events is None:
-            return join(raw, unwrap, self._source.max_line_bytes, part, read_ns, final=close)
+            limit = self.units.most(self._source.max_line_bytes)
+            return join(raw, unwrap, limit, part, read_ns, final=close)
         return of_wrapped(raw, unwrap, read_ns, *self._events, final=close)

@@ -235,9 +235,12 @@ class OneFile:
         seen = os.fstat(self._fd)
         self.notice(seen.st_size, seen.st_mtime_ns, now)
         end = seen.st_size
-        window = min(end, self.source.max_line_bytes)
-        last = self._bytes(end - window, window).rfind(b"\n")
-        self._move_to(end - window + last + 1 if last >= 0 and self._lines.units.width == 1 else end)
+        units = self._lines.units
+        begin = max(0, end - self.source.max_line_bytes)
+        begin -= begin % units.width
+        window = self._bytes(begin, end - begin)
+        last = units.last_newline(window, 0, len(window))
+        self._move_to(begin + last + units.width if last >= 0 else end - end % units.width)
 
     def close(self) -> None:
         if self._fd is not None:
@@ -287,6 +290,11 @@ class OneFile:
             self._gzip_ended = self._gzip is not None
             self.open_end.lines = self._lines.has_open_lines(raw[at:])
         return chunks
+
+    def take_replaced(self) -> int:
+        """How many characters of what was read since the last call were none."""
+        replaced, self._lines.replaced = self._lines.replaced, 0
+        return replaced
 
     def open_lines(self) -> bytes:
         """The whole lines at its end that wait for more of their kind. Needs it open."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from agent.config import Agent, Source
 from agent.model import Chunk, Resume
-from agent.observe.events import ArchiveDamaged, Event, FileUnreadable
+from agent.observe.events import ArchiveDamaged, CharactersReplaced, Event, FileUnreadable
 from agent.tail.discovery import NotTheFile
 from agent.tail.generations import Timing
 from agent.tail.identity import Verdict
@@ -291,6 +291,8 @@ class Worker:
             self._failed(file, error, now)
         else:
             self._note_open_end(file, now)
+            if replaced := file.take_replaced():
+                self._events.append(CharactersReplaced(file.source.name, file.path or file.origin.path, replaced))
             return chunks
         return []
 
