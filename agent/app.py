@@ -117,7 +117,9 @@ class App:
             key = PseudonymKey(Path(self.settings.agent.state_dir), self.settings.redact.hash_key)
             transform = self._build_transform(key)
             self.batcher = Batcher(self.settings.batch, self.settings.loki.encoding, resume.clocks)
-            self.tailer = Tailer(self._sources, self.settings.agent, resume, self.emit, once=self._once)
+            self.tailer = Tailer(
+                self._sources, self.settings.agent, resume, self.emit, once=self._once, forget=self.buffer.forget
+            )
             self.dead_letters = DeadLetters(self._state_dir / "dead-letters", self.emit)
             async with LokiClient(self.settings.loki) as client:
                 self.pusher = Pusher(self.settings.loki, client, self.dead_letters, self.emit, load=self.buffer.read)
@@ -265,7 +267,7 @@ class App:
     def facts(self) -> Facts:
         buffer = self.buffer.statistics()
         return Facts(
-            collect_age_s=time.monotonic() - self._last_turn if self.tailer.statistics().unread_bytes else 0.0,
+            collect_age_s=time.monotonic() - self._last_turn if self.tailer.statistics().readable_bytes else 0.0,
             collect_waits=buffer.full or self._waits_for_key,
             first_scan_done=self.tailer.statistics().ready,
             stopping=self._stop.is_set(),
@@ -322,6 +324,9 @@ class App:
         )
         yield Gauge("files", "Files by state.", files, ("state",))
         yield one("unread_bytes", "Bytes in known files that are not read yet.", tail.unread_bytes)
+        yield one("held_bytes", "Disk space of deleted files that are kept open until they are read.", tail.held_bytes)
+        yield one("open_files", "Descriptors held on log files.", tail.open_files)
+        yield one("stalled_file_systems", "File systems with log files that do not answer.", len(tail.stalled))
         yield one("watching", "1 while file events are listened for, 0 while polling.", tail.watch_mode == "watch")
         yield one("requests_in_flight", "Requests to Loki under way.", push.in_flight)
         yield one(

@@ -197,6 +197,12 @@ def check_file_path(path: str) -> str:
     return path
 
 
+def check_olddir(path: str) -> str:
+    if not path or "\0" in path or ".." in path.split("/"):
+        raise ValueError(f'"{path}" is no directory; write "/var/log/old", or "old" for one beside the files')
+    return path.rstrip("/") or "/"
+
+
 def check_header_name(name: str) -> str:
     if not re.fullmatch(_HEADER_NAME, name) or name.endswith("\n"):
         raise ValueError("no header name: use letters, digits and -")
@@ -314,6 +320,9 @@ class Agent(Table):
     """How often directories are listed; the truth when an event is missed."""
     poll_interval: Duration = Field(0.25, ge=0.01, le=60)
     """How often known files are looked at when there are no events."""
+    max_held_bytes: Size = Field(4 * GIB, ge=0)
+    """Disk space that deleted files may keep until they are read, on each file system; beyond it the one deleted first
+    is let go, and what was unread of it is counted."""
 
 
 class Multiline(Table):
@@ -348,6 +357,10 @@ class Source(Table):
     """Of the files' text; a byte-order mark wins over it. Everything is sent as UTF-8."""
     multiline: Multiline | None = None
     """Puts lines together that are one event."""
+    olddir: Annotated[str, AfterValidator(check_olddir)] | None = None
+    """Directory into which rotation moves the files: absolute, or relative to the directory of each file."""
+    compressed: Literal["auto", "skip"] = "auto"
+    """Rotated files that were compressed: `auto` reads what of them was not read before, `skip` leaves them alone."""
     labels: dict[LabelName, LabelValue] = {}
     """Added to the stream labels of these files."""
 

@@ -52,6 +52,8 @@ class Position:
     anchor_digest:  16 bytes, blake2b of the min(256, offset) bytes before `offset`; empty at offset 0.
     part:           0 at the start of a line; n when n parts of an over-long line lie before `offset`.
     origin:         where it was found; a renamed file keeps its labels.
+    generation:     of the inode, so that an inode used again is told apart; 0 where the file system does not say.
+    mtime_ns:       when it had last been written, as far as was seen; 0 when that is not known.
     """
 
     offset: int
@@ -60,6 +62,8 @@ class Position:
     anchor_digest: bytes
     part: int
     origin: Origin
+    generation: int = 0
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

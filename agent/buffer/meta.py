@@ -35,6 +35,8 @@ class _Position(msgspec.Struct, array_like=True, frozen=True):
     source: bytes
     path: bytes
     labels: list[tuple[bytes, bytes]]
+    generation: int = 0
+    mtime_ns: int = 0
 
 
 class _Clock(msgspec.Struct, array_like=True, frozen=True):
@@ -132,6 +134,8 @@ def _raw_position(file: FileId, at: Position) -> _Position:
         _to_bytes(at.origin.source),
         _to_bytes(at.origin.path),
         [(_to_bytes(name), _to_bytes(value)) for name, value in at.origin.labels],
+        at.generation,
+        at.mtime_ns,
     )
 
 
@@ -142,7 +146,16 @@ def _file_of(raw: _Position) -> FileId:
 def _position_of(raw: _Position) -> Position:
     labels = tuple((_from_bytes(name), _from_bytes(value)) for name, value in raw.labels)
     origin = Origin(_from_bytes(raw.source), _from_bytes(raw.path), labels)
-    return Position(raw.offset, raw.prefix_length, raw.prefix_digest, raw.anchor_digest, raw.part, origin)
+    return Position(
+        raw.offset,
+        raw.prefix_length,
+        raw.prefix_digest,
+        raw.anchor_digest,
+        raw.part,
+        origin,
+        raw.generation,
+        raw.mtime_ns,
+    )
 
 
 encode_meta = msgspec.msgpack.Encoder().encode

@@ -170,6 +170,70 @@ class FileForgotten(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BytesAbandoned(Event):
+    """Bytes of a file that were never read: it was gone before, or it was let go to free the disk."""
+
+    level = "warning"
+    text = "{path} is gone ({reason}): {size_bytes} bytes after byte {offset} were not read and are lost"
+    counter = "abandoned_bytes"
+    by = ("source", "reason")
+    amount = "size_bytes"
+    once_per = ("path", "reason")
+    source: str
+    path: str
+    reason: str
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemStalled(Event):
+    """A file system does not answer. Its files wait; all others go on."""
+
+    level = "error"
+    text = "the file system at {path} has not answered for {seconds:g} s; its files wait, all others go on"
+    counter = "file_system_stalls"
+    once_per = ("path",)
+    path: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemAnswers(Event):
+    """A file system that was stalled answers again."""
+
+    text = "the file system at {path} answers again; its files are read on"
+    once_per = ("path",)
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemGone(Event):
+    """A file system was unmounted. How far its files were read is kept for when it comes back."""
+
+    level = "warning"
+    text = "the file system at {path} was unmounted; how far its files were read is kept"
+    counter = "file_system_unmounts"
+    once_per = ("path",)
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEventsMissed(Event):
+    """Files changed of which no event told: the queue overflowed, or they are written from elsewhere."""
+
+    level = "warning"
+    text = (
+        "{files} files changed without a file event (queue overflow, or written from another host); looking at all files "
+        "for {seconds:g} s, see fs.inotify.max_queued_events"
+    )
+    counter = "file_events_missed"
+    amount = "files"
+    files: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileUnreadable(Event):
     """A file or directory cannot be looked at just now. Its position is kept, and it is tried again."""
 

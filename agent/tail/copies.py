@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 
+from agent.config import Source
 from agent.model import Chunk, Origin, Position
 from agent.observe.events import CopyFound, Emit, FileTruncated
 from agent.tail.discovery import NotTheFile
@@ -17,10 +19,16 @@ from agent.tail.generations import Generations
 from agent.tail.identity import Verdict
 from agent.tail.one_file import OneFile
 from agent.tail.relatives import (
+    Names,
     Relative,
+    extends,
+    is_archive_of,
+    is_compressed,
     is_copy_of_file,
     is_copy_of_position,
     is_rotated_name,
+    is_shorter_copy,
+    places,
     possible_bases,
     relatives,
 )
@@ -37,7 +45,7 @@ class Copies:
         generations: Generations,
         emit: Emit,
         cannot_see: Callable[[str, str, OSError], None],
-        forget: Callable[[OneFile, str], None],
+        forget: Callable[[OneFile, str, float], None],
         wall_ns: Callable[[], int],
         *,
         once: bool,
@@ -50,19 +58,30 @@ class Copies:
         self._once = once
         self.notes: list[Chunk] = []
         self.known_keys: Collection[tuple[int, int]] = ()
+        self._names: dict[str, Names] = {}
 
-    def originals(self, path: str) -> Iterator[OneFile]:
+    def new_scan(self) -> None:
+        self._names.clear()
+
+    def originals(self, path: str, source: Source) -> Iterator[OneFile]:
         """Files that the one at `path` may be a copy of, by its name."""
         directory, name = os.path.split(path)
+        chains = self._generations.chains
         for base in possible_bases(name):
-            for file in self._generations.chains.get(os.path.join(directory, base), ()):
+            for file in chains.get(os.path.join(directory, base), ()):
                 if not file.is_renamed and not file.deleted:
                     yield file
+        if source.olddir is not None:
+            for origin, chain in chains.items():
+                if directory in places(source, origin)[1:] and name.startswith(os.path.basename(origin)):
+                    yield from (file for file in chain if not file.is_renamed and not file.deleted)
 
     def consider_held(self, file: OneFile, now: float) -> None:
         """Release a held file once it is plain that it is no copy; a copy is adopted when its original is emptied."""
         assert file.hold is not None
-        if not file.deleted and file.path is not None and now < file.hold.until:
+        # A copy in the making may take long; the wait begins when it is made.
+        until = max(file.hold.until, file.quiet_since + self._generations.timing.copy_wait_s)
+        if not file.deleted and file.path is not None and now < until:
             is_quiet = now - file.quiet_since >= self._generations.timing.copy_quiet_s
             if not is_quiet or self._is_some_copy(file, now):
                 return
@@ -72,11 +91,13 @@ class Copies:
         assert held.path is not None
         copy = Relative(held.path, held.key, held.size, held.mtime_ns)
         try:
-            for original in list(self.originals(held.path)):
+            for original in list(self.originals(held.path, held.source)):
                 if original.open() is not Verdict.SAME:
                     self.start_over(original, Verdict.DIFFERS_BEFORE_OFFSET, now)
                     return held.hold is not None
                 if original.fd is not None and is_copy_of_file(copy, original.fd):
+                    if held.hold is not None:
+                        held.hold = replace(held.hold, is_copy=True)
                     return True
         except (OSError, NotTheFile):
             return True  # cannot tell now; the hold has an end
@@ -88,15 +109,14 @@ class Copies:
         """It holds other content than was read. What was not read may be in a copy; what it holds now comes after."""
         self._emit(FileTruncated(file.source.name, file.path or file.origin.path, file.offset, verdict.value))
         if file.is_renamed and not file.listed:
-            self._forget(file, "overwritten")
+            self._forget(file, "overwritten", now)
             return
         generations = self._generations
         path, origin = file.path or file.origin.path, file.origin
         if file.is_renamed and file.path is not None:  # a glob shows it under its new name, and its old content is gone
             origin = Origin(origin.source, path, origin.labels)
         copy = None if self._once or origin != file.origin else self.find_copy(file, now)
-        again = OneFile(generations.next_id(file.key), origin, file.source, path, now, archives=self._once)
-        again.listed, again.is_link = file.listed, file.is_link
+        again = generations.anew(file, origin, path, now)
         again.admitted = file.admitted and copy is None
         if copy is not None:
             copy.admitted, copy.admitted_at = file.admitted, now
@@ -131,27 +151,33 @@ class Copies:
         """The copy that holds what was read of an emptied file, taken up where reading it ended; None when there is none."""
         known = file.position() if file.is_known_by_content else None
         try:
-            kin = relatives(file.origin.path)
+            kin = relatives(file.source, file.origin.path)
             for candidate in reversed(kin):
-                if self._is_copy(candidate, file, known):
-                    return self._adopt(candidate, file, known, now)
+                if (offset := self._copied_up_to(candidate, file, known, now)) is not None:
+                    return self._adopt(candidate, file, known, offset, now)
         except OSError as error:
             self._cannot_see(file.source.name, file.origin.path, error)
         except NotTheFile:
             return None  # renamed under our hands; it will be a file of its own
         return None
 
-    def _is_copy(self, candidate: Relative, file: OneFile, known: Position | None) -> bool:
-        if candidate.key == file.key or candidate.key in self.known_keys or self._is_followed(candidate):
-            return False
-        if known is not None:
-            return candidate.size >= known.offset and is_copy_of_position(candidate, known)
-        # Nothing was read, so there is no content to compare: the youngest of the names rotation gives has to do.
-        return 0 < file.size_before <= candidate.size and is_rotated_name(
-            os.path.basename(candidate.path), os.path.basename(file.origin.path)
-        )
+    def _copied_up_to(self, candidate: Relative, file: OneFile, known: Position | None, now: float) -> int | None:
+        """Where to go on in a candidate; None when it is no copy. One that was made before reading got to where it is
+        now ends before that, and has nothing to read."""
+        if candidate.key == file.key or candidate.key in self.known_keys or self._is_followed(candidate, now):
+            return None
+        if known is None:
+            # Nothing was read, so there is no content to compare: the youngest of the names rotation gives has to do.
+            has_name = is_rotated_name(os.path.basename(candidate.path), os.path.basename(file.origin.path))
+            is_big_enough = 0 < file.size_before <= candidate.size
+            return 0 if has_name and is_big_enough and not is_compressed(candidate.path, candidate.key) else None
+        if candidate.size >= known.offset:
+            return known.offset if is_copy_of_position(candidate, known) else None
+        tracked = self._generations.files.get(candidate.key)
+        was_compared = tracked is not None and tracked.hold is not None and tracked.hold.is_copy
+        return candidate.size if was_compared or is_shorter_copy(candidate, known, file.anchors) else None
 
-    def _is_followed(self, candidate: Relative) -> bool:
+    def _is_followed(self, candidate: Relative, now: float) -> bool:
         """Whether it is known already. A file that is not held open may be gone and have left its inode to the copy."""
         followed = self._generations.files.get(candidate.key)
         if followed is None or followed.hold is not None:
@@ -162,18 +188,76 @@ class Copies:
         if followed.open() is Verdict.SAME:
             return True
         followed.deleted = True
-        self._forget(followed, "deleted")
+        self._forget(followed, "deleted", now)
         return False
 
-    def _adopt(self, found: Relative, file: OneFile, known: Position | None, now: float) -> OneFile:
+    def _adopt(self, found: Relative, file: OneFile, known: Position | None, offset: int, now: float) -> OneFile:
         tracked = self._generations.files.get(found.key)
         listed = tracked is not None and tracked.listed
         self._generations.drop_hold(found.key)
         copy = self._generations.new(None, file.origin, file.source, found, now)
         copy.listed = listed
-        if known is not None:
-            copy.resume_at(known)
+        if known is not None and offset < known.offset:
+            copy.move_to_end_of_copy(found.size, now)
+        elif known is not None:
+            copy.resume_at(known, is_copy=True)
         if copy.open() is Verdict.SAME:
             self.notes.append(copy.note(self._wall_ns()))
         self._emit(CopyFound(file.source.name, file.origin.path, found.path, copy.offset))
         return copy
+
+    # --- compressed files -------------------------------------------------------------------------------------------
+
+    def find_archive(self, known: Position, source: Source, now: float) -> OneFile | None:
+        """What a file that is gone became when it was compressed, taken up where reading it ended."""
+        path = known.origin.path
+        if (
+            self._once
+            or source.compressed == "skip"
+            or not known.prefix_length
+            or not self._may_have_archive(source, path)
+        ):
+            return None
+        for candidate in reversed(relatives(source, path)):
+            followed = self._generations.files.get(candidate.key)
+            if (followed is None or followed.ignored) and candidate.key not in self.known_keys:
+                # Compressing keeps the time of the last write, in whole seconds at least.
+                is_young = candidate.mtime_ns // 10**9 >= known.mtime_ns // 10**9
+                if is_young and is_archive_of(candidate, known):
+                    return self._adopt_archive(candidate, known, source, now)
+        return None
+
+    def _adopt_archive(self, found: Relative, known: Position, source: Source, now: float) -> OneFile | None:
+        ignored = self._generations.files.get(found.key)
+        listed = ignored is not None and ignored.listed
+        if ignored is not None:
+            self._generations.remove(ignored)
+        archive = self._generations.new(None, known.origin, source, found, now)
+        archive.listed = listed
+        archive.resume_at(known, is_copy=True)
+        if archive.open() is not Verdict.SAME:
+            return None
+        self.notes.append(archive.note(self._wall_ns()))
+        self._emit(CopyFound(source.name, known.origin.path, found.path, archive.offset))
+        return archive
+
+    def may_have_kin(self, source: Source, path: str) -> bool:
+        """By the names alone, each directory listed once a scan: there may be thousands of files to ask for."""
+        base = os.path.basename(path)
+        return any(self._names_in(place).extend(base) for place in places(source, path))
+
+    def _may_have_archive(self, source: Source, path: str) -> bool:
+        base = os.path.basename(path)
+        return any(
+            any(extends(name, base) for name in self._names_in(place).archives) for place in places(source, path)
+        )
+
+    def _names_in(self, directory: str) -> Names:
+        names = self._names.get(directory)
+        if names is None:
+            try:
+                names = Names(os.listdir(directory))
+            except (FileNotFoundError, NotADirectoryError):
+                names = Names([])
+            self._names[directory] = names
+        return names

@@ -7,6 +7,7 @@ write into a log directory must not make the agent ship /etc/shadow.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 from agent.config import Source
 from agent.tail import kubernetes
+from agent.tail.mounts import WHOLE_TREE, Area, part_pattern, states
 
 Key = tuple[int, int]
 """(device, inode)"""
@@ -56,30 +58,33 @@ class Unseen:
 @dataclass(slots=True)
 class Listing:
     """One scan. `directories`: where matching files can appear, each with its key, so that a directory removed and
-    made again under its name is another one."""
+    made again under its name is another one. `roots`: of each source, the real directories its files may lie in."""
 
     found: list[Found] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
     directories: frozenset[tuple[str, Key]] = frozenset()
+    roots: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class NotTheFile(Exception):
     """What was opened is not the regular file that was expected under that path."""
 
 
-def list_files(sources: Sequence[Source]) -> Listing:
-    """Everything that matches now. A path belongs to the first source that includes it."""
+def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
+    """Everything in an area that matches now. A path belongs to the first source that includes it."""
     listing = Listing()
     directories: set[str] = set()
     taken: set[str] = set()
     for source in sources:
         excluded = [re.compile(glob_pattern(pattern)) for pattern in source.exclude]
+        roots = []
         for include in source.include:
-            directories.update(glob.iglob(os.path.dirname(include), recursive=True, include_hidden=False))
+            walk = _Walk(source, area, directories, listing)
             links = _Links(root_of(include))
+            roots.append(links.root)
             pods: dict[str, _Links] = {}
-            for name in glob.iglob(include, recursive=True):
+            for name in walk.matches(include):
                 path = _pod_log(name)
                 if path in taken or any(pattern.fullmatch(path) or pattern.fullmatch(name) for pattern in excluded):
                     continue
@@ -90,6 +95,10 @@ def list_files(sources: Sequence[Source]) -> Listing:
                     root = kubernetes.pods_beside(name)
                     directories.add(os.path.dirname(path))
                     _judge(source, path, pods.setdefault(root, _Links(root)), listing)
+            roots += [beside.root for beside in pods.values()]
+        if source.olddir and source.olddir.startswith("/"):
+            roots.append(os.path.join(os.path.realpath(source.olddir), ""))
+        listing.roots[source.name] = tuple(roots)
     listing.directories = frozenset(_with_keys(directories))
     return listing
 
@@ -102,6 +111,98 @@ def _pod_log(path: str) -> str:
         return kubernetes.aliased(path, os.readlink(path)) or path
     except OSError:  # no link, or gone
         return path
+
+
+class _Walk:
+    """Goes along a glob, from the mount points of an area down, and not into other areas.
+
+    Directories are listed only where the glob has a wildcard; names that do not match are not looked at.
+    """
+
+    def __init__(self, source: Source, area: Area, directories: set[str], listing: Listing) -> None:
+        self._source = source
+        self._area = area
+        self._directories = directories
+        self._listing = listing
+
+    def matches(self, include: str) -> Iterator[str]:
+        parts = include.split("/")[1:]
+        for mount in self._area.mounts:
+            names = mount.split("/")[1:] if mount != "/" else []
+            for at in states(parts, names):
+                yield from self._below(mount if names else "", parts[at:], ()) if at < len(parts) else (mount,)
+
+    def _below(self, directory: str, parts: list[str], above: tuple[Key, ...]) -> Iterator[str]:
+        if directory in self._area.foreign:
+            return
+        part, rest = parts[0], parts[1:]
+        if part == "**":
+            yield from self._anywhere_below(directory, parts, above)
+        elif not glob.has_magic(_unescaped(part)):
+            path = f"{directory}/{_literal(part)}"
+            if rest:
+                yield from self._below(path, rest, above)
+            else:
+                self._directories.add(directory or "/")
+                yield path
+        else:
+            matches = re.compile(part_pattern(part)).fullmatch
+            hidden = part.startswith(".")
+            if not rest:
+                self._directories.add(directory or "/")
+            for entry in self._entries(directory):
+                if matches(entry.name) and (hidden or not entry.name.startswith(".")):
+                    path = f"{directory}/{entry.name}"
+                    if not rest:
+                        yield path
+                    elif path not in self._area.foreign and _is_directory(entry):
+                        yield from self._below(path, rest, above)
+
+    def _anywhere_below(self, directory: str, parts: list[str], above: tuple[Key, ...]) -> Iterator[str]:
+        """`**`: here, and in every directory below. A link that leads back up ends there."""
+        try:
+            seen = os.stat(directory or "/")
+        except OSError as error:
+            self._cannot_list(directory, error)
+            return
+        key = (seen.st_dev, seen.st_ino)
+        if key in above:
+            return
+        if parts[1:]:
+            yield from self._below(directory, parts[1:], above)
+        else:
+            self._directories.add(directory or "/")
+        for entry in self._entries(directory):
+            path = f"{directory}/{entry.name}"
+            if entry.name.startswith(".") or path in self._area.foreign:
+                continue
+            if _is_directory(entry):
+                yield from self._below(path, parts, (*above, key))
+            elif not parts[1:]:
+                yield path
+
+    def _entries(self, directory: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(directory or "/") as entries:
+                return list(entries)
+        except OSError as error:
+            self._cannot_list(directory, error)
+            return []
+
+    def _cannot_list(self, directory: str, error: OSError) -> None:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            self._listing.unseen.append(Unseen(self._source, directory or "/", error))
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links, or not ours to see
+        return False
+
+
+def _literal(part: str) -> str:
+    return re.sub(r"\[(.)\]", r"\1", part)
 
 
 def _judge(source: Source, path: str, links: _Links, listing: Listing) -> None:
@@ -117,7 +218,7 @@ def _judge(source: Source, path: str, links: _Links, listing: Listing) -> None:
             listing.found.append(Found(source, path, key, seen.st_size, seen.st_mtime_ns, is_link))
         elif not (stat.S_ISDIR(seen.st_mode) and "**" in path):
             listing.refused.append(Refused(source, path, "not a regular file"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(path):
             listing.refused.append(Refused(source, path, "link leads nowhere"))
     except OSError as error:
@@ -128,16 +229,16 @@ class _Links:
     """Whether paths stay below a root once links are resolved; each directory is resolved once per scan."""
 
     def __init__(self, root: str) -> None:
-        self._root = os.path.join(os.path.realpath(root), "")
+        self.root = os.path.join(os.path.realpath(root), "")
         self._directories: dict[str, bool] = {}
 
     def stay_inside(self, path: str, is_link: bool) -> bool:
         if is_link:
-            return os.path.realpath(path).startswith(self._root)
+            return os.path.realpath(path).startswith(self.root)
         directory = os.path.dirname(path)
         inside = self._directories.get(directory)
         if inside is None:
-            inside = os.path.join(os.path.realpath(directory), "").startswith(self._root)
+            inside = os.path.join(os.path.realpath(directory), "").startswith(self.root)
             self._directories[directory] = inside
         return inside
 
@@ -157,7 +258,7 @@ def root_of(include: str) -> str:
     directory = os.path.dirname(include)
     while glob.has_magic(_unescaped(directory)):
         directory = os.path.dirname(directory)
-    return re.sub(r"\[(.)\]", r"\1", directory)
+    return _literal(directory)
 
 
 def _unescaped(pattern: str) -> str:
@@ -182,14 +283,21 @@ def glob_pattern(pattern: str) -> str:
     return out
 
 
-def open_regular(path: str, key: Key) -> tuple[int, os.stat_result]:
+def open_regular(path: str, key: Key, roots: Sequence[str] = ()) -> tuple[int, os.stat_result]:
     """Open the file that a scan saw, or raise. Never blocks on a FIFO, never follows a name that was swapped since.
 
-    The caller owns the descriptor.
+    roots: the file must lie below one of them; asked of the open descriptor, for a link can be switched between any two
+    looks at its name. The caller owns the descriptor.
     """
     fd = os.open(path, _OPEN_FLAGS)
-    seen = os.fstat(fd)
-    if not stat.S_ISREG(seen.st_mode) or (seen.st_dev, seen.st_ino) != key:
+    try:
+        seen = os.fstat(fd)
+        is_it = stat.S_ISREG(seen.st_mode) and (seen.st_dev, seen.st_ino) == key
+        is_inside = not roots or os.readlink(f"/proc/self/fd/{fd}").startswith(tuple(roots))
+    except BaseException:
+        os.close(fd)
+        raise
+    if not is_it or not is_inside:
         os.close(fd)
         raise NotTheFile(path)
     return fd, seen

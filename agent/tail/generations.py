@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agent.config import Source
-from agent.model import FileId, Origin, Position, Resume
+from agent.model import FileId, Origin
 from agent.tail.discovery import Found, Key
+from agent.tail.memory import Memory
 from agent.tail.one_file import OneFile
 from agent.tail.relatives import Relative
 
@@ -29,6 +30,8 @@ class Timing:
     idle_close_s:    a descriptor is closed after so long without growth.
     join_s:          so long a line waits for its other parts, or an event that keeps growing for its end.
     nameless_s:      a quiet file whose name cannot be found any more is let go after so long.
+    stalled_s:       a file system that has not answered for so long is told of, and not waited for.
+    forget_s:        a deleted file is forgotten so long after it was read; by then its lines are in the buffer.
     """
 
     quiet_s: float = 2.0
@@ -38,34 +41,45 @@ class Timing:
     idle_close_s: float = 60.0
     join_s: float = 30.0
     nameless_s: float = 600.0
+    stalled_s: float = 5.0
+    forget_s: float = 120.0
 
 
 class Generations:
-    """files: the present content of each inode.  chains: those found under one path, oldest first."""
+    """files:  the present content of each inode.
+    chains: those found under one path, oldest first.
+    roots:  of each source, the real directories its files may lie in.
+    last_written: of each chain that lost a generation, when the youngest of those was last written (ns).
+    """
 
-    def __init__(
-        self, timing: Timing, incarnations: dict[Key, int], wall_ns: Callable[[], int], *, archives: bool
-    ) -> None:
+    def __init__(self, timing: Timing, memory: Memory, wall_ns: Callable[[], int], *, archives: bool) -> None:
         self.files: dict[Key, OneFile] = {}
         self.chains: dict[str, list[OneFile]] = {}
+        self.roots: dict[str, tuple[str, ...]] = {}
+        self.last_written: dict[str, int] = {}
         self.timing = timing
-        self._incarnations = incarnations
+        self._memory = memory
         self._wall_ns = wall_ns
         self._archives = archives
-
-    def next_id(self, key: Key) -> FileId:
-        """For content of an inode that is not what was known of it."""
-        return FileId(*key, self._incarnations.get(key, -1) + 1)
 
     def new(
         self, file_id: FileId | None, origin: Origin, source: Source, seen: Found | Relative, now: float
     ) -> OneFile:
         """A file not yet among the generations; without an id it is one nothing was known of. When it was last written
         says since when it has been quiet."""
-        file = OneFile(file_id or self.next_id(seen.key), origin, source, seen.path, now, archives=self._archives)
+        file = self._make(file_id or self._memory.next_id(seen.key), origin, source, seen.path, now)
         file.notice(seen.size, seen.mtime_ns, now)
         file.quiet_since = now - max(0.0, (self._wall_ns() - seen.mtime_ns) / 1e9)
         return file
+
+    def anew(self, file: OneFile, origin: Origin, path: str, now: float) -> OneFile:
+        """The inode of a file with other content."""
+        again = self._make(self._memory.next_id(file.key), origin, file.source, path, now)
+        again.listed, again.is_link = file.listed, file.is_link
+        return again
+
+    def _make(self, file_id: FileId, origin: Origin, source: Source, path: str, now: float) -> OneFile:
+        return OneFile(file_id, origin, source, path, now, archives=self._archives, roots=self.roots)
 
     def drop_hold(self, key: Key) -> None:
         """Of a new file that turned out to be a generation of another path: it enters again as that."""
@@ -84,13 +98,20 @@ class Generations:
             del self.files[old.key]
         old.done = True
         old.close()
+        if all(file.id != old.id for file in new) and (old.deleted or any(file.key == old.key for file in new)):
+            self._memory.is_over(old.id)
         for file in new:
             self._enter(file)
 
     def remove(self, file: OneFile) -> None:
+        path = file.origin.path
         self.replace(file, [])
-        if not self.chains[file.origin.path]:
-            del self.chains[file.origin.path]
+        if self.chains[path]:
+            if file.offset:
+                self.last_written[path] = max(file.mtime_ns, self.last_written.get(path, 0))
+        else:
+            del self.chains[path]
+            self.last_written.pop(path, None)
 
     def move_to_end(self, file: OneFile) -> None:
         chain = self.chains[file.origin.path]
@@ -103,7 +124,7 @@ class Generations:
 
     def _enter(self, file: OneFile) -> None:
         self.files[file.key] = file
-        self._incarnations[file.key] = file.id.incarnation
+        self._memory.in_use(file.id)
 
     def successor(self, file: OneFile) -> OneFile | None:
         chain = self.chains[file.origin.path]
@@ -144,7 +165,7 @@ class Generations:
             return False
         if not file.admitted or file.has_unread or not file.has_rest or now - file.quiet_since < quiet_s:
             return False
-        if file.deleted:
+        if file.deleted or file.is_at_end_of_archive:
             return True
         successor = self.successor(file) if file.is_renamed else None
         return successor is not None and successor.admitted and now - successor.admitted_at >= quiet_s
@@ -188,13 +209,3 @@ class Generations:
         if file.deleted:
             return not file.has_rest and now - file.quiet_since >= self.timing.quiet_s
         return file.path is None and now - file.quiet_since >= self.timing.nameless_s
-
-
-def latest_positions(resume: Resume) -> dict[Key, tuple[FileId, Position]]:
-    """The last incarnation of each inode; what came before it was read, or went on in a copy."""
-    known: dict[Key, tuple[FileId, Position]] = {}
-    for file, position in sorted(resume.positions.items(), key=lambda item: item[0].incarnation):
-        known[file.device, file.inode] = (file, position)
-    for span in resume.lost:
-        known.setdefault((span.file.device, span.file.inode), (span.file, span.after))
-    return known

@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
 from agent.tail.archive import GzipReader
+from agent.tail.descriptor import data_from, generation_of
 from agent.tail.discovery import Key, open_regular
 from agent.tail.framing import Piece
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
@@ -22,6 +23,8 @@ from agent.tail.open_end import OpenEnd
 
 QUANTUM_BYTES = 256 * 1024
 """How much of a file is read at a time, before another file has its turn."""
+
+_ANCHORS = 32
 
 
 class ContentChanged(Exception):
@@ -33,9 +36,13 @@ class ContentChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A new file that may be the copy of another one waits until that is known, at the latest until `until` (clock)."""
+    """A new file that may be the copy of another one waits until that is known, at the latest until `until` (clock).
+
+    is_copy: it was compared with another while that had all its content, and holds the beginning of it.
+    """
 
     until: float
+    is_copy: bool = False
 
 
 class OneFile:
@@ -49,11 +56,24 @@ class OneFile:
     admitted:     it may be read: those before it under its path are at their end. `admitted_at`: since when (clock).
     waiting_since: clock; since when it has waited for that.
     open_end:     what is known of whole lines that wait for more of their kind.
+    deleted_since: clock; since when no name leads to it.  disk_bytes: what it occupies.
+    is_archive:   it is compressed, and read decompressed: offsets are those of its content.
+    anchors:      some places before `offset`, each with the digest of the bytes before it.
     error:        errno of the last try to look at or read it, 0 when that went well; next try at `next_try` (clock).
     done:         nothing more of it will be read.
     """
 
-    def __init__(self, file: FileId, origin: Origin, source: Source, path: str, now: float, *, archives: bool) -> None:
+    def __init__(
+        self,
+        file: FileId,
+        origin: Origin,
+        source: Source,
+        path: str,
+        now: float,
+        *,
+        archives: bool,
+        roots: Mapping[str, tuple[str, ...]],
+    ) -> None:
         self.id = file
         self.key: Key = (file.device, file.inode)
         self.origin = origin
@@ -61,12 +81,16 @@ class OneFile:
         self.path: str | None = path
         self.offset = self.seen_to = self.size = self.size_before = self.mtime_ns = 0
         self.listed = self.is_link = self.deleted = self.ignored = self.done = False
-        self.admitted = self.queued = False
+        self.admitted = self.queued = self.is_archive = False
+        self.deleted_since, self.disk_bytes = 0.0, 0
+        self.anchors: list[tuple[int, bytes]] = []
         self.quiet_since = self.waiting_since = self.admitted_at = now
         self.hold: Hold | None = None
         self.error, self.next_try, self._tries = 0, 0.0, 0
         self.lost: deque[tuple[int, int]] = deque()
         self._archives = archives
+        self._roots = roots
+        self._generation = 0
         self._fd: int | None = None
         self._gzip: GzipReader | None = None
         self._gzip_ended = False
@@ -94,18 +118,20 @@ class OneFile:
         """Whether reading would find something, or has to find out."""
         if self.ignored or self.done:
             return False
-        if self._gzip is not None:
+        if self.is_archive:
             return not self._gzip_ended
         return self.size > self.seen_to or self._touched or bool(self.lost)
 
     @property
     def unread_bytes(self) -> int:
-        return 0 if self.ignored or self.done else max(0, self.size - self.offset)
+        if self.ignored or self.done or (self.is_archive and self._gzip_ended):
+            return 0
+        return self.size if self.is_archive else max(0, self.size - self.offset)
 
     @property
     def has_rest(self) -> bool:
         """Whether an unterminated line is left at the end."""
-        if self._gzip is not None:
+        if self.is_archive:
             return self._gzip_ended and self.seen_to > self.offset + self._ahead
         return self.size > self.offset + self._ahead
 
@@ -113,12 +139,25 @@ class OneFile:
     def is_renamed(self) -> bool:
         return self.path != self.origin.path
 
-    def resume_at(self, position: Position) -> None:
-        """Before opening: where an earlier run got to. Opening then checks that it is the same file."""
+    @property
+    def is_at_end_of_archive(self) -> bool:
+        return self.is_archive and self._gzip_ended
+
+    def resume_at(self, position: Position, *, is_copy: bool = False) -> None:
+        """Before opening: where an earlier run got to. Opening then checks that it is the same file, or a copy of it."""
+        if is_copy:
+            position = replace(position, generation=0)
+        if position.offset or position.prefix_length:
+            self.allow_archive()
+        self._generation = position.generation
         self.offset = self.seen_to = position.offset
         self._part = position.part
         self._prefix_length, self._prefix_digest = position.prefix_length, position.prefix_digest
         self._position = position
+
+    def allow_archive(self) -> None:
+        """It may turn out to be compressed: it is a generation that nobody read."""
+        self._archives = self._archives or self.source.compressed == "auto"
 
     def position(self) -> Position:
         if self._position is None:
@@ -126,7 +165,14 @@ class OneFile:
                 prefix = self._bytes(0, min(PREFIX_BYTES, self.offset))
                 self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)
             self._position = Position(
-                self.offset, self._prefix_length, self._prefix_digest, fingerprint(self._tail), self._part, self.origin
+                self.offset,
+                self._prefix_length,
+                self._prefix_digest,
+                fingerprint(self._tail),
+                self._part,
+                self.origin,
+                self._generation,
+                self.mtime_ns,
             )
         return self._position
 
@@ -149,28 +195,34 @@ class OneFile:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def notice(self, size: int, mtime_ns: int, now: float) -> None:
-        """Take in what a stat has shown."""
-        if size == self.size and mtime_ns == self.mtime_ns:
-            return
+    def notice(self, size: int, mtime_ns: int, now: float) -> bool:
+        """Take in what a stat has shown. True when that is news."""
+        if self.is_archive or (size == self.size and mtime_ns == self.mtime_ns):
+            return False  # an archive is complete when it is found, and its sizes are those of its content
         self.quiet_since = now
         if size <= self.seen_to and self.offset:
             self._touched = True  # changed without growing: perhaps overwritten in place
-        if self._gzip is None and (size < self.offset or (size < self.size and self.offset == 0)):
+        if size < self.offset or (size < self.size and self.offset == 0):
             self.shrank, self.size_before = True, self.size
         self.size, self.mtime_ns = size, mtime_ns
         self.seen_to = max(self.offset, min(self.seen_to, size))
+        return True
 
     def look(self, now: float) -> None:
         """Stat it. Raises OSError; ENOENT too when its name now belongs to another file."""
         if self._fd is not None:
             seen = os.fstat(self._fd)
-            self.deleted = seen.st_nlink == 0
+            self._take_in(seen, now)
         else:
             seen = os.stat(self.path or "")
             if (seen.st_dev, seen.st_ino) != self.key:
                 raise FileNotFoundError(errno.ENOENT, "another file has this name now", self.path)
         self.notice(seen.st_size, seen.st_mtime_ns, now)
+
+    def _take_in(self, seen: os.stat_result, now: float) -> None:
+        if seen.st_nlink == 0 and not self.deleted:
+            self.deleted_since = now
+        self.deleted, self.disk_bytes = seen.st_nlink == 0, seen.st_blocks * 512
 
     def failed(self, code: int, now: float) -> bool:
         """Remember that it could not be read. True when that is news. Tries come ever rarer, up to every 5 s."""
@@ -194,18 +246,26 @@ class OneFile:
             return Verdict.SAME
         if self.path is None:
             raise FileNotFoundError(errno.ENOENT, "its name is not known", self.origin.path)
-        self._fd, seen = open_regular(self.path, self.key)
+        self._fd, seen = open_regular(self.path, self.key, self._roots.get(self.source.name, ()))
         verdict = Verdict.DIFFERS_BEFORE_OFFSET
         try:
-            self.deleted = seen.st_nlink == 0
+            self._take_in(seen, self.quiet_since)
             self._begin(os.pread(self._fd, 4, 0))
             verdict = Verdict.SAME if self.ignored else compare(self.position(), self._show(seen.st_size))
             if verdict is Verdict.SAME and not self.ignored:
                 self._tail = self._bytes_before(self.offset)
+                self._take_generation()
         finally:
             if verdict is not Verdict.SAME or self.ignored:
                 self.close()
         return verdict
+
+    def _take_generation(self) -> None:
+        assert self._fd is not None
+        if not self._generation and (generation := generation_of(self._fd)):
+            self._generation = generation
+            if self._position is not None:
+                self._position = replace(self._position, generation=generation)
 
     def _begin(self, head: bytes) -> None:
         if head.startswith(GZIP_MAGIC):
@@ -214,7 +274,7 @@ class OneFile:
                 return
             assert self._fd is not None
             self._gzip = GzipReader(self._fd)
-            self._gzip_ended = False
+            self.is_archive, self._gzip_ended = True, False
             head = self._gzip.read(0, 4)
         self._lines.begins_with(head)
         if self._lines.format is None and self.offset:
@@ -225,7 +285,8 @@ class OneFile:
         if self._gzip is not None:
             size = known.offset  # not known before the end
         prefix = self._bytes(0, known.prefix_length) if known.prefix_length else b""
-        return Seen(size, prefix, self._bytes_before(known.offset))
+        assert self._fd is not None
+        return Seen(size, prefix, self._bytes_before(known.offset), generation_of(self._fd) if known.generation else 0)
 
     def begin_at_end(self, now: float) -> None:
         """Skip what is there, up to the last newline. Opens it."""
@@ -328,24 +389,14 @@ class OneFile:
             self._ahead = self._lines.mark_length
         body = self._bytes(self._ahead, size)
         if body.startswith(b"\0") and self._lines.units.width == 1 and self._gzip is None:
-            self._ahead = self._data_from(self._ahead)
+            assert self._fd is not None
+            self._ahead = data_from(self._fd, self._ahead)
             body = self._bytes(self._ahead, size)
             nuls = len(body) - len(body.lstrip(b"\0"))
             self._ahead += nuls
             body = self._bytes(self._ahead, size) if nuls else body
         self._lines.decide(body)
         return body
-
-    def _data_from(self, offset: int) -> int:
-        assert self._fd is not None
-        try:
-            return os.lseek(self._fd, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # only hole up to the end
-                return max(offset, os.fstat(self._fd).st_size)
-            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system does not know
-                return offset
-            raise
 
     def _take(self, length: int, part: int, tail: bytes) -> Span:
         """Move the offset. `tail`: up to 256 bytes before it, if they are at hand."""
@@ -358,7 +409,20 @@ class OneFile:
         self._part = part
         self._position = None
         self.open_end.lines = False
+        self._anchor()
         return Span(self.id, start, self.position())
+
+    def _anchor(self) -> None:
+        """Keep some places passed, ever sparser towards the beginning, to know a copy by that was made before this one."""
+        self.anchors.append((self.offset, fingerprint(self._tail)))
+        if len(self.anchors) > _ANCHORS:
+            del self.anchors[1 : _ANCHORS // 2 : 2]
+
+    def move_to_end_of_copy(self, size: int, now: float) -> None:
+        """All that this copy holds was read from its original. Opens it."""
+        self.open()
+        self.notice(size, self.mtime_ns, now)
+        self._move_to(size)
 
     def _move_to(self, offset: int) -> None:
         self.offset = self.seen_to = offset

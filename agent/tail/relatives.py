@@ -1,24 +1,28 @@
 """Kin of a file in its directory: itself under another name, copies of it, and generations between known ones.
 
-    app.log → app.log.1, app.log-20260101, app.log.2026-01-01T00, app-20260101.log
+    app.log → app.log.1, app.log-20260101, app.log.2026-01-01T00, app-20260101.log, app.log.2.gz, old/app.log.1
 
 Names only say where to look; identity is decided by inode and content.
 """
 
 from __future__ import annotations
 
+import bisect
 import os
 import re
 import stat
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from agent.config import Source
 from agent.model import Position
+from agent.tail.archive import GzipReader
 from agent.tail.discovery import Key, NotTheFile, open_regular
-from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare
+from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
 
 # `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
 _SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
+_MOST_RATIO = 1032  # deflate cannot do better
 _DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
 
 
@@ -32,6 +36,7 @@ def possible_bases(name: str) -> Iterator[str]:
 
 def is_rotated_name(name: str, base: str) -> bool:
     """Whether rotation gives such names: a number or a date after the base name or before its extension."""
+    name = name.removesuffix(".gz")
     if name.startswith(base):
         return _SUFFIX.fullmatch(name, len(base)) is not None
     dated = _DATED.fullmatch(name)
@@ -44,6 +49,26 @@ def extends(name: str, base: str) -> bool:
     return is_rotated_name(name, base)
 
 
+class Names:
+    """The names in a directory, to be asked whether any extends a given one."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._sorted = sorted(names)
+        dated = (_DATED.fullmatch(name.removesuffix(".gz")) for name in self._sorted)
+        self._bases = {match[1] + match[2] for match in dated if match is not None}
+        self.archives = [name for name in self._sorted if name.endswith(".gz")]
+
+    def extend(self, base: str) -> bool:
+        at = bisect.bisect_right(self._sorted, base)
+        return base in self._bases or (at < len(self._sorted) and self._sorted[at].startswith(base))
+
+
+def places(source: Source, path: str) -> tuple[str, ...]:
+    """Directories in which relatives of the file at `path` are: its own, and that into which rotation moves it."""
+    directory = os.path.dirname(path)
+    return (directory, os.path.join(directory, source.olddir)) if source.olddir else (directory,)
+
+
 @dataclass(frozen=True, slots=True)
 class Relative:
     path: str
@@ -52,19 +77,25 @@ class Relative:
     mtime_ns: int
 
 
-def relatives(path: str) -> list[Relative]:
+def relatives(source: Source, path: str) -> list[Relative]:
     """Regular files beside `path` whose names extend its name, the longest unchanged first.
 
-    Raises OSError when the directory cannot be listed; a directory that does not exist has none.
+    Raises OSError when a directory cannot be listed; one that does not exist has none.
     """
-    directory, base = os.path.split(path)
-    kin = _entries(directory, lambda entry: extends(entry.name, base))
+    base = os.path.basename(path)
+    kin: list[Relative] = []
+    for place in places(source, path):
+        kin += _entries(place, lambda entry: extends(entry.name, base))
     return sorted(kin, key=lambda relative: relative.mtime_ns)
 
 
-def names_of(directory: str, keys: Container[Key], inodes: Container[int]) -> dict[Key, Relative]:
-    """Where in a directory files with these keys are, whatever their names. `inodes`: the second half of the keys."""
-    return {kin.key: kin for kin in _entries(directory, lambda entry: entry.inode() in inodes) if kin.key in keys}
+def names_of(directories: Iterable[str], keys: Container[Key], inodes: Container[int]) -> dict[Key, Relative]:
+    """Where in directories files with these keys are, whatever their names. `inodes`: the second half of the keys."""
+    found: dict[Key, Relative] = {}
+    for directory in directories:
+        kin = _entries(directory, lambda entry: entry.inode() in inodes)
+        found |= {relative.key: relative for relative in kin if relative.key in keys}
+    return found
 
 
 def _entries(directory: str, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Relative]:
@@ -107,6 +138,48 @@ def is_copy_of_position(copy: Relative, known: Position) -> bool:
         return False
     try:
         return compare(known, look_at(fd, known)) is Verdict.SAME
+    finally:
+        os.close(fd)
+
+
+def is_shorter_copy(copy: Relative, known: Position, anchors: Sequence[tuple[int, bytes]]) -> bool:
+    """Whether the file ends before `known`, and holds what was read before: it was made while reading went on."""
+    before = next(((offset, digest) for offset, digest in reversed(anchors) if offset <= copy.size), None)
+    if before is None or copy.size >= known.offset:
+        return False
+    try:
+        fd, _ = open_regular(copy.path, copy.key)
+    except (FileNotFoundError, NotTheFile):
+        return False
+    try:
+        offset, digest = before
+        k = min(ANCHOR_BYTES, offset)
+        has_prefix = known.prefix_length > copy.size or (
+            fingerprint(os.pread(fd, known.prefix_length, 0)) == known.prefix_digest
+        )
+        return has_prefix and fingerprint(os.pread(fd, k, offset - k)) == digest
+    finally:
+        os.close(fd)
+
+
+def is_archive_of(archive: Relative, known: Position) -> bool:
+    """Whether the file, decompressed, holds what was read up to `known`."""
+    if archive.size * _MOST_RATIO < known.offset:
+        return False
+    try:
+        fd, _ = open_regular(archive.path, archive.key)
+    except (FileNotFoundError, NotTheFile):
+        return False
+    try:
+        if os.pread(fd, 2, 0) != GZIP_MAGIC:
+            return False
+        content = GzipReader(fd)
+        k = min(ANCHOR_BYTES, known.offset)
+        prefix = content.read(0, known.prefix_length)
+        return (
+            fingerprint(prefix) == known.prefix_digest
+            and fingerprint(content.read(known.offset - k, k) if k else b"") == known.anchor_digest
+        )
     finally:
         os.close(fd)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from agent.config import Source
-from agent.model import FileId, Origin, Position, Resume
+from agent.model import Origin
 from agent.observe.events import (
+    BytesAbandoned,
     Emit,
     FileForgotten,
     FileUnreadable,
@@ -21,54 +22,49 @@ from agent.observe.events import (
 )
 from agent.tail.copies import Copies
 from agent.tail.discovery import Found, Key, Listing, NotTheFile, list_files
-from agent.tail.generations import Generations, Timing, latest_positions
+from agent.tail.generations import Generations, Timing
 from agent.tail.identity import Verdict
 from agent.tail.kubernetes import labels_of
+from agent.tail.memory import Memory
+from agent.tail.mounts import Area
 from agent.tail.one_file import Hold, OneFile
-from agent.tail.relatives import (
-    Relative,
-    is_compressed,
-    is_copy_of_position,
-    is_rotated_name,
-    names_of,
-    relatives,
-)
-
-_MOST_FORGOTTEN = 10_000
+from agent.tail.recall import Recall
+from agent.tail.relatives import names_of, places
 
 
 class Roll:
-    """Belongs to the worker thread."""
+    """Belongs to the worker thread. `changed`: files that the last scan saw to have changed."""
 
     def __init__(
         self,
         sources: Sequence[Source],
-        resume: Resume,
+        area: Area,
+        memory: Memory,
         emit: Emit,
         *,
         timing: Timing,
         wall_ns: Callable[[], int],
         once: bool,
     ) -> None:
-        self._sources = {source.name: source for source in sources}
-        self._all_sources = tuple(sources)
-        self._resume = resume
+        self.area = area
+        self._sources = tuple(sources)
+        self._memory = memory
         self._emit = emit
         self._timing = timing
         self._wall_ns = wall_ns
         self._once = once
-        self._recalled = latest_positions(resume)
-        self._forgotten: dict[Key, tuple[FileId, Position]] = {}
-        self._is_first_start = not self._recalled
         self._is_first_scan = True
-        incarnations = {key: file.incarnation for key, (file, _) in self._recalled.items()}
-        self.generations = Generations(timing, incarnations, wall_ns, archives=once)
+        self.generations = Generations(timing, memory, wall_ns, archives=once)
+        self.changed: list[OneFile] = []
         self.copies = Copies(self.generations, emit, self._cannot_see, self.forget, wall_ns, once=once)
+        self._recall = Recall(sources, memory, self.generations, self.copies, self._open, self._cannot_see, once=once)
         self._refused: set[tuple[str, str]] = set()
         self._unseen: set[tuple[str, int]] = set()
 
     def scan(self, now: float) -> Listing:
-        listing = list_files(self._all_sources)
+        listing = list_files(self._sources, self.area)
+        self.generations.roots.update(listing.roots)
+        self.copies.new_scan()
         self._report(listing)
         routes: dict[Key, list[Found]] = {}
         for found in listing.found:
@@ -82,7 +78,7 @@ class Roll:
             elif not file.done:
                 file.listed = False
                 self._missing(file, now)
-        self._recall(present, now)
+        self._recall.scan(present, self.area, now)
         fresh = [found for key, found in present.items() if key not in files]
         fresh.sort(key=lambda found: (found.path not in self.generations.chains, len(found.path), found.path))
         for found in fresh:
@@ -110,8 +106,8 @@ class Roll:
         if file.path != found.path and not self._renamed(file, found.path, now):
             return
         file.listed, file.is_link = True, found.is_link
-        if not file.done:
-            file.notice(found.size, found.mtime_ns, now)
+        if not file.done and file.notice(found.size, found.mtime_ns, now):
+            self.changed.append(file)
 
     def _renamed(self, file: OneFile, path: str, now: float) -> bool:
         """Its inode has another name. Unless it is held open it may be gone, and another file got its inode: then it is
@@ -119,7 +115,7 @@ class Roll:
         file.path = path
         if not file.is_open and self._open(file, now) is not Verdict.SAME:
             file.deleted = True
-            self.forget(file, "deleted")
+            self.forget(file, "deleted", now)
             return False
         self._emit(RotationFound(file.source.name, file.origin.path, path))
         return True
@@ -137,11 +133,29 @@ class Roll:
                 self._cannot_see(file.source.name, file.path or file.origin.path, error)
             return
         if path is None and not file.is_open:
-            self.forget(file, "deleted")
+            self._gone(file, now)
         elif path is None:
             file.path = None
         elif path != file.path:
             self._renamed(file, path, now)
+
+    def _gone(self, file: OneFile, now: float) -> None:
+        """No name is left that leads to it. Perhaps it was compressed."""
+        archive = self._find_archive(file, now)
+        if archive is None:
+            self.forget(file, "deleted", now)
+        else:
+            archive.admitted, archive.admitted_at = file.admitted, now
+            self.generations.replace(file, [archive])
+            self._memory.is_over(file.id)
+
+    def _find_archive(self, file: OneFile, now: float) -> OneFile | None:
+        if not file.is_known_by_content or file.is_archive:
+            return None
+        try:
+            return self.copies.find_archive(file.position(), file.source, now)
+        except (OSError, NotTheFile):
+            return None  # what cannot be read now is looked for again at the next start
 
     def _find_name(self, file: OneFile) -> str | None:
         if file.path is not None:
@@ -151,104 +165,27 @@ class Roll:
                     return file.path
             except FileNotFoundError:
                 pass
-        directories = {os.path.dirname(path) for path in (file.path, file.origin.path) if path is not None}
-        for directory in directories:
-            if kin := names_of(directory, {file.key}, {file.key[1]}).get(file.key):
-                return kin.path
-        return None
+        directories = dict.fromkeys(places(file.source, file.origin.path))
+        if file.path is not None:
+            directories[os.path.dirname(file.path)] = None
+        kin = names_of(directories, {file.key}, {file.key[1]}).get(file.key)
+        return None if kin is None else kin.path
 
-    def forget(self, file: OneFile, reason: str) -> None:
-        """Let it go. Where reading got to is still remembered: a mount may come back."""
+    def forget(self, file: OneFile, reason: str, now: float) -> None:
+        """Let it go. Where reading got to is still remembered unless it is deleted: a mount may come back."""
         self._emit(FileForgotten(file.source.name, file.origin.path, reason, file.offset, file.unread_bytes))
-        if file.offset and not file.deleted:
-            self._remember(file.key, file.id, file.position())
+        if file.unread_bytes:
+            self._emit(BytesAbandoned(file.source.name, file.origin.path, reason, file.offset, file.unread_bytes))
+        if file.is_known_by_content and not file.deleted:
+            self._recall.remember(file.key, (file.id, file.position()), now)
         self.generations.remove(file)
 
-    def _remember(self, key: Key, file_id: FileId, position: Position) -> None:
-        self._forgotten[key] = (file_id, position)
-        if len(self._forgotten) > _MOST_FORGOTTEN:
-            del self._forgotten[next(iter(self._forgotten))]
-
-    # --- files of an earlier run ------------------------------------------------------------------------------------
-
-    def _recall(self, present: dict[Key, Found], now: float) -> None:
-        """Find the files whose positions are remembered: under a glob, or renamed, in the directory they were in."""
-        for key in self._forgotten.keys() & present.keys():
-            self._take_up(self._forgotten.pop(key), present[key], present[key], now)
-        if not self._recalled:
-            return
-        self.copies.known_keys = self._recalled.keys()
-        where, unsure = self._whereabouts(present)
-        origins = {known.origin.path: known.origin for key, (_, known) in self._recalled.items() if key not in unsure}
-        # A renamed file comes before the present one even when its writer has not let go of it.
-        gone = {key: known for key, known in self._recalled.items() if key not in where and key not in unsure}
-        for kin in sorted(where.values(), key=lambda kin: (kin.path in origins, kin.mtime_ns)):
-            if kin.key not in self.generations.files:
-                known = self._recalled[kin.key]
-                if not self._take_up(known, kin, present.get(kin.key), now):
-                    del self._recalled[kin.key]  # another file got the inode, perhaps a copy of one of these
-                    gone[kin.key] = known
-        for key, known in gone.items():
-            if not self._take_up_copy(key, known, now) and key in self._recalled:
-                self._remember(key, *known)
-        self._recalled = {key: known for key, known in self._recalled.items() if key in unsure}
-        self.copies.known_keys = self._recalled.keys()
-        if not self._once:
-            for origin in origins.values():
-                self._between(origin, now)
-
-    def _whereabouts(self, present: dict[Key, Found]) -> tuple[dict[Key, Found | Relative], set[Key]]:
-        """Where the recalled files are, and those of which nothing can be said now."""
-        where: dict[Key, Found | Relative] = {key: found for key, found in present.items() if key in self._recalled}
-        unsure: set[Key] = set()
-        elsewhere: dict[str, set[Key]] = {}
-        for key, (_, known) in self._recalled.items():
-            if key not in present and not self._once:
-                elsewhere.setdefault(os.path.dirname(known.origin.path), set()).add(key)
-        for directory, keys in elsewhere.items():
-            try:
-                where |= names_of(directory, keys, {key[1] for key in keys})
-            except OSError as error:
-                unsure |= keys
-                self._cannot_see("", directory, error)
-        return where, unsure
-
-    def _take_up(self, known: tuple[FileId, Position], kin: Found | Relative, found: Found | None, now: float) -> bool:
-        """Go on with a file of which a position is known, if it is still that file. Otherwise, under a glob, it is new."""
-        file_id, position = known
-        source = found.source if found is not None else self._sources.get(position.origin.source)
-        if source is None:
-            return False
-        file = self.generations.new(file_id, position.origin, source, kin, now)
-        file.listed, file.is_link = found is not None, found is not None and found.is_link
-        file.resume_at(position)
-        verdict = self._open(file, now)
-        if verdict is Verdict.SAME:
-            self.generations.append(file)
-            for span in self._resume.lost if file.is_open else ():
-                if span.file == file_id:
-                    file.lose(span)
-            return True
-        if verdict is not None and self._is_first_scan and kin.path == position.origin.path:
-            self.generations.append(file)
-            self.copies.start_over(file, verdict, now)
-            return True
-        return False
-
-    def _take_up_copy(self, key: Key, known: tuple[FileId, Position], now: float) -> bool:
-        """Go on with a file that was copied and emptied, and then renamed or deleted, while nobody looked."""
-        file_id, position = known
-        source = self._sources.get(position.origin.source)
-        if source is None or self._once:
-            return False
-        emptied = self.generations.new(file_id, position.origin, source, Relative(position.origin.path, key, 0, 0), now)
-        emptied.resume_at(position)
-        copy = self.copies.find_copy(emptied, now)
-        if copy is None:
-            return False
-        self.generations.append(copy)
-        self.generations.sort_by_age(position.origin.path)
-        return True
+    def park(self) -> None:
+        """Of a file system that is gone: close everything and remember how far it was read."""
+        for file in list(self.generations.files.values()):
+            if file.is_known_by_content and not file.deleted:
+                self._memory.remember(file.key, (file.id, file.position()), None)
+            self.generations.remove(file)
 
     def _open(self, file: OneFile, now: float) -> Verdict | None:
         """None: its name belongs to another file by now. What cannot be opened is not doubted; opening checks again."""
@@ -261,43 +198,6 @@ class Roll:
         except NotTheFile:
             return None
 
-    def _between(self, origin: Origin, now: float) -> None:
-        """Generations that came and were rotated away while nobody looked: beside a path whose known files are all
-        renamed, emptied or gone, unknown files with rotated names that are younger than the youngest known one."""
-        path, source = origin.path, self._sources.get(origin.source)
-        chain = self.generations.chains.get(path, [])
-        if source is None or any(file.path == path and file.offset for file in chain):
-            return
-        youngest_ns = max((file.mtime_ns for file in chain if file.path != path), default=0)
-        try:
-            kin = relatives(path)
-        except OSError as error:
-            self._cannot_see("", path, error)
-            return
-        current = [file for file in chain if file.path == path]
-        for missed in kin:
-            if missed.mtime_ns >= youngest_ns and self._is_unknown_generation(missed, path, chain):
-                self.generations.drop_hold(missed.key)
-                generation = self.generations.new(None, origin, source, missed, now)
-                self.generations.append(generation)
-                self.copies.remember(generation, now)
-        for file in current:  # comes after them
-            self.generations.move_to_end(file)
-
-    def _is_unknown_generation(self, kin: Relative, path: str, chain: Iterable[OneFile]) -> bool:
-        known = self.generations.files.get(kin.key)
-        if (known is not None and known.hold is None) or kin.key in self._recalled or kin.size == 0:
-            return False
-        if not is_rotated_name(os.path.basename(kin.path), os.path.basename(path)):
-            return False
-        try:
-            return not is_compressed(kin.path, kin.key) and not any(
-                file.offset and is_copy_of_position(kin, file.position()) for file in chain
-            )
-        except OSError as error:
-            self._cannot_see("", kin.path, error)
-            return False
-
     # --- new files --------------------------------------------------------------------------------------------------
 
     def _enrol(self, found: Found, now: float) -> None:
@@ -305,7 +205,7 @@ class Roll:
         if found.key in generations.files:  # taken meanwhile, as a generation of another path
             return
         if found.path in generations.chains and not self._is_first_scan and not self._once:
-            self._between(generations.chains[found.path][-1].origin, now)
+            self._recall.between(generations.chains[found.path][-1].origin, 0, now)
         labels = {**labels_of(found.path), **found.source.labels}
         origin = Origin(found.source.name, found.path, tuple(labels.items()))
         file = generations.new(None, origin, found.source, found, now)
@@ -313,13 +213,13 @@ class Roll:
         generations.append(file)
         if not self._once and len(generations.chains[found.path]) > 1:
             self.copies.remember(file, now)
-        if not self._once and any(self.copies.originals(found.path)):
+        if not self._once and any(self.copies.originals(found.path, found.source)):
             file.hold = Hold(now + self._timing.copy_wait_s)
         self._begin(file, now)
 
     def _begin(self, file: OneFile, now: float) -> None:
         try:
-            if self._is_first_start and self._is_first_scan and not self._once and file.source.start_at == "end":
+            if self._memory.is_empty and self._is_first_scan and not self._once and file.source.start_at == "end":
                 file.begin_at_end(now)
                 if not file.ignored:
                     self.copies.notes.append(file.note(self._wall_ns()))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 
-from watchfiles import Change, awatch
+from watchfiles._rust_notify import RustNotify
 
 from agent.observe.events import Emit, WatcherFailed, WatchMode
 from agent.tail.discovery import Key
@@ -16,70 +18,83 @@ _DEBOUNCE_MS = 50
 _STEP_MS = 10
 _WAKE_MS = 1000
 _RETRY_S = 60.0
+_MODIFIED = 2
 
 
 class Watcher:
-    """One watch over a set of directories, begun anew when the set changes.
+    """One watch over a set of directories, begun anew when the set changes. To be used on the event loop.
 
-    `on_change(path, name_changed)` is called on the event loop. When the system gives no events `is_working` is false,
-    and it is tried again now and then.
+    `on_change(path, name_changed)` is called on the loop. Even setting up a watch waits for the file system, so all of it is
+    done in a thread, and nobody waits for that thread. When the system gives no events `is_working` is false, and it is
+    tried again now and then.
     """
 
     def __init__(self, on_change: Callable[[str, bool], None], emit: Emit) -> None:
         self._on_change = on_change
         self._emit = emit
         self._directories: Directories = frozenset()
-        self._task: asyncio.Task[None] | None = None
-        self._stop = asyncio.Event()
-        self.is_working = False
+        self._stop = threading.Event()
+        self._runs = False
         self._retry_at = 0.0
+        self.is_working = False
 
-    async def watch(self, directories: Directories) -> None:
+    def watch(self, directories: Directories) -> None:
         """From now on watch these."""
         loop = asyncio.get_running_loop()
-        if directories == self._directories and (self._task is None or not self._task.done()):
+        if directories == self._directories and (self._runs or loop.time() < self._retry_at):
             return
-        if directories == self._directories and loop.time() < self._retry_at:
-            return
-        await self.close()
+        self.close()
         self._directories = directories
         if directories:
-            self._stop = asyncio.Event()
+            self._runs = True
+            stop = self._stop = threading.Event()
             paths = sorted(path for path, _ in directories)
-            self._task = loop.create_task(self._run(paths), name="watch")
-            # By then the watch is set up: what changed between the scan and now is found by another scan.
-            loop.call_soon(self._on_change, "", True)
+            threading.Thread(target=self._run, args=(paths, stop, loop), name="watch", daemon=True).start()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self._stop.set()
-        if self._task is not None:
-            task, self._task = self._task, None
-            await task
+        self._runs = self.is_working = False
 
-    async def _run(self, paths: list[str]) -> None:
+    # --- in the thread ----------------------------------------------------------------------------------------------
+
+    def _run(self, paths: list[str], stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
+        def tell(what: Callable[..., None], *arguments: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(what, stop, *arguments)
+
         # RuntimeError is what the library makes of errors of the notification system it has no name for.
         try:
-            changes = awatch(
-                *paths,
-                watch_filter=None,
-                debounce=_DEBOUNCE_MS,
-                step=_STEP_MS,
-                stop_event=self._stop,
-                rust_timeout=_WAKE_MS,
-                yield_on_timeout=True,
-                recursive=False,
-                force_polling=False,
-            )
-            self.is_working = True
-            self._emit(WatchMode("watch", len(paths)))
-            async for batch in changes:
-                for change, path in batch:
-                    self._on_change(path, change is not Change.modified)
+            with RustNotify(paths, False, False, 300, False, False) as notify:
+                tell(self._begun, len(paths))
+                while not stop.is_set():
+                    changes = notify.watch(_DEBOUNCE_MS, _STEP_MS, _WAKE_MS, stop)
+                    if isinstance(changes, set):
+                        tell(self._heard, changes)
         except FileNotFoundError:
-            self._retry_at = 0.0  # a directory went away since the scan; the next scan gives other directories
+            tell(self._vanished)  # a directory went away since the scan; the next scan gives other directories
         except (OSError, RuntimeError) as error:
+            tell(self._failed, f"{type(error).__name__}: {error}", len(paths))
+
+    # --- on the loop ------------------------------------------------------------------------------------------------
+
+    def _begun(self, stop: threading.Event, directories: int) -> None:
+        if not stop.is_set():
+            self.is_working = True
+            self._emit(WatchMode("watch", directories))
+            self._on_change("", True)  # what changed between the scan and now is found by another scan
+
+    def _heard(self, stop: threading.Event, changes: set[tuple[int, str]]) -> None:
+        if not stop.is_set():
+            for change, path in changes:
+                self._on_change(path, change != _MODIFIED)
+
+    def _vanished(self, stop: threading.Event) -> None:
+        if not stop.is_set():
+            self._runs, self.is_working, self._retry_at = False, False, 0.0
+
+    def _failed(self, stop: threading.Event, error: str, directories: int) -> None:
+        if not stop.is_set():
+            self._runs, self.is_working = False, False
             self._retry_at = asyncio.get_running_loop().time() + _RETRY_S
-            self._emit(WatcherFailed(f"{type(error).__name__}: {error}"))
-            self._emit(WatchMode("poll", len(paths)))
-        finally:
-            self.is_working = False
+            self._emit(WatcherFailed(error))
+            self._emit(WatchMode("poll", directories))

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Agent, Source
-from agent.model import Chunk, Resume
-from agent.observe.events import ArchiveDamaged, CharactersReplaced, Event, FileUnreadable
+from agent.model import Chunk
+from agent.observe.events import ArchiveDamaged, CharactersReplaced, Event, FileEventsMissed, FileUnreadable
 from agent.tail.discovery import NotTheFile
 from agent.tail.generations import Timing
 from agent.tail.identity import Verdict
+from agent.tail.memory import Memory
+from agent.tail.mounts import Area
 from agent.tail.one_file import ContentChanged, OneFile
 from agent.tail.roll import Roll
 from agent.tail.watch import Directories
@@ -26,6 +28,8 @@ TURN_BYTES = 1024 * 1024
 
 _SHORTEST_SCAN_PAUSE_S = 0.05
 _SHORTEST_REPORT_PAUSE_S = 0.25
+_MISSED_AFTER_NS = 2 * 10**9
+_DISTRUST_S = 60.0
 STATES = ("active", "idle", "draining", "unreadable", "ignored")
 
 
@@ -43,23 +47,40 @@ class FileStatus:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is followed at a moment.
-
-    ready: the first scan is done.
-    """
+    """What is followed at a moment. The fields are those of `TailStatistics`."""
 
     ready: bool
     files_by_state: Mapping[str, int]
     unread_bytes: int
-    files: tuple[FileStatus, ...]
+    readable_bytes: int
+    held_bytes: int
+    open_files: int
 
 
-NOTHING_YET = Report(False, dict.fromkeys(STATES, 0), 0, ())
+NOTHING_YET = Report(False, dict.fromkeys(STATES, 0), 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is wanted of a turn.
+
+    paths:   files that changed, as far as hinted.  names_changed: so did what is in a directory.
+    watched: hints can be relied on between scans.
+    read:    not only look.
+    area:    what of the tree to look at; None when it is unmounted.
+    """
+
+    paths: Iterable[str]
+    names_changed: bool
+    watched: bool
+    read: bool
+    area: Area | None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What came of one turn. `more`: there is more to read at once. `finished`: with `once`, everything is read."""
+    """What came of one turn. `more`: there is more to read at once. `finished`: with `once` or unmounted, everything is
+    read that could be. `trusts_events`: no change went by without a hint lately."""
 
     chunks: list[Chunk]
     events: list[Event]
@@ -67,6 +88,7 @@ class Turn:
     report: Report
     more: bool
     finished: bool
+    trusts_events: bool
 
 
 class Worker:
@@ -76,7 +98,8 @@ class Worker:
         self,
         sources: Sequence[Source],
         settings: Agent,
-        resume: Resume,
+        area: Area,
+        memory: Memory,
         timing: Timing,
         wall_ns: Callable[[], int],
         clock: Callable[[], float],
@@ -84,7 +107,8 @@ class Worker:
         once: bool,
     ) -> None:
         self._events: list[Event] = []
-        self._roll = Roll(sources, resume, self._events.append, timing=timing, wall_ns=wall_ns, once=once)
+        self._memory = memory
+        self._roll = Roll(sources, area, memory, self._events.append, timing=timing, wall_ns=wall_ns, once=once)
         self._generations = self._roll.generations
         self._copies = self._roll.copies
         self._settings = settings
@@ -100,25 +124,39 @@ class Worker:
         self._next_scan = self._earliest_scan = self._next_look = self._next_report = 0.0
         self._scan_wanted = True
         self._report = NOTHING_YET
+        self._watched_scans = 0
+        self._distrusted_until = 0.0
         self._descriptors = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 7 // 10)
 
-    def turn(self, paths: Iterable[str], names_changed: bool, watched: bool, read: bool) -> Turn:
-        """paths: files that changed, as far as hinted.  watched: hints can be relied on between scans."""
+    def turn(self, ask: Ask) -> Turn:
         now = self._clock()
-        self._scan_wanted |= names_changed
-        if now >= self._next_scan or (self._scan_wanted and now >= self._earliest_scan):
-            self._scan(now)
-        self._look(paths, watched, now)
-        chunks = self._settle(now, read)
-        if read:
+        self._scan_wanted |= ask.names_changed
+        is_due = now >= self._next_scan or (self._scan_wanted and now >= self._earliest_scan)
+        if ask.area is not None and is_due:
+            self._roll.area = ask.area
+            self._scan(ask, now)
+        if ask.area is not None:
+            self._look(ask.paths, ask.watched and now >= self._distrusted_until, now)
+        chunks = self._settle(now, ask.read)
+        if ask.read:
             chunks += self._read(now)
             chunks, self._copies.notes = self._copies.notes + chunks, []
-        finished = self._once and all(file.done for file in self._generations.files.values())
+        finished = self._is_finished(ask)
         if now >= self._next_report or finished:
             self._make_report(now)
         events = self._events.copy()
         self._events.clear()
-        return Turn(chunks, events, self._directories, self._report, bool(self._ready), finished)
+        trusts_events = now >= self._distrusted_until
+        return Turn(chunks, events, self._directories, self._report, bool(self._ready), finished, trusts_events)
+
+    def _is_finished(self, ask: Ask) -> bool:
+        files = self._generations.files.values()
+        if self._once:
+            return all(file.done for file in files)
+        if ask.area is not None or any(file.is_open and file.has_unread for file in files):
+            return False
+        self._roll.park()
+        return True
 
     def close(self) -> None:
         for file in self._generations.files.values():
@@ -126,12 +164,14 @@ class Worker:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def _scan(self, now: float) -> None:
+    def _scan(self, ask: Ask, now: float) -> None:
         self._scan_wanted = False
         self._directories = self._roll.scan(now).directories
         took_s = self._clock() - now
-        self._next_scan = float("inf") if self._once else now + self._settings.scan_interval
+        # With very many names, rest long enough to stay below 5 % of a core.
+        self._next_scan = float("inf") if self._once else now + max(self._settings.scan_interval, 20 * took_s)
         self._earliest_scan = now + max(_SHORTEST_SCAN_PAUSE_S, 4 * took_s)
+        self._find_missed(ask, now)
         files = self._generations.files.values()
         self._by_path = {file.path: file for file in files if file.path is not None}
         self._find_restless()
@@ -141,6 +181,34 @@ class Worker:
             else:
                 self._queue(file)
         self._close_idle(now)
+        self._release(now)
+        self._memory.expire(now, self._wall_ns())
+
+    def _find_missed(self, ask: Ask, now: float) -> None:
+        """Changes of a while ago that nothing hinted at: the events cannot be relied on, so look for a while."""
+        self._watched_scans = self._watched_scans + 1 if ask.watched else 0
+        changed, self._roll.changed = self._roll.changed, []
+        if self._watched_scans <= 1 or now < self._distrusted_until:
+            return
+        hinted, latest_ns = set(ask.paths), self._wall_ns() - _MISSED_AFTER_NS
+        missed = [
+            file
+            for file in changed
+            if file.mtime_ns < latest_ns and file.path not in hinted and file not in self._restless
+        ]
+        if missed:
+            self._distrusted_until = now + _DISTRUST_S
+            self._events.append(FileEventsMissed(len(missed), _DISTRUST_S))
+
+    def _release(self, now: float) -> None:
+        """Deleted files keep their disk space while they are open. Beyond the limit, let go of the one deleted first."""
+        held = [file for file in self._generations.files.values() if file.deleted and file.is_open]
+        excess = sum(file.disk_bytes for file in held) - self._settings.max_held_bytes
+        for file in sorted(held, key=lambda file: file.deleted_since):
+            if excess <= 0:
+                return
+            excess -= file.disk_bytes
+            self._roll.forget(file, "released", now)
 
     def _find_restless(self) -> None:
         """Files about which time decides, or of which no hint comes."""
@@ -225,7 +293,7 @@ class Worker:
             if self._once:
                 self._end_once(file)
             elif self._generations.is_over(file, now):
-                self._roll.forget(file, "deleted" if file.deleted else "moved away")
+                self._roll.forget(file, "deleted" if file.deleted else "moved away", now)
         self._restless = [file for file in self._restless if self._is_restless(file)]
         return chunks
 
@@ -325,7 +393,7 @@ class Worker:
         """Stay below the limit of descriptors: close those that have nothing to read and can be opened again."""
         if len(self._opened) < self._descriptors:
             return
-        self._opened = {file for file in self._opened if file.is_open}
+        self._opened = {file for file in self._generations.files.values() if file.is_open}
         if len(self._opened) >= self._descriptors:
             for file in sorted(self._opened, key=lambda file: file.quiet_since)[: self._descriptors // 4]:
                 if file.listed and not file.deleted:
@@ -341,17 +409,30 @@ class Worker:
 
     def _make_report(self, now: float) -> None:
         counts = dict.fromkeys(STATES, 0)
-        files = []
-        unread_bytes = 0
+        unread_bytes = readable_bytes = held_bytes = open_files = 0
         for file in self._generations.files.values():
-            state = _state(file)
-            counts[state] += 1
+            counts[_state(file)] += 1
             unread_bytes += file.unread_bytes
-            error = errno.errorcode.get(file.error, str(file.error)) if file.error else ""
-            name = f"{file.id.device}:{file.id.inode}:{file.id.incarnation}"
-            files.append(FileStatus(file.path or file.origin.path, name, file.size, file.offset, state, error))
-        self._report = Report(True, counts, unread_bytes, tuple(files))
-        self._next_report = self._clock() + max(_SHORTEST_REPORT_PAUSE_S, 50 * (self._clock() - now))
+            if file.admitted and not file.error:
+                readable_bytes += file.unread_bytes
+            if file.is_open:
+                open_files += 1
+                held_bytes += file.disk_bytes if file.deleted else 0
+        self._report = Report(True, counts, unread_bytes, readable_bytes, held_bytes, open_files)
+        self._next_report = self._clock() + max(_SHORTEST_REPORT_PAUSE_S, 100 * (self._clock() - now))
+
+    def statuses(self, most: int) -> list[FileStatus]:
+        """Of each file, those first that are not just idle. May be called from another thread: it only looks."""
+        files = list(self._generations.files.values())
+        if len(files) > most:
+            files = sorted(files, key=lambda file: _state(file) == "idle")[:most]
+        return [_status(file) for file in files]
+
+
+def _status(file: OneFile) -> FileStatus:
+    error = errno.errorcode.get(file.error, str(file.error)) if file.error else ""
+    name = f"{file.id.device}:{file.id.inode}:{file.id.incarnation}"
+    return FileStatus(file.path or file.origin.path, name, file.size, file.offset, _state(file), error)
 
 
 def _state(file: OneFile) -> str:

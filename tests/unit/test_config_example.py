@@ -25,6 +25,7 @@ BLOCKS = re.findall(r"(?:^#[a-z\[].*\n)+", TEXT, re.MULTILINE)
 TABLES_LAST = {"Loki": ("retry", "tls")}
 COMMENTED = {
     "source.multiline",
+    "source.olddir",
     "redact.hash_key",
     "redact.rule",
     "loki.tenant_id",

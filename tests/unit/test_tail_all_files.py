@@ -30,6 +30,7 @@ from agent.observe.events import (
 from agent.tail import discovery, watch
 from agent.tail.all_files import Tailer
 from agent.tail.generations import Timing
+from agent.tail.worker import Worker
 
 FAST = Timing(quiet_s=0.1, copy_quiet_s=0.05, copy_wait_s=0.4, successor_cap_s=2.0, idle_close_s=0.2, nameless_s=0.3)
 NOTHING_KNOWN = Resume({}, {})
@@ -461,7 +462,7 @@ async def test_a_copy_that_got_the_inode_of_a_deleted_generation_is_a_copy(tmp_p
         await run.until_lines(3)
         # The first copy is closed by now or soon; its content is replaced under the same inode.
         await run.until(lambda: run.tailer.statistics().files_by_state["draining"] == 1)
-        await run.until(lambda: not run.tailer._worker._generations.files[inode_key(old)].is_open)
+        await run.until(lambda: not worker(run)._generations.files[inode_key(old)].is_open)
         content = log.read_bytes() + b"line 3\n"
         old.rename(tmp_path / "app.log.7")
         (tmp_path / "app.log.7").write_bytes(content)
@@ -470,6 +471,11 @@ async def test_a_copy_that_got_the_inode_of_a_deleted_generation_is_a_copy(tmp_p
         await run.until_lines(5)
         await run.turns(20)
     assert run.lines() == numbered(0, 5)
+
+
+def worker(run: Run) -> Worker:
+    (lane,) = run.tailer._lanes.values()
+    return lane.files()
 
 
 def inode_key(path: Path) -> tuple[int, int]:
@@ -709,7 +715,7 @@ async def test_when_the_system_gives_no_events_files_are_polled(
     def no_watches(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "OS file watch limit reached")
 
-    monkeypatch.setattr(watch, "awatch", no_watches)
+    monkeypatch.setattr(watch, "RustNotify", no_watches)
     log = tmp_path / "app.log"
     write(log, "first")
     async with tailing(source(log), agent=Agent(watch="auto", scan_interval="1h", poll_interval="20ms")) as run:

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from agent.config import Agent, Source
 from agent.model import Chunk, FileId, Position, Resume
 from agent.tail.all_files import Tailer
@@ -91,3 +93,43 @@ async def test_a_file_that_was_emptied_and_renamed_while_the_agent_was_down_goes
     os.rename(log, tmp_path / "app.log.1")
     log.write_text("c1\n")
     assert await life.live(lambda lines: b"c1" in lines) == [b"a3", b"b1", b"b2", b"b3", b"c1"]
+
+
+def take_inode(inode: int, path: Path) -> None:
+    """Makes an empty file that has this inode, which must be free."""
+    for number in range(2000):
+        spare = path.parent / f"spare-{number}"
+        spare.touch()
+        if spare.stat().st_ino == inode:
+            spare.rename(path)
+            return
+    pytest.skip("this file system does not use inodes again")
+
+
+async def test_a_copy_with_the_inode_of_a_generation_that_was_emptied_and_deleted_is_that_copy(tmp_path: Path) -> None:
+    """Of an emptied file there is no content to know it by; whatever has its inode later must not pass for it."""
+    two, three = tmp_path / "two.log", tmp_path / "three.log"
+    three.write_text("x1\n")
+    two.write_text("a1\na2\n")
+    life = Life(tmp_path / "*.log", quiet_s=0.0)
+    await life.live(lambda lines: {b"x1", b"a2"} <= {*lines})
+    emptied = three.stat().st_ino
+    turns: list[int] = []
+
+    def empty_it(turn: int) -> None:
+        if turn == 3:
+            copytruncate(three, tmp_path / "three.log.1")
+        turns.append(turn)
+
+    await life.live(lambda lines: len(turns) > 30, empty_it)
+    assert FileId(three.stat().st_dev, emptied, 1) in life.positions
+    three.unlink()
+    with two.open("a") as file:
+        file.write("a3\n")
+    copy = tmp_path / "two.log.1"
+    take_inode(emptied, copy)
+    copytruncate(two, copy)
+    assert copy.stat().st_ino == emptied
+    two.write_text("b1\n")
+    assert await life.live(lambda lines: b"b1" in lines) == [b"a3", b"b1"]
+    assert {position.origin.path for position in life.positions.values() if position.offset} == {str(two), str(three)}

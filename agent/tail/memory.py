@@ -1,0 +1,128 @@
+"""Positions of files that nobody follows just now: of an earlier run, on something unmounted, or absent.
+
+A file that cannot be seen is not gone. Only one that is positively absent, looked for in a directory that could be listed
+on the device it was on, is forgotten, and that after days. The threads of all areas share this.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent.model import FileId, Position, Resume
+from agent.tail.discovery import Key
+from agent.tail.mounts import Area
+
+_MOST = 20_000
+_ABSENT_S = 7 * 86400.0
+_LEAST_ABSENT_S = 3600.0
+
+Known = tuple[FileId, Position]
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """since: clock; since when it has been positively absent, None while it only cannot be seen."""
+
+    known: Known
+    since: float | None
+
+
+class Memory:
+    """is_empty: nothing was known at the start."""
+
+    def __init__(self, resume: Resume) -> None:
+        self._lock = threading.Lock()
+        self._absent = {key: _Absent(known, None) for key, known in latest_positions(resume).items()}
+        self._incarnations = {key: absent.known[0].incarnation for key, absent in self._absent.items()}
+        self._over: list[FileId] = []
+        self.is_empty = not self._absent
+        self.lost = resume.lost
+        latest = {absent.known[0] for absent in self._absent.values()}
+        self._over += [file for file in resume.positions if file not in latest]
+
+    # --- positions --------------------------------------------------------------------------------------------------
+
+    def claim(self, area: Area) -> dict[Key, Known]:
+        """Those of an area: its own thread looks for them from now on."""
+        with self._lock:
+            mine = {
+                key: absent.known for key, absent in self._absent.items() if area.holds(absent.known[1].origin.path)
+            }
+            for key in mine:
+                del self._absent[key]
+            return mine
+
+    def take(self, keys: Iterable[Key]) -> dict[Key, Known]:
+        """Those of files that are there again."""
+        with self._lock:
+            return {key: self._absent.pop(key).known for key in self._absent.keys() & set(keys)}
+
+    def take_moved(self, inodes: Iterable[int]) -> dict[Key, Known]:
+        """Those with these inodes on whatever device: its number may be another after a reboot or a new mount."""
+        wanted = set(inodes)
+        with self._lock:
+            keys = [key for key in self._absent if key[1] in wanted]
+            return {key: self._absent.pop(key).known for key in keys}
+
+    def remember(self, key: Key, known: Known, since: float | None) -> None:
+        with self._lock:
+            self._absent[key] = _Absent(known, since)
+            if len(self._absent) > _MOST:
+                self._over.append(self._absent.pop(next(iter(self._absent))).known[0])
+
+    def of_path(self, path: str) -> list[Position]:
+        with self._lock:
+            return [absent.known[1] for absent in self._absent.values() if absent.known[1].origin.path == path]
+
+    def expire(self, now: float, wall_ns: int) -> None:
+        """Forget what has been absent for days. A wall clock that jumps by years makes nothing forgotten within an hour."""
+        with self._lock:
+            for key, absent in list(self._absent.items()):
+                if absent.since is None:
+                    continue
+                absent_s = now - absent.since
+                unwritten_s = (wall_ns - absent.known[1].mtime_ns) / 1e9
+                if absent_s >= _ABSENT_S or (absent_s >= _LEAST_ABSENT_S and unwritten_s >= _ABSENT_S):
+                    del self._absent[key]
+                    self._over.append(absent.known[0])
+
+    # --- identities -------------------------------------------------------------------------------------------------
+
+    def next_id(self, key: Key) -> FileId:
+        """For content of an inode that is not what was known of it."""
+        with self._lock:
+            return FileId(*key, self._incarnations.get(key, -1) + 1)
+
+    def in_use(self, file: FileId) -> None:
+        with self._lock:
+            self._incarnations[file.device, file.inode] = file.incarnation
+
+    def is_over(self, file: FileId) -> None:
+        """It will never be read again: deleted, or its inode holds other content."""
+        with self._lock:
+            self._over.append(file)
+
+    def over(self) -> list[FileId]:
+        """Files that are over, each told once."""
+        with self._lock:
+            over, self._over = self._over, []
+            return over
+
+    def drop(self, file: FileId) -> None:
+        """Nothing at all is known of it from now on, not even which number its inode's content had."""
+        with self._lock:
+            key = (file.device, file.inode)
+            if self._incarnations.get(key) == file.incarnation and key not in self._absent:
+                del self._incarnations[key]
+
+
+def latest_positions(resume: Resume) -> dict[Key, Known]:
+    """The last incarnation of each inode; what came before it was read, or went on in a copy."""
+    known: dict[Key, Known] = {}
+    for file, position in sorted(resume.positions.items(), key=lambda item: item[0].incarnation):
+        known[file.device, file.inode] = (file, position)
+    for span in resume.lost:
+        known.setdefault((span.file.device, span.file.inode), (span.file, span.after))
+    return known

@@ -1,0 +1,267 @@
+"""Files that were known before: of an earlier run, or gone for a while. Where they are now, and what came after them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from agent.config import Source
+from agent.model import Origin
+from agent.tail.copies import Copies
+from agent.tail.discovery import Found, Key, NotTheFile, open_regular
+from agent.tail.generations import Generations
+from agent.tail.identity import GZIP_MAGIC, Verdict
+from agent.tail.memory import Known, Memory
+from agent.tail.mounts import Area
+from agent.tail.one_file import OneFile
+from agent.tail.relatives import (
+    Relative,
+    extends,
+    is_archive_of,
+    is_copy_of_position,
+    is_rotated_name,
+    is_shorter_copy,
+    names_of,
+    places,
+    relatives,
+)
+
+
+class Recall:
+    """Belongs to the worker thread.
+
+    `_pending`: positions whose files are still to be found, for something could not be looked at.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        memory: Memory,
+        generations: Generations,
+        copies: Copies,
+        open_file: Callable[[OneFile, float], Verdict | None],
+        cannot_see: Callable[[str, str, OSError], None],
+        *,
+        once: bool,
+    ) -> None:
+        self._sources = {source.name: source for source in sources}
+        self._memory = memory
+        self._generations = generations
+        self._copies = copies
+        self._open = open_file
+        self._cannot_see = cannot_see
+        self._once = once
+        self._pending: dict[Key, Known] = {}
+        self._is_first_scan = True
+
+    def scan(self, present: dict[Key, Found], area: Area, now: float) -> None:
+        """Take up every file that is remembered and can be found: under a glob, or renamed, copied or compressed."""
+        if self._is_first_scan:
+            self._pending = self._memory.claim(area)
+        self._take_up_returned(present, now)
+        missed = self._take_up_pending(present, now) if self._pending else []
+        if self._is_first_scan and not self._once:
+            self._take_up_moved(present, now)
+        for origin, youngest_ns in missed:
+            self.between(origin, youngest_ns, now)
+        self._is_first_scan = False
+
+    def _take_up_returned(self, present: dict[Key, Found], now: float) -> None:
+        known = self._memory.take(key for key in present if key not in self._generations.files)
+        for key, (file, position) in known.items():
+            if not self._take_up((file, position), present[key], present[key], now):
+                self._memory.is_over(file)
+
+    def _take_up_moved(self, present: dict[Key, Found], now: float) -> None:
+        """Files whose device has another number now, as it may after a reboot or a new mount: same inode, same content."""
+        by_inode = {key[1]: found for key, found in present.items() if key not in self._generations.files}
+        for key, (file, position) in self._memory.take_moved(by_inode).items():
+            found = by_inode[key[1]]
+            has_name = found.path == position.origin.path or extends(found.path, position.origin.path)
+            if position.offset and has_name:
+                new_id = self._memory.next_id(found.key)
+                if self._take_up((new_id, position), found, found, now, is_known_inode=False):
+                    self._memory.is_over(file)
+                    continue
+            self.remember(key, (file, position), now)
+
+    def _take_up_pending(self, present: dict[Key, Found], now: float) -> list[tuple[Origin, int]]:
+        """Gives where generations may have been missed, each with when the youngest that is gone was last written."""
+        known = self._pending
+        self._copies.known_keys = known.keys()
+        where, unsure = self._whereabouts(present)
+        origins = {position.origin.path: position.origin for key, (_, position) in known.items() if key not in unsure}
+        youngest: dict[str, int] = {}
+        # A renamed file comes before the present one even when its writer has not let go of it.
+        gone = {key: one for key, one in known.items() if key not in where and key not in unsure}
+        for kin in sorted(where.values(), key=lambda kin: (kin.path in origins, kin.mtime_ns)):
+            if kin.key not in self._generations.files:
+                one = known[kin.key]
+                if not self._take_up(one, kin, present.get(kin.key), now):
+                    del known[kin.key]  # another file got the inode, perhaps a copy of one of these
+                    gone[kin.key] = one
+        for key, one in sorted(gone.items(), key=lambda item: item[1][1].mtime_ns):
+            path, mtime_ns = one[1].origin.path, one[1].mtime_ns
+            youngest[path] = max(youngest.get(path, 0), mtime_ns)
+            if not self._take_up_elsewhere(key, one, now):
+                if key in known:
+                    self.remember(key, one, now)
+                else:
+                    self._memory.is_over(one[0])
+        self._pending = {key: one for key, one in known.items() if key in unsure}
+        self._copies.known_keys = self._pending.keys()
+        return [] if self._once else [(origin, youngest.get(path, 0)) for path, origin in origins.items()]
+
+    def remember(self, key: Key, known: Known, now: float) -> None:
+        """Since now it is absent, if its directory is on the device that the file was on; else it only cannot be seen."""
+        try:
+            is_there = os.stat(os.path.dirname(known[1].origin.path)).st_dev == key[0]
+        except FileNotFoundError:
+            is_there = True
+        except OSError:
+            is_there = False
+        self._memory.remember(key, known, now if is_there else None)
+
+    def _whereabouts(self, present: dict[Key, Found]) -> tuple[dict[Key, Found | Relative], set[Key]]:
+        """Where the pending files are, and those of which nothing can be said now."""
+        where: dict[Key, Found | Relative] = {key: found for key, found in present.items() if key in self._pending}
+        unsure: set[Key] = set()
+        elsewhere: dict[str, set[Key]] = {}
+        for key, (_, known) in self._pending.items():
+            if key not in present and not self._once:
+                source = self._sources.get(known.origin.source)
+                for place in places(source, known.origin.path) if source else ():
+                    elsewhere.setdefault(place, set()).add(key)
+        for directory, keys in elsewhere.items():
+            try:
+                where |= names_of([directory], keys, {key[1] for key in keys})
+            except OSError as error:
+                unsure |= keys
+                self._cannot_see("", directory, error)
+        return where, unsure - where.keys()
+
+    def _take_up(
+        self, known: Known, kin: Found | Relative, found: Found | None, now: float, *, is_known_inode: bool = True
+    ) -> bool:
+        """Go on with a file of which a position is known, if it is still that file. Otherwise, under a glob, it is new."""
+        file_id, position = known
+        source = found.source if found is not None else self._sources.get(position.origin.source)
+        if source is None:
+            return False
+        file = self._generations.new(file_id, position.origin, source, kin, now)
+        file.listed, file.is_link = found is not None, found is not None and found.is_link
+        file.resume_at(position)
+        verdict = self._open(file, now)
+        if verdict is Verdict.SAME:
+            self._generations.append(file)
+            if not is_known_inode:
+                self._copies.remember(file, now)
+            for span in self._memory.lost if file.is_open else ():
+                if span.file == file_id:
+                    file.lose(span)
+            return True
+        is_emptied = verdict is not None and verdict is not Verdict.INODE_USED_AGAIN
+        if is_emptied and is_known_inode and self._is_first_scan and kin.path == position.origin.path:
+            self._generations.append(file)
+            self._copies.start_over(file, verdict or Verdict.SHORTER, now)
+            return True
+        file.close()
+        return False
+
+    def _take_up_elsewhere(self, key: Key, known: Known, now: float) -> bool:
+        """Go on with a file that was copied and emptied, or compressed, while nobody looked."""
+        file_id, position = known
+        source = self._sources.get(position.origin.source)
+        if source is None or self._once:
+            return False
+        emptied = self._generations.new(
+            file_id, position.origin, source, Relative(position.origin.path, key, 0, 0), now
+        )
+        emptied.resume_at(position)
+        found = (
+            self._copies.find_copy(emptied, now) if self._copies.may_have_kin(source, position.origin.path) else None
+        )
+        if found is None:
+            try:
+                found = self._copies.find_archive(position, source, now)
+            except OSError as error:
+                self._cannot_see(source.name, position.origin.path, error)
+            except NotTheFile:
+                return False
+        if found is None:
+            return False
+        self._memory.is_over(file_id)
+        self._generations.append(found)
+        self._generations.sort_by_age(position.origin.path)
+        return True
+
+    # --- generations nobody saw -------------------------------------------------------------------------------------
+
+    def between(self, origin: Origin, youngest_ns: int, now: float) -> None:
+        """Generations that came and were rotated away while nobody looked: beside a path whose known files are all
+        renamed, emptied or gone, unknown files with rotated names that are younger than the youngest known one.
+
+        youngest_ns: when the youngest of those that are gone was last written; 0 when none is."""
+        path, source = origin.path, self._sources.get(origin.source)
+        chain = self._generations.chains.get(path, [])
+        if source is None or any(file.path == path and file.offset for file in chain):
+            return
+        known_ns = [file.mtime_ns for file in chain if file.path != path]
+        youngest_ns = max(youngest_ns, self._generations.last_written.get(path, 0), *known_ns, 0)
+        try:
+            kin = relatives(source, path)
+        except OSError as error:
+            self._cannot_see("", path, error)
+            return
+        current = [file for file in chain if file.path == path]
+        for missed in kin:
+            if missed.mtime_ns >= youngest_ns and self._is_unknown_generation(missed, path, source, chain):
+                self._adopt(missed, origin, source, now)
+        for file in current:  # comes after them
+            self._generations.move_to_end(file)
+
+    def _adopt(self, missed: Relative, origin: Origin, source: Source, now: float) -> None:
+        generations = self._generations
+        known = generations.files.get(missed.key)
+        listed = known is not None and known.listed
+        generations.drop_hold(missed.key)
+        generation = generations.new(None, origin, source, missed, now)
+        generation.listed = listed
+        generation.allow_archive()
+        generations.append(generation)
+        self._copies.remember(generation, now)
+
+    def _is_unknown_generation(self, kin: Relative, path: str, source: Source, chain: Iterable[OneFile]) -> bool:
+        known = self._generations.files.get(kin.key)
+        is_known = known is not None and known.hold is None and not known.ignored
+        if is_known or kin.key in self._pending or kin.size == 0:
+            return False
+        if not is_rotated_name(os.path.basename(kin.path), os.path.basename(path)):
+            return False
+        positions = [file.position() for file in chain if file.is_known_by_content]
+        try:
+            head = _head(kin)
+            if head.startswith(GZIP_MAGIC):
+                positions += self._memory.of_path(path)
+                is_known = any(position.offset and is_archive_of(kin, position) for position in positions)
+                return source.compressed == "auto" and not is_known
+            return not any(
+                file.offset and (is_copy_of_position(kin, file.position()) or _is_shorter(kin, file)) for file in chain
+            )
+        except OSError as error:
+            self._cannot_see("", kin.path, error)
+        except NotTheFile:
+            pass
+        return False
+
+
+def _is_shorter(kin: Relative, file: OneFile) -> bool:
+    return is_shorter_copy(kin, file.position(), file.anchors)
+
+
+def _head(kin: Relative) -> bytes:
+    fd, _ = open_regular(kin.path, kin.key)
+    try:
+        return os.pread(fd, 2, 0)
+    finally:
+        os.close(fd)
