@@ -27,3 +27,9 @@ def fault_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def fault_minutes(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--fault-minutes"))
+
+
+@pytest.fixture(params=["auto", "poll"])
+def watch_mode(request: pytest.FixtureRequest) -> str:
+    """Everything about files is shown with file events and without."""
+    return str(request.param)

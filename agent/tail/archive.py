@@ -7,12 +7,20 @@ block, gives what can be decompressed and is then at its end, `damaged`. Memory 
 from __future__ import annotations
 
 import os
+import re
 import zlib
 
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES
 
+_OTHER_MAGICS = (b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\x89LZO\0\r\n\x1a\n")
+_BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 _STEP = 64 * 1024
 _GZIP_WBITS = 31
+
+
+def is_other_archive(head: bytes) -> bool:
+    """Whether a file begins as xz, zstd, lz4, lzop or bzip2 do: compressed, and nothing that is read."""
+    return head.startswith(_OTHER_MAGICS) or _BZIP2.match(head) is not None
 
 
 class GzipReader:

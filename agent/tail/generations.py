@@ -87,6 +87,7 @@ class Generations:
             self.remove(held)
 
     def append(self, file: OneFile) -> None:
+        assert file.key not in self.files, "an inode holds one content at a time"
         self.chains.setdefault(file.origin.path, []).append(file)
         self._enter(file)
 

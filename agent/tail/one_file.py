@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
-from agent.tail.archive import GzipReader
+from agent.tail.archive import GzipReader, is_other_archive
 from agent.tail.descriptor import data_from, generation_of
 from agent.tail.discovery import Key, open_regular
 from agent.tail.framing import Piece
@@ -250,7 +250,7 @@ class OneFile:
         verdict = Verdict.DIFFERS_BEFORE_OFFSET
         try:
             self._take_in(seen, self.quiet_since)
-            self._begin(os.pread(self._fd, 4, 0))
+            self._begin(os.pread(self._fd, 10, 0))
             verdict = Verdict.SAME if self.ignored else compare(self.position(), self._show(seen.st_size))
             if verdict is Verdict.SAME and not self.ignored:
                 self._tail = self._bytes_before(self.offset)
@@ -268,15 +268,15 @@ class OneFile:
                 self._position = replace(self._position, generation=generation)
 
     def _begin(self, head: bytes) -> None:
-        if head.startswith(GZIP_MAGIC):
-            if not self._archives:
+        if head.startswith(GZIP_MAGIC) or is_other_archive(head):
+            if not self._archives or is_other_archive(head):
                 self.ignored = True
                 return
             assert self._fd is not None
             self._gzip = GzipReader(self._fd)
             self.is_archive, self._gzip_ended = True, False
             head = self._gzip.read(0, 4)
-        self._lines.begins_with(head)
+        self._lines.begins_with(head[:4])
         if self._lines.format is None and self.offset:
             self._lines.decide(self._bytes(0, HEAD_BYTES))
 

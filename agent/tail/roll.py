@@ -206,6 +206,8 @@ class Roll:
             return
         if found.path in generations.chains and not self._is_first_scan and not self._once:
             self._recall.between(generations.chains[found.path][-1].origin, 0, now)
+            if found.key in generations.files:  # renamed since the scan, and found as a generation of this path
+                return
         labels = {**labels_of(found.path), **found.source.labels}
         origin = Origin(found.source.name, found.path, tuple(labels.items()))
         file = generations.new(None, origin, found.source, found, now)

@@ -141,6 +141,8 @@ class Worker:
         if ask.read:
             chunks += self._read(now)
             chunks, self._copies.notes = self._copies.notes + chunks, []
+        else:
+            self._keep_open(now)
         finished = self._is_finished(ask)
         if now >= self._next_report or finished:
             self._make_report(now)
@@ -338,18 +340,16 @@ class Worker:
         return chunks
 
     def _read_file(self, file: OneFile, now: float, *, final: bool = False, close: bool = False) -> list[Chunk]:
+        chunks: list[Chunk] = []
         try:
-            if not file.is_open:
-                self._make_room()
-                verdict = file.open()
-                if verdict is not Verdict.SAME:
-                    self._start_over(file, verdict, now)
-                    return []
-                self._opened.add(file)
-            if file.ignored:
-                return []
-            before = [] if self._once else self._openable(self._generations.before(file), now)
-            chunks = file.read(self._wall_ns(), final=final, close=close, before=before)
+            if self._is_open(file, now) and not file.ignored:
+                before = [] if self._once else self._openable(self._generations.before(file), now)
+                chunks = file.read(self._wall_ns(), final=final, close=close, before=before)
+                if file.is_at_end_of_archive and file.damaged and not self._once and not final:
+                    self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))
+                self._note_open_end(file, now)
+                if replaced := file.take_replaced():
+                    self._events.append(CharactersReplaced(file.source.name, file.path or file.origin.path, replaced))
         except ContentChanged as changed:
             self._start_over(file, changed.verdict, now)
         except (FileNotFoundError, NotTheFile):
@@ -357,12 +357,28 @@ class Worker:
             self._gone_before_reading(file)
         except OSError as error:
             self._failed(file, error, now)
-        else:
-            self._note_open_end(file, now)
-            if replaced := file.take_replaced():
-                self._events.append(CharactersReplaced(file.source.name, file.path or file.origin.path, replaced))
-            return chunks
-        return []
+        return chunks
+
+    def _is_open(self, file: OneFile, now: float) -> bool:
+        if not file.is_open:
+            self._make_room()
+            verdict = file.open()
+            if verdict is not Verdict.SAME:
+                self._start_over(file, verdict, now)
+                return False
+            self._opened.add(file)
+        return True
+
+    def _keep_open(self, now: float) -> None:
+        """While nothing may be read, what has grown is opened at least: then its lines survive its deletion."""
+        for file in list(self._ready):
+            if not file.is_open and not file.error and not file.done:
+                try:
+                    self._is_open(file, now)
+                except (FileNotFoundError, NotTheFile):
+                    self._scan_wanted = True
+                except OSError as error:
+                    self._failed(file, error, now)
 
     def _openable(self, files: list[OneFile], now: float) -> list[OneFile]:
         """All of them, opened; none when one cannot be: its end is then taken as it is."""

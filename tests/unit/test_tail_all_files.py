@@ -5,20 +5,17 @@ import errno
 import glob
 import gzip
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import pytest
+from tailing import FAST, NOTHING_KNOWN, Run, Watch, numbered, settings, source, tailing, write
 
 from agent.config import Agent, Source
-from agent.model import Chunk, Resume, Span
+from agent.model import Resume, Span
 from agent.observe.events import (
     ArchiveDamaged,
     CopyFound,
-    Event,
     FileForgotten,
     FileTruncated,
     FileUnreadable,
@@ -31,97 +28,6 @@ from agent.tail import discovery, watch
 from agent.tail.all_files import Tailer
 from agent.tail.generations import Timing
 from agent.tail.worker import Worker
-
-FAST = Timing(quiet_s=0.1, copy_quiet_s=0.05, copy_wait_s=0.4, successor_cap_s=2.0, idle_close_s=0.2, nameless_s=0.3)
-NOTHING_KNOWN = Resume({}, {})
-
-Watch = Literal["auto", "poll"]
-
-
-@pytest.fixture(params=["auto", "poll"])
-def watch_mode(request: pytest.FixtureRequest) -> Watch:
-    return request.param
-
-
-def settings(watch_mode: Watch = "poll", scan: str = "150ms") -> Agent:
-    return Agent(watch=watch_mode, scan_interval=scan, poll_interval="20ms")
-
-
-def source(include: Path | str, **more: object) -> Source:
-    return Source(include=(str(include),), **more)
-
-
-@dataclass
-class Run:
-    """A tailer whose chunks are collected as they come."""
-
-    tailer: Tailer
-    events: list[Event]
-    chunks: list[Chunk] = field(default_factory=list)
-    ended: bool = False
-
-    def lines(self, path: Path | str | None = None) -> list[str]:
-        """In the order they came, of one origin path or of all."""
-        data = b"".join(c.data for c in self.chunks if path is None or c.origin.path == str(path))
-        return data.decode().splitlines()
-
-    def resume(self) -> Resume:
-        """What a buffer would remember of these chunks."""
-        return Resume({chunk.span.file: chunk.span.after for chunk in self.chunks}, {})
-
-    def seen(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.005)
-
-    async def until_lines(self, count: int, path: Path | str | None = None) -> None:
-        try:
-            await self.until(lambda: len(self.lines(path)) >= count)
-        except TimeoutError:
-            raise AssertionError(f"{self.lines(path)[-20:]} instead of {count} lines; {self.events}") from None
-
-    async def turns(self, count: int = 3) -> None:
-        """Until the tailer has looked again so many times."""
-        taken = self.tailer._turns_taken
-        await self.until(lambda: self.tailer._turns_taken >= taken + count)
-
-    async def consume(self) -> None:
-        async for chunks in self.tailer.turns(idle_s=0.02):
-            self.chunks += chunks
-        self.ended = True
-
-
-@asynccontextmanager
-async def tailing(
-    *sources: Source,
-    resume: Resume = NOTHING_KNOWN,
-    agent: Agent | None = None,
-    once: bool = False,
-    timing: Timing = FAST,
-) -> AsyncIterator[Run]:
-    events: list[Event] = []
-    tailer = Tailer(sources, agent or settings(), resume, events.append, once=once, timing=timing)
-    run = Run(tailer, events)
-    async with asyncio.timeout(60), tailer:
-        consumer = asyncio.create_task(run.consume())
-        try:
-            yield run
-        finally:
-            tailer.stop()
-            await consumer
-
-
-def write(path: Path, *lines: str, end: str = "\n") -> None:
-    with path.open("a") as file:
-        file.write("".join(line + end for line in lines))
-
-
-def numbered(start: int, stop: int) -> list[str]:
-    return [f"line {number}" for number in range(start, stop)]
-
 
 # --- growth and discovery ------------------------------------------------------------------------------------------
 
@@ -170,7 +76,7 @@ async def test_a_line_is_given_only_when_it_is_whole(tmp_path: Path, watch_mode:
     assert run.lines() == ["whole", "beginning"]
 
 
-async def test_a_new_file_in_a_directory_made_later_is_found(tmp_path: Path, watch_mode: Watch) -> None:
+async def test_t49_a_new_file_in_a_directory_made_later_is_found(tmp_path: Path, watch_mode: Watch) -> None:
     async with tailing(source(tmp_path / "a" / "b" / "*.log"), agent=settings(watch_mode)) as run:
         await run.until(lambda: run.tailer.statistics().ready)
         (tmp_path / "a" / "b").mkdir(parents=True)
@@ -193,7 +99,7 @@ async def test_a_directory_removed_and_made_again_is_followed(tmp_path: Path, wa
     assert run.lines() == numbered(0, 3)
 
 
-async def test_an_empty_file_is_read_from_its_first_byte(tmp_path: Path) -> None:
+async def test_t06_an_empty_file_is_read_from_its_first_byte(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     log.touch()
     async with tailing(source(log)) as run:
@@ -203,7 +109,7 @@ async def test_an_empty_file_is_read_from_its_first_byte(tmp_path: Path) -> None
     assert run.lines() == ["x"]
 
 
-async def test_files_with_the_same_first_bytes_are_different_files(tmp_path: Path) -> None:
+async def test_t08_files_with_the_same_first_bytes_are_different_files(tmp_path: Path) -> None:
     banner = "=" * 4095
     for number in range(200):
         write(tmp_path / f"{number}.log", banner, f"line {number}")
@@ -212,7 +118,7 @@ async def test_files_with_the_same_first_bytes_are_different_files(tmp_path: Pat
     assert sorted(run.lines()) == sorted([banner] * 200 + numbered(0, 200))
 
 
-async def test_one_file_under_two_names_and_two_globs_is_read_once(tmp_path: Path) -> None:
+async def test_t45_one_file_under_two_names_and_two_globs_is_read_once(tmp_path: Path) -> None:
     write(tmp_path / "a.log", *numbered(0, 3))
     os.link(tmp_path / "a.log", tmp_path / "b.log")
     (tmp_path / "c.log").symlink_to(tmp_path / "a.log")
@@ -302,7 +208,7 @@ async def test_a_deleted_predecessor_lets_its_successor_begin_at_once(tmp_path: 
     assert run.lines() == ["old", *numbered(0, 5)]
 
 
-async def test_many_rotations_keep_the_order(tmp_path: Path, watch_mode: Watch) -> None:
+async def test_t20_many_rotations_keep_the_order(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     async with tailing(source(tmp_path / "app.log*"), agent=settings(watch_mode)) as run:
         for generation in range(5):
@@ -332,7 +238,7 @@ async def test_generations_that_came_and_went_between_two_scans_are_found(tmp_pa
 
 
 @pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
-async def test_four_rotations_while_down_lose_and_repeat_nothing(tmp_path: Path, pattern: str) -> None:
+async def test_t23_four_rotations_while_down_lose_and_repeat_nothing(tmp_path: Path, pattern: str) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
     async with tailing(source(tmp_path / pattern)) as run:
@@ -352,7 +258,7 @@ async def test_four_rotations_while_down_lose_and_repeat_nothing(tmp_path: Path,
     assert run.lines(log) == run.lines() == expected
 
 
-async def test_a_swap_of_names_leaves_each_file_at_its_own_offset(tmp_path: Path, watch_mode: Watch) -> None:
+async def test_t36_a_swap_of_names_leaves_each_file_at_its_own_offset(tmp_path: Path, watch_mode: Watch) -> None:
     a, b = tmp_path / "a.log", tmp_path / "b.log"
     write(a, "a 0")
     write(b, "b 0")
@@ -368,7 +274,7 @@ async def test_a_swap_of_names_leaves_each_file_at_its_own_offset(tmp_path: Path
     assert run.lines(b) == ["b 0", "b 1"]
 
 
-async def test_a_link_that_is_switched_leads_to_the_new_file(tmp_path: Path) -> None:
+async def test_t42_a_link_that_is_switched_leads_to_the_new_file(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     link = tmp_path / "current.log"
     async with tailing(source(link)) as run:
@@ -411,7 +317,7 @@ async def test_copytruncate_repeats_nothing(tmp_path: Path, pattern: str, watch_
 
 @pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
 @pytest.mark.parametrize("copy_name", ["app.log.1", "app-20260102.log"])
-async def test_what_was_unread_at_a_truncation_is_read_from_the_copy(
+async def test_t25_what_was_unread_at_a_truncation_is_read_from_the_copy(
     tmp_path: Path, pattern: str, copy_name: str
 ) -> None:
     log = tmp_path / "app.log"
@@ -498,7 +404,7 @@ async def test_a_truncation_while_down_is_found_at_the_start(tmp_path: Path, pat
     assert max(chunk.span.file.incarnation for chunk in run.chunks) == 1
 
 
-async def test_truncated_and_grown_past_the_offset_between_two_looks_is_noticed(tmp_path: Path) -> None:
+async def test_t28_truncated_and_grown_past_the_offset_between_two_looks_is_noticed(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
     async with tailing(source(log)) as run:
@@ -508,7 +414,7 @@ async def test_truncated_and_grown_past_the_offset_between_two_looks_is_noticed(
     assert run.lines() == [*numbered(0, 3), *(f"other {number}" for number in range(5))]
 
 
-async def test_the_same_size_written_over_in_place_is_noticed(tmp_path: Path, watch_mode: Watch) -> None:
+async def test_t29_the_same_size_written_over_in_place_is_noticed(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     write(log, "version 1")
     async with tailing(source(log), agent=settings(watch_mode)) as run:
@@ -519,7 +425,7 @@ async def test_the_same_size_written_over_in_place_is_noticed(tmp_path: Path, wa
     assert run.lines() == ["version 1", "version 2"]
 
 
-async def test_the_hole_a_truncation_leaves_is_skipped(tmp_path: Path) -> None:
+async def test_t26_the_hole_a_truncation_leaves_is_skipped(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     hole = 1 << 40
     log.touch()
@@ -558,7 +464,7 @@ async def test_a_copy_whose_original_is_never_truncated_is_a_file_of_its_own(tmp
 # --- deletion, restart, what cannot be read -------------------------------------------------------------------------
 
 
-async def test_a_file_deleted_while_open_is_read_to_its_end_with_its_last_line(
+async def test_t04_t32_a_file_deleted_while_open_is_read_to_its_end_with_its_last_line(
     tmp_path: Path, watch_mode: Watch
 ) -> None:
     log = tmp_path / "app.log"
@@ -687,7 +593,7 @@ async def test_a_file_that_cannot_be_seen_at_the_start_keeps_its_position(
     assert run.lines() == ["line 3"]
 
 
-async def test_what_is_no_regular_file_is_refused_once_and_never_opened(tmp_path: Path) -> None:
+async def test_t44_what_is_no_regular_file_is_refused_once_and_never_opened(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     os.mkfifo(logs / "fifo.log")
@@ -730,7 +636,7 @@ async def test_when_the_system_gives_no_events_files_are_polled(
 # --- long lines, formats, archives ----------------------------------------------------------------------------------
 
 
-async def test_a_line_of_many_mebibytes_comes_in_parts_and_stops_nobody(tmp_path: Path) -> None:
+async def test_t09_a_line_of_many_mebibytes_comes_in_parts_and_stops_nobody(tmp_path: Path) -> None:
     text = "äbc" * (2 * 1024 * 1024)
     long, other = tmp_path / "long.log", tmp_path / "other.log"
     write(long, "before")
