@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.transform.redaction import (
+    command,
     headers,
     named,
+    pairs,
     pem,
     pii,
     prose,
@@ -21,6 +23,7 @@ from agent.transform.redaction import (
     rules_pii,
     rules_services,
     rules_text,
+    sql,
     urls,
 )
 from agent.transform.redaction.rule import Hit, Rule
@@ -50,9 +53,9 @@ SHARED: dict[str, Scan | None] = {
     "percent": None,
     "base64": None,
     "names": named.scan,
-    "pairs": named.scan_pairs,
-    "flags": named.scan_flags,
-    "markup": named.scan_markup,
+    "pairs": pairs.scan_pairs,
+    "flags": pairs.scan_flags,
+    "markup": pairs.scan_markup,
     "userinfo": urls.scan_userinfo,
     "query": urls.scan_query,
     "otpauth": urls.scan_otpauth,
@@ -62,9 +65,9 @@ SHARED: dict[str, Scan | None] = {
     "jwt": headers.scan_jwt,
     "pair": prose.scan_pair,
     "prose": prose.scan_prose,
-    "cli": prose.scan_cli,
-    "sql": prose.scan_sql,
-    "pydantic": prose.scan_pydantic,
+    "cli": command.scan_cli,
+    "sql": sql.scan_sql,
+    "pydantic": sql.scan_pydantic,
     "email": pii.scan_email,
     "iban": pii.scan_iban,
 }
@@ -95,6 +98,22 @@ def pattern_scan(rule: Rule) -> Scan:
     return scan
 
 
+def _text_in_base64() -> str:
+    """Printable ASCII in base64, eighteen characters of it: chance makes one such run in four million."""
+    groups = (
+        [i for i in range(64) if 8 <= i < 32],
+        [i for i in range(64) if 2 <= i % 16 < 8],
+        [i for i in range(64) if i % 4 < 2],
+    )
+    return (
+        "(?:"
+        + "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups)
+        + "[A-Za-z0-9+/_-]){6}"
+    )
+
+
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+TEXT_IN_BASE64 = _text_in_base64()
 _LONGEST_ANCHOR = 12
 BASE64_ANCHOR_LENGTH = 4
 

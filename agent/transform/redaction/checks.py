@@ -7,8 +7,10 @@ import binascii
 import json
 import re
 import zlib
+from itertools import pairwise
 from typing import Any
 
+UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 _IBAN_LENGTHS = dict(
@@ -38,9 +40,22 @@ def has_letter(token: str) -> bool:
     return any(c.isalpha() for c in token)
 
 
+def random(token: str) -> bool:
+    """A digit, or upper and lower in such a mixture as names do not have: one random token in thirty has no digit."""
+    return has_digit(token) or _jumps(token)
+
+
 def mixed(token: str) -> bool:
     """Upper, lower and digit: what a random base62 string has and a word has not."""
-    return has_digit(token) and token.lower() != token and token.upper() != token
+    return (has_digit(token) and token.lower() != token and token.upper() != token) or _jumps(token)
+
+
+def _jumps(token: str) -> bool:
+    """Case changes at more than a third of its places; `getUserAccountName` has fewer."""
+    if len(token) < 12 or token.islower() or token.isupper():
+        return False
+    jumps = sum(a.isupper() != b.isupper() for a, b in pairwise(token) if a.isalpha() and b.isalpha())
+    return jumps > 4 and jumps > 0.36 * len(token)
 
 
 def luhn(digits: str) -> bool:

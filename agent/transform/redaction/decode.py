@@ -20,7 +20,7 @@ _DRESS = re.compile(
 )
 _MAY_BE_DRESSED = re.compile(r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e]|\\(?:u00|x1|033|e\[|u200)")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
+_BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
 
 
 class View:
@@ -88,6 +88,14 @@ def unpercented(text: str) -> View | None:
         return None
     view = View(text, _PERCENT, _unpercent)
     return view if view.text != text else None
+
+
+_PART_OF_RUN = re.compile(r"[^/]{24,}+")
+
+
+def parts(run: str) -> Iterator[re.Match[str]]:
+    """What may be base64 in a run of its characters that is none as a whole: segments of a path."""
+    return _PART_OF_RUN.finditer(run)
 
 
 def base64_runs(text: str) -> Iterator[re.Match[str]]:

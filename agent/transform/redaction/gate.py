@@ -26,6 +26,21 @@ _CODE = re.compile(
     r"|(?:str|bytes|int|bool|None|Optional|SecretStr|Any|Union|self|string|dict|list|object)(?:[\s|\[,)].{0,100})?"
 )
 _PATH = re.compile(r"(?:/|~/|\./|\.\./|[A-Za-z]:\\)[^\s]{0,300}")
+# What stands under such a name in translations, validation errors and rules: `"password": "Forgot your password?"`.
+_MAY_BE_LABEL = re.compile(r"(?i:pass|kenn|token|api|secret|key|[a-zäöüß]{1,20}[ |])")
+_NOUN = r"(?:pass(?:word|wort|phrase|code)s?|kennwort|tokens?|api[ -]?keys?|secrets?|key|pin|code)"
+_LABEL = re.compile(
+    rf"(?:P(?:assword|asswort|assphrase|asscode)|Kennwort|Token|API[ -]?[Kk]ey|Secret|(?i:(?:[a-zäöüß']{{1,16}} ){{1,6}}{_NOUN}(?: [a-zäöüß']{{1,16}}){{0,4}}"
+    rf"|{_NOUN}(?: [a-zäöüß']{{1,16}}){{1,6}}))[*:?!.…]{{0,3}}"
+)
+_MESSAGE = re.compile(
+    r"(?i)^(?=[^\n]{8,300}$)(?:[a-zäöüß'’]+[,.:]? )+.{0,200}?\b(?:must|required|should|invalid|at least|at most|characters|cannot|too (?:short|long|weak|common)|match|blank|missing|expired|incorrect|muss|ungültig|erforderlich|zeichen)\b"
+    r"|^(?:must|required|should|invalid|cannot|ungültig)\b(?: [a-zA-Zäöüß0-9'’.,]+){2,20}$"
+)
+_VALIDATION = re.compile(
+    r"(?:required|nullable|sometimes|string|present|filled)(?:\|[a-z_]{2,24}(?::[\w,]{1,40})?){1,12}\Z"
+)
+_TAG = re.compile(r"![A-Za-z/]{1,20}")
 _STOP_WORDS = frozenset(
     [
         "required",
@@ -72,8 +87,34 @@ _STOP_WORDS = frozenset(
         "created",
         "deleted",
         "unknown",
+        "pflichtfeld",
+        "erforderlich",
+        "notwendig",
+        "ungültig",
+        "falsch",
+        "geändert",
+        "abgelaufen",
+        "vergessen",
+        "fehlt",
+        "leer",
+        "gesetzt",
+        "nicht",
+        "kein",
+        "keines",
+        "unbekannt",
+        "requis",
+        "requerido",
     ]
 )
+
+
+def _says_something(value: str) -> bool:
+    """A placeholder, a caption, a validation message or rule: text about a secret."""
+    if _PLACEHOLDER.fullmatch(value):
+        return True
+    if _MAY_BE_LABEL.match(value) is None:
+        return False
+    return any((_LABEL.fullmatch(value), _MESSAGE.search(value), _VALIDATION.match(value)))
 
 
 class Gate:
@@ -91,7 +132,7 @@ class Gate:
 
     def leaves(self, value: str, verdict: Verdict) -> bool:
         """For a value whose ends are certain: a JSON string, or a quoted one."""
-        if value.strip(" {}[]()").lower() in _EMPTY_WORDS or self.masked(value) or _PLACEHOLDER.fullmatch(value):
+        if value.strip(" {}[]()").lower() in _EMPTY_WORDS or self.masked(value) or _says_something(value):
             return True
         match verdict.kind:
             case "session":
@@ -104,8 +145,10 @@ class Gate:
                 return sum(c.isdigit() for c in value) < 12
             case "vendor":
                 return len(value) < 16 or not has_digit(value)
+            case "pin":
+                return not (4 <= len(value) <= 8 and value.isdecimal())
             case "pass":
-                return not has_letter(value)
+                return not has_letter(value) and len(value) < 6
             case "pwd":
                 return _PATH.fullmatch(value) is not None
             case _:
@@ -115,6 +158,8 @@ class Gate:
         """For a JSON number: counts under token-like names stay."""
         if not value[:1].lstrip("-").isdigit() and not value[1:2].isdigit():
             return True
+        if verdict.kind == "pin":
+            return not 4 <= len(value) <= 8
         return verdict.kind not in ("any", "loose", "pwd") and not (verdict.kind == "digits" and len(value) >= 12)
 
     def leaves_in_text(self, name: str, value: str, verdict: Verdict, spaced: bool, quoted: bool) -> bool:
@@ -123,7 +168,12 @@ class Gate:
             return True
         if quoted:
             return False
-        if value.lower().rstrip(".!,") in _STOP_WORDS or value == name or value.rpartition("=")[0] == name:
+        if (
+            _TAG.fullmatch(value)
+            or value.lower().rstrip(".!,") in _STOP_WORDS
+            or value == name
+            or value.rpartition("=")[0] == name
+        ):
             return True
         if _CODE.fullmatch(value) and not (
             has_digit(value) and "." not in value and "(" not in value and "[" not in value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction.decode import unescape
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.values import DESCRIPTIVE
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Scans, Verifier
@@ -20,7 +21,8 @@ _VALUE_KEYS = frozenset({"value", "val", "content", "input", "default", "Value"}
 _JWK_PRIVATE = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
 _SPECIAL = _NAME_KEYS | _VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
 # A dict under these names is a structure to walk by its own keys; under the others every leaf is the secret.
-_BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session"})
+_BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
+_NOT_IN_LISTS = frozenset({"auth", "dsn"})
 
 _LONGEST_CLEAN = 64
 _TOP = "(top)"
@@ -55,11 +57,12 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
         kind = token.lastindex
         if kind == _KEY:
             key = token[1] if "\\" not in token[1] else unescape(token[1])
-            verdict = frame.forced or verdict_of(key)
+            verdict = verdict_of(key) if frame.forced is None or key in DESCRIPTIVE else frame.forced
             in_array = False
         elif kind == _OPEN:
             stack.append(frame)
-            forced = verdict if verdict is not None and verdict.kind not in _BY_KEYS else None
+            own_keys = _BY_KEYS if token[3] == "{" else _NOT_IN_LISTS
+            forced = verdict if verdict is not None and verdict.kind not in own_keys else None
             frame = _Frame("" if in_array else key, forced)
             verdict, in_array, key = forced, token[3] == "[", ""
         elif kind == _CLOSE:
@@ -82,10 +85,26 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
             if verdict is None and content in clean:
                 continue
             before = len(hits)
+            if in_array and verdict is None and content and "=" in content:
+                verdict = _variable(content, verifier)
+                if verdict is not None:
+                    equals = start + content.index("=") + 1
+                    _secret((equals, end, text[equals:end]), verdict, hits, verifier)
+                    verdict = None
+                    continue
             _leaf((start, end, content), text, verdict, scans, hits, verifier)
             if verdict is None and content and len(content) <= _LONGEST_CLEAN and len(hits) == before:
                 clean.add(content)
     return hits
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{1,80}(?==)")
+
+
+def _variable(content: str, verifier: Verifier) -> Verdict | None:
+    """`NAME=value` as an element of a list, the form of environments: all behind the `=` is the value."""
+    name = _VARIABLE.match(content)
+    return verifier.names.verdict(name[0]) if name else None
 
 
 def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: list[Hit], verifier: Verifier) -> None:

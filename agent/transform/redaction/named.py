@@ -1,4 +1,4 @@
-"""Values beside a sensitive name in text: `password=…`, `"token": "…"`, headers, query strings, flags, XML, tuples."""
+"""Values beside a sensitive name in text: `password=…`, `"token": "…"`, headers, query strings."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction.checks import lower_word
 from agent.transform.redaction.names import Verdict
+from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import Value, bare, items, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_SEPARATOR = re.compile(r"=>|->|:=|==?|:(?!//)|：|＝")
+_SEPARATOR = re.compile(r"=>|->|:=|==?|:(?!//)|：|＝| \|(?= )")
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
 _CLOSERS = " \t\"'`\\])>"
 _SPACE = re.compile(r"[ \t]{0,8}")
@@ -24,7 +24,12 @@ _TYPE = re.compile(
 )
 _COOKIE_FORM = re.compile(r"\\*[\"']?[^\s=;,\"'\\]{1,128}=")
 _CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
-_WRAPPER = re.compile(r"(?:SecretStr|SecretBytes|Secret|str|bytes|quote|repr)\(")
+_WRAPPER = re.compile(
+    r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
+    r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")"
+)
+_BLOCK = re.compile(r"[|>][+-]?[ ]{0,4}(?:\r?\n|(?:\\+r)?\\+n)[ \t]{1,40}(?=[^\s])")
+_CHANGED = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→)[ \t]{1,2}")
 _TWO_WORD_ENDS = frozenset(
     [
         "key",
@@ -48,6 +53,7 @@ _TWO_WORD_ENDS = frozenset(
         "confirm",
         "confirmation",
         "again",
+        "passe",
     ]
 )
 _LONGEST_NAME = 160
@@ -68,10 +74,20 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
             verdict = _longer_name(text, name, start, verifier)
         if verdict is None:
             continue
+        if separator[0] == " |":
+            yield from _cell(text, separator.end(), verdict)
+            continue
         query = start > 0 and text[start - 1] in "?&"
-        for hit in _values(text, separator.end(), name, verdict, query, verifier):
-            done = max(done, hit.end)
-            yield hit
+        for found in _values(text, separator.end(), name, verdict, query, verifier):
+            done = max(done, found.end)
+            yield found
+
+
+def _cell(text: str, at: int, verdict: Verdict) -> Iterator[Hit]:
+    """The next cell of a table, when it looks random: `| password | string |` describes a field."""
+    value = bare(text, at + 1)
+    if value is not None and strong(text[value.start : value.end], 8):
+        yield Hit(value.start, value.end, verdict.rule)
 
 
 def name_before(text: str, at: int) -> tuple[str, int]:
@@ -83,7 +99,10 @@ def name_before(text: str, at: int) -> tuple[str, int]:
         return "", at
     if "]" in left[len(closed) :] and "[" in closed:
         closed = left[: len(closed)]
-    name = closed[len(closed.rstrip(_NAME_CHARACTERS)) :]
+    kept = closed.rstrip(_NAME_CHARACTERS)
+    while kept and ord(kept[-1]) > 0x7F and kept[-1].isalpha():
+        kept = kept[:-1].rstrip(_NAME_CHARACTERS)
+    name = closed[len(kept) :]
     return name, low + len(closed) - len(name)
 
 
@@ -120,21 +139,26 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
             yield from verifier.headers.cookies(text, begin)
             return
         verdict = Verdict(verdict.rule, "session")
+    wrapper = _WRAPPER.match(text, begin) or _BLOCK.match(text, begin)
+    begin = wrapper.end() if wrapper else begin
     if text[begin : begin + 1] in ("\n", "\r"):
         return
-    wrapper = _WRAPPER.match(text, begin)
-    begin = wrapper.end() if wrapper else begin
     found = quoted(text, begin)
     if found is None and _CONTAINER.match(text, begin):
         for item in items(text, begin, verifier.step):
-            yield from _hit(text, item, name, verdict, spaced, verifier)
+            yield from hit(text, item, name, verdict, spaced, verifier)
         return
     value = found or bare(text, begin, query)
-    if value is not None:
-        yield from _hit(text, value, name, verdict, spaced, verifier)
+    if value is None:
+        return
+    yield from hit(text, value, name, verdict, spaced, verifier)
+    changed = _CHANGED.match(text, value.end)
+    second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
+    if second is not None:
+        yield from hit(text, second, name, verdict, True, verifier)
 
 
-def _hit(text: str, value: Value, name: str, verdict: Verdict, spaced: bool, verifier: Verifier) -> Iterator[Hit]:
+def hit(text: str, value: Value, name: str, verdict: Verdict, spaced: bool, verifier: Verifier) -> Iterator[Hit]:
     secret = text[value.start : value.end]
     if verdict.kind == "dsn":
         return
@@ -146,60 +170,3 @@ def _hit(text: str, value: Value, name: str, verdict: Verdict, spaced: bool, ver
         return
     if not verifier.gate.leaves_in_text(name, secret, verdict, spaced, value.quoted):
         yield Hit(value.start, value.end, verdict.rule)
-
-
-_FLAG = re.compile(r"(?<![\w-])--([A-Za-z][A-Za-z0-9_\-]{1,60})(?: {1,3}|=)(?![ -])")
-_XML = re.compile(r"<([A-Za-z][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?=[^<>\s])")
-_ELEMENT_END = re.compile(r"[^<]{1,65536}+(?=</)")
-_PAIR = re.compile(r"[\"']\\{0,8}[\"']?[ ]{0,2},[ ]{0,2}(?=[brBR]?\\{0,8}[\"'])")
-_VALUE_KEY = re.compile(r"b?\\{0,8}[\"']?(?:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}[:=][ ]{0,2}")
-_ATTRIBUTE_PAIR = re.compile(
-    r"\b(?:key|name|id)=\\{0,8}[\"']([\w.:\-]{1,80})\\{0,8}[\"'][ ]{1,3}value=(?=\\{0,8}[\"'])"
-)
-
-
-def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`--password x` on a command line; `--password-stdin` and `--token-file` have other heads."""
-    for flag in verifier.each(_FLAG, text):
-        verdict = verifier.names.verdict(flag[1])
-        value = (quoted(text, flag.end()) or bare(text, flag.end())) if verdict else None
-        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
-            yield Hit(value.start, value.end, verdict.rule)
-
-
-def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`<password>x</password>` and `<add key="password" value="x"/>`."""
-    for tag in verifier.each(_XML, text):
-        verdict = verifier.names.verdict(tag[1])
-        inside = _ELEMENT_END.match(text, tag.end()) if verdict else None
-        if verdict and inside and not verifier.gate.leaves(inside[0], verdict):
-            yield Hit(inside.start(), inside.end(), verdict.rule)
-    for pair in verifier.each(_ATTRIBUTE_PAIR, text):
-        verdict = verifier.names.verdict(pair[1])
-        value = quoted(text, pair.end()) if verdict else None
-        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
-            yield Hit(value.start, value.end, verdict.rule)
-
-
-def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`."""
-    for comma in verifier.each(_PAIR, text):
-        name, _ = name_before(text, comma.start() + 1)
-        verdict = verifier.names.verdict(name) if name else None
-        if verdict is None:
-            continue
-        key = _VALUE_KEY.match(text, comma.end())
-        second = quoted(text, key.end() if key else comma.end())
-        if second is None or (key is None and not _in_tuple(text, comma.start())):
-            continue
-        if key is None and lower_word(text[second.start : second.end]):
-            continue
-        yield from _hit(text, second, name, verdict, False, verifier)
-
-
-_TUPLE = re.compile(r"[\[(][brBR]?\\{0,8}[\"'][^\"'\\]{1,80}\Z")
-
-
-def _in_tuple(text: str, at: int) -> bool:
-    """The name is the first thing after a bracket: `("authorization", …`, not one of many in a list of field names."""
-    return _TUPLE.search(text[max(0, at - 100) : at]) is not None

@@ -12,12 +12,24 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 Kind = Literal[
-    "any", "string", "session", "auth", "authorization", "cookie", "dsn", "digits", "vendor", "pass", "pwd", "loose"
+    "any",
+    "string",
+    "pin",
+    "session",
+    "auth",
+    "authorization",
+    "cookie",
+    "dsn",
+    "digits",
+    "vendor",
+    "pass",
+    "pwd",
+    "loose",
 ]
 """What of the value counts.
 
 any: string or number · string: no number, no time · session: ≥ 16 characters · auth: ≥ 8 · authorization, cookie: keep
-scheme and names · dsn: look inside · digits: ≥ 12 digits · vendor: ≥ 16 with a digit · pass: needs a letter ·
+scheme and names · dsn: look inside · digits: ≥ 12 digits · vendor: ≥ 16 with a digit · pass: needs a letter · pin: four to eight digits ·
 pwd: no path · loose: a heading in prose, so in text only quoted or after `=`
 """
 
@@ -34,17 +46,18 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         (
             "password passwd passwort kennwort passphrase passcode password+confirm password+confirmation password+again "
             "password+repeat password+new password+old password+current password+hash password+digest passwd+hash pw+hash "
-            "hashed+pw passwords pin+code puk master+pw"
+            "hashed+pw passwords pin+code puk master+pw contrasena contrase+ñ+a contrase+n+a mot+de+passe senha wachtwoord"
         ),
     ),
     ("password", "pass", "pass pw"),
     ("password", "pwd", "pwd"),
+    ("password", "pin", "pin"),
     (
         "secret",
         "any",
-        "secret secrets shared+secret signing+secret webhook+secret app+secret client+secret secret+value",
+        "secret secrets geheimnis shared+secret signing+secret webhook+secret app+secret client+secret secret+value",
     ),
-    ("credential", "loose", "credential credentials creds cred"),
+    ("credential", "loose", "credential credentials creds cred zugangsdaten anmeldedaten"),
     (
         "secret-key",
         "any",
@@ -53,7 +66,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "master+key account+key subscription+key license+key service+key deploy+key shared+key storage+key function+key "
             "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase "
             "mnemonic preshared+key pre+shared+key psk hash+key host+key primary+master+key integration+key token+key "
-            "instrumentation+key crypto+key cookie+key p12 pkcs12 pfx keystore+data privkey private+pem"
+            "instrumentation+key crypto+key cookie+key p12 pkcs12 pfx keystore+data privkey private+pem api+schl+ü+ssel zugangsschl+ü+ssel geheimschl+ü+ssel api+schluessel"
         ),
     ),
     ("token", "string", "token jwt bearer apikey assertion saml+response pat access+jwt refresh+jwt id+jwt ott"),
@@ -85,6 +98,7 @@ _RUN_TOGETHER: tuple[tuple[str, Verdict], ...] = (
     ("passwd", Verdict("password", "any")),
     ("passphrase", Verdict("password", "any")),
     ("passwort", Verdict("password", "any")),
+    ("kennwort", Verdict("password", "any")),
     *(
         (word, Verdict("secret-key", "any"))
         for word in (
@@ -134,6 +148,7 @@ _NOT_FIRST = frozenset(
     [
         "has",
         "is",
+        "forgot",
         "no",
         "needs",
         "need",

@@ -83,7 +83,7 @@ def local_start(text: str, at: int) -> int:
 
 
 _IBAN = re.compile(
-    rf"(?<![A-Za-z0-9])(?:{'|'.join(checks.IBAN_COUNTRIES)})[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,4}})?"
+    rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?:{'|'.join(checks.IBAN_COUNTRIES)})[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,4}})?"
 )
 
 

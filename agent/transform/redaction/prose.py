@@ -1,4 +1,4 @@
-"""Credentials in sentences and command lines: `User credentials: bob:hunter2`, `password is hunter2`, `curl -u a:b`, SQL."""
+"""Credentials in sentences: `User credentials: bob:hunter2`, `password for bob is hunter2`, `API key abc… is invalid`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction import checks
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import bare, items, quoted
+from agent.transform.redaction.values import Value, bare, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_ANY = Verdict("password", "any")
+ANY = Verdict("password", "any")
 
 _PAIR = re.compile(
-    r"(?i:\b(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ -]?in))"
-    r"(?:[ \t](?:used|with|as|for|are|is|details?|pair|data|info|by|user|credentials?|using|of|the|attempt|failed|attempted)){0,4}"
-    r"[ \t\"'`\\]{0,4}[:=]?(?:[ \t]{0,3})[\"'`(\\\[<]{0,3}(?P<name>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64}):(?P<secret>[^\s\"'`<>\\]{2,256})"
+    r"(?i:\b(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ -]?in"
+    r"|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten|identifiants))"
+    r"(?:[ \t](?:used|with|as|for|are|is|details?|pair|data|info|by|user|credentials?|using|of|the|attempt|failed|attempted|von|f.r|mit)){0,4}"
+    r"(?:[ \t](?P<whom>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})(?=:[ \t]))?"
+    r"[ \t\"'`\\]{0,4}[:=]?(?:[ \t]{0,3})[\"'`(\\\[<]{0,3}(?P<name>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})"
+    r"(?:(?P<colon>:)|[ ]{0,2}/[ ]{0,2}[\"'`\\]{0,3})(?P<secret>[^\s\"'`<>\\]{2,256})"
 )
 _SCOPE_WORDS = frozenset(
     [
@@ -42,129 +45,143 @@ _SCOPE_WORDS = frozenset(
     ]
 )
 _TIME_OR_PORT = re.compile(r"\d{1,5}(?:[/,.:].{0,80})?")
+_NO_NAMES = frozenset(["http", "https", "urn", "arn", "sha256", "file"])
 
 
 def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """A heading such as `credentials` and then `name:secret`: what stands behind the colon."""
+    """A heading such as `credentials` and then `name:secret` or `name/secret`: what stands behind the mark."""
     for found in verifier.each(_PAIR, text):
         secret = found["secret"].rstrip(".,;:!)]}") if found["secret"][-1] in ".,;:)]}" else found["secret"]
         if not secret or found["name"].isdigit() or secret.startswith("//") or _TIME_OR_PORT.fullmatch(secret):
             continue
-        if re.split(r"[,\s]", secret, maxsplit=1)[0].lower() in _SCOPE_WORDS or verifier.gate.leaves(secret, _ANY):
+        if re.split(r"[,\s]", secret, maxsplit=1)[0].lower() in _SCOPE_WORDS or verifier.gate.leaves(secret, ANY):
             continue
-        if found["name"].lower() in ("http", "https", "urn", "arn", "sha256", "file"):
+        if found["name"].lower() in _NO_NAMES or (not found["colon"] and ("/" in secret or not strong(secret, 6))):
             continue
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "credentials-pair")
 
 
-_PROSE = re.compile(
-    r"(?i:\b(?P<what>password|passwd|passphrase|passcode|pwd|pin|pass|api[ _-]?key|secret|access[ _-]?token|auth[ _-]?token|token|otp|code))"
-    r"(?:[ \t](?i:for|of|to|by|from)[ \t](?:(?i:the|user|account|database|db)[ \t]){0,2}[^\s]{1,64})?"
-    r"[ \t]{1,3}(?:(?i:is|was|are|set[ \t]to|changed[ \t]to|reset[ \t]to|updated[ \t]to|now|will[ \t]be|should[ \t]be|equals)"
-    r"(?:[ \t](?i:now|set[ \t]to|changed[ \t]to|reset[ \t]to|still))?[ \t]{0,2}:?[ \t]{1,3}(?=[^\s])|(?=\\*[\"'`]))"
+_PASSWORDS = r"pass(?:word|wd|phrase|code|wort)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:ñ|n)a|senha"
+_TOKENS = (
+    r"api[ _-]?(?:key|token|secret)|(?:access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf)"
+    r"[ _-]?(?:token|key)|client[ _-]?secret|webhook[ _-]?secret|secret|token"
 )
+_FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){0,2})"
+_IS = (
+    r"(?:is|was|are|ist|lautet|war|est|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
+    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to)"
+    r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
+)
+_WHAT = re.compile(
+    rf"(?i)(?<![A-Za-z])(?:(?P<password>{_PASSWORDS}|pass)|(?P<code>pin|otp|code)|(?P<token>{_TOKENS}))(?![A-Za-z]){_FOR}{_FILLER}"
+    rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
+    rf"|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}}))"
+    r"(?=[^\s])"
+)
+_CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
 _NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
+_WORD_IN_PROSE = re.compile(
+    r"[A-ZÄÖÜ]?[a-zäöüß]+(?:[-'’][a-z]+)*[.,!?:;)]*|[A-Z]+|\(.*|[a-z_]+(?:\.[a-z_]+)*\(?.*\)?", re.DOTALL
+)
+_BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
-    for found in verifier.each(_PROSE, text):
-        value = quoted(text, found.end())
-        what = found["what"].lower()
+    for found in verifier.each(_WHAT, text):
+        if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
+            continue  # `password: x` is a name and its value
+        if found["bracket"]:
+            inside = _BRACKETED.match(text, found.end())
+            if inside and _certain(found, inside[0]):
+                yield Hit(inside.start(), inside.end(), "prose-password")
+            continue
+        value = _value(found, text, verifier)
         if value is None:
-            value = bare(text, found.end())
-            if value is None or not _looks_secret(what, text[value.start : value.end]):
-                continue
-        elif what in ("code", "pin", "token", "secret") and checks.lower_word(text[value.start : value.end]):
             continue
-        secret = text[value.start : value.end]
-        if " " in secret and what not in ("passphrase", "password"):
-            continue
-        if value.quoted and (
-            len(secret) < 4
-            or verifier.names.verdict(secret) is not None
-            or (what == "code" and not (secret.isdigit() and len(secret) >= 6))
-        ):
-            continue
-        if not verifier.gate.leaves(secret, _ANY) and not text[value.end : value.end + 3].lstrip("\"'`").startswith(
-            ("=", ":")
-        ):
-            yield Hit(value.start, value.end, "prose-password")
+        yield Hit(value.start, value.end, "prose-password")
+        changed = _CHANGED_TO.match(text, value.end)
+        if changed is not None:
+            second = quoted(text, changed.end()) or bare(text, changed.end())
+            if second is not None and not verifier.gate.leaves(text[second.start : second.end], ANY):
+                yield Hit(second.start, second.end, "prose-password")
 
 
-def _looks_secret(what: str, token: str) -> bool:
-    if what in ("code", "pin", "otp"):
-        return token.isdigit() and 4 <= len(token) <= 8 and what != "code"
+def _value(found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
+    """The value that the words in `found` announce, if it is one."""
+    value = quoted(text, found.end())
+    if value is None:
+        value = bare(text, found.end())
+        if value is None:
+            return None
+        token = text[value.start : value.end]
+        loose = found["direct"] is not None or (found["colon"] is not None and found["token"] is not None)
+        if not (_certain(found, token) if loose else _looks_secret(found, token)):
+            return None
+    elif not _quoted_secret(found, text[value.start : value.end], verifier):
+        return None
+    secret = text[value.start : value.end]
+    follows = text[value.end : value.end + 3].lstrip("\"'`")
+    return None if verifier.gate.leaves(secret, ANY) or follows.startswith(("=", ":")) else value
+
+
+def _quoted_secret(found: re.Match[str], secret: str, verifier: Verifier) -> bool:
+    if len(secret) < 4 or verifier.names.verdict(secret) is not None:
+        return False
+    if found["password"] is None:
+        if checks.lower_word(secret) or " " in secret:
+            return False
+        if found["code"] and not (secret.isdigit() and len(secret) >= 6):
+            return False
+    return not (" " in secret and found["direct"])
+
+
+def _looks_secret(found: re.Match[str], token: str) -> bool:
+    if found["code"]:
+        return token.isdigit() and 4 <= len(token) <= 8 and found["code"].lower() != "code"
     if _NOT_SECRET_CODE.fullmatch(token) or checks.lower_word(token.rstrip("!,?")) or "/" in token[:1]:
         return False
-    if re.fullmatch(
-        r"[A-Z]?[a-z]+(?:[-'’][a-z]+)*[.,!?:;)]*|[A-Z]+|\(.*|[a-z_]+(?:\.[a-z_]+)*\(?.*\)?", token
-    ) and not checks.has_digit(token):
+    if _WORD_IN_PROSE.fullmatch(token) and not checks.has_digit(token):
         return False
-    least = 12 if what.endswith("key") or "token" in what or what == "secret" else 4
+    least = 12 if found["token"] else 4
     return len(token) >= least and (checks.has_digit(token) or not token.isalpha())
 
 
-_USER_FLAG = re.compile(
-    r"(?<!\S)(?:-u|--user|--proxy-user|-U)[ =]{0,2}[\"']?(?P<user>[^\s:\"'/]{1,64}):(?P<secret>[^\s\"']{1,256})"
-)
-_MYSQL = re.compile(
-    r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli)\b[^|;\n]{0,200}?[ ](?P<flag>(?<=sshpass )-p ?|-p|-a )(?P<secret>[^\s\"'`;|]{2,128})"
-)
+def _certain(found: re.Match[str], token: str) -> bool:
+    """For a value with no verb before it: it must look random by itself."""
+    if found["code"]:
+        return found["code"].lower() != "code" and re.fullmatch(r"\d{4,8}", token) is not None
+    if found["password"]:
+        return strong(token, 7)
+    # `token greenstack-token-x2k4q`, `secret db-main-2` are names of things.
+    if checks.UUID.fullmatch(token):
+        return len(found["token"]) > len("secret")  # `token 550e…` is an id, `api key 550e…` is the key
+    return strong(token, 16) and not _is_a_name(token)
 
 
-def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`curl -u user:pass`, `mysql -ppass`."""
-    for found in verifier.each(_USER_FLAG, text):
-        if not found["secret"].isdigit() and not verifier.gate.leaves(found["secret"], _ANY):
-            yield Hit(*found.span("secret"), "cli-password")
-    for found in verifier.each(_MYSQL, text):
-        if not verifier.gate.leaves(found["secret"], _ANY) and not re.fullmatch(r"\d{2,5}", found["secret"]):
-            yield Hit(*found.span("secret"), "cli-password")
-
-
-_SQL = re.compile(
-    r"(?i:\bIDENTIFIED[ \t]{1,3}(?:WITH[ \t]{1,3}[a-z0-9_'\"]{1,40}[ \t]{1,3})?(?:BY|AS)(?:[ \t]{1,3}PASSWORD)?|\bPASSWORD)[ \t]{1,3}(?=\\*['\"])"
-)
-_INSERT = re.compile(
-    r"(?i:\b(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3})\((?P<columns>[^()]{1,4000})\)\s{0,5}(?i:VALUES)\s{0,5}(?=\()"
+_MADE_OF_WORDS = re.compile(
+    r"v?\d+(?:\.\d+)+\S*|\d+(?:\.\d+)?[A-Za-z]{1,6}|(?:sha|md|aes|argon|bcrypt|scrypt|pbkdf|hs|rs|es|utf|iso|rfc|tls|oauth|base|hmac|ed|rsa|http)[a-z_]{0,8}[-_]?\d.{0,30}"
+    r"|\d{4}-\d\d-\d\d.*|0x.*|.*\(.*",
+    re.IGNORECASE,
 )
 
 
-def scan_sql(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`IDENTIFIED BY 'x'`; all literals of an INSERT that names a sensitive column."""
-    for found in verifier.each(_SQL, text):
-        value = quoted(text, found.end())
-        if value and not verifier.gate.leaves(text[value.start : value.end], _ANY):
-            yield Hit(value.start, value.end, "sql-password")
-    for found in verifier.each(_INSERT, text):
-        columns = found["columns"].split(",")
-        if any(verifier.names.verdict(column.strip(" \t\n\"'`[]\\")) for column in columns):
-            for value in items(text, found.end(), verifier.step):
-                if not verifier.gate.leaves(text[value.start : value.end], _ANY):
-                    yield Hit(value.start, value.end, "sql-password")
+def strong(token: str, least: int) -> bool:
+    """Letters and digits, long enough, and no version, algorithm, time, path, call or assignment."""
+    return (
+        len(token) >= least
+        and checks.random(token)
+        and checks.has_letter(token)
+        and "://" not in token
+        and token[0] not in "/.~-{[<(%"
+        and "=" not in token.rstrip("=")
+        and "[" not in token
+        and not _MADE_OF_WORDS.fullmatch(token)
+    )
 
 
-_INPUT = re.compile(r"(?P<open>\binput_value=)(?=[\"'{\[])")
-
-
-_LOC = re.compile(r"[\"']loc\\{0,8}[\"'] ?: ?[\[(](?P<names>[^\])]{1,300})[\])]")
-_INPUT_MEMBER = re.compile(r"[\"']input\\{0,8}[\"'] ?: ?(?=\\{0,8}[\"'])")
-_NEAR = 1_000
-
-
-def scan_pydantic(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """pydantic's text form: the field's name on one line, `input_value='…'` on the next; and its dicts as Python prints them."""
-    for found in verifier.each(_INPUT, text):
-        line = text.rfind("\n", 0, found.start())
-        field = text[max(0, text.rfind("\n", 0, max(line, 0)) + 1) : max(line, 0)].strip() if line > 0 else ""
-        verdict = verifier.names.verdict(field) if field and len(field) < 200 else None
-        value = quoted(text, found.end()) if verdict else None
-        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
-            yield Hit(value.start, value.end, verdict.rule)
-    for loc in verifier.each(_LOC, text):
-        verdict = verifier.names.verdict(loc["names"].rstrip(" ,").rpartition(",")[2].strip(" \"'\\"))
-        member = _INPUT_MEMBER.search(text, loc.end(), loc.end() + _NEAR) if verdict else None
-        value = quoted(text, member.end()) if member else None
-        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
-            yield Hit(value.start, value.end, verdict.rule)
+def _is_a_name(token: str) -> bool:
+    """At least two parts, half of them words: `greenstack-token-x2k4q`."""
+    parts = re.split(r"[-_.:/]", token)
+    return len(parts) > 1 and 2 * sum(p.isalpha() and p.islower() and len(p) > 2 for p in parts) >= len(parts)

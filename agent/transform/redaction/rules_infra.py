@@ -56,7 +56,7 @@ RULES = group(
         "hvs.{b62:95}",
         "hvb.{b62:140}",
         "hvr.{b62:95}",
-        check=checks.has_digit,
+        check=checks.random,
     ),
     token(
         "doppler",

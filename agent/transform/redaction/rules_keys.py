@@ -12,6 +12,31 @@ from agent.transform.redaction.names import NAMED_RULES, loose_pattern
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.shapes import group
 
+BASE64_WORDS = (
+    *(
+        form
+        for word in [
+            "password",
+            "passwd",
+            "passwort",
+            "secret",
+            "token",
+            "api_key",
+            "apikey",
+            "api-key",
+            "authorization",
+            "credential",
+            "private_key",
+            "cookie",
+            "T3BlbkFJ",
+        ]
+        for form in dict.fromkeys((word, word.capitalize(), word.upper(), word.title()))
+    ),
+    *("apiKey", "://", "PRIVATE KEY"),
+    *(word + end for word in ("_key", "_KEY", "-key", "Key") for end in '=": '),
+)
+"""Looked for in base64 too."""
+
 _OWNERS = (
     "private|secret|access|api|signing|encryption|decryption|master|account|subscription|license|service|deploy|shared|storage"
     "|functions?|webhook|admin|root|ssh|hmac|jwt|session|auth|wallet|preshared|psk|hash|host|integration|token|instrumentation|crypto"
@@ -20,20 +45,21 @@ _OWNERS = (
     "|launchdarkly|pagerduty|twilio|mollie|adyen|cohere|mistral|together|fireworks|voyage|fastly|algolia|mapbox|okta"
 )
 STEMS = (
-    r"passw(?:or[dt]|d)s?|kennwort|passphrase|passcode|pwd|pass|[_a-z]pw|puk|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
+    r"passw(?:or[dt]|d)s?|kennwort|passphrase|passcode|pwd|pass|pw|puk|\bpin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
     r"|saml_?response|authorization|cookies?|session[ _.\-]?id|sess(?:ion)?_?id|(?:\b|_)sid|(?:laravel|gitlab)_session|csrf|xsrf"
     r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp|(?:mfa|verification|recovery|backup|pin|2fa)[ _.\-]?codes?"
     r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|\bpan|iban|ssn|mnemonic|seed[ _.\-]?phrase"
     rf"|secret_key_base|p12|pkcs12|pfx|keystore[ _.\-]?data|privkey|priv[ _.\-]?key|private_pem|\bott|\bpat|(?:{_OWNERS})[ _.\-]?keys?"
 )
+_FOREIGN = r"contrase[^ =]{1,6}a|mot[ _]de[ _]passe|senha|wachtwoord|geheimnis|zugangsdaten|anmeldedaten|(?:api|zugangs|geheim)-?schl[^ =]{1,6}ssel"
 _TAIL = r"(?:[ _.\-]?(?:confirm(?:ation)?|again|repeat|new|old|current|hash|digest|value|cookie))?[_.\-]?[0-9]{0,4}"
 _COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
 _CLOSE = rf"(?:[ \t\"'`\\\])>]|{_COLOUR}){{0,20}}"
-_SEPARATOR = r"(?:[=:]|->|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
+_SEPARATOR = r"(?:[=:]|->| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
 _AFTER = rf"(?:[ \t]|{_COLOUR}){{0,6}}"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
-    r"[A-Za-z(\[{]{0,14}[ ]?\\{0,16}[\"'`](?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
+    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}[\"'`](?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
     r"|[*xX]{2,64}[^*xX\s\"'`\\]|\[REDACTED:|\[REDACTED\] ?[^\s\"'`\\,;)\]}])"
 )
 _NO_VALUES = ("null", "none", "nil", "nan", "true", "false", "undefined", "required", "redacted", "filtered", "missing")
@@ -73,16 +99,21 @@ _PAIR_STEMS = STEMS.replace("|bearer|", "|").replace("|assertion", "")
 
 def pair_needles(stems: str) -> tuple[str, ...]:
     """`("name", "value")` and `"name": "password", "value": …`, in either order; the last name of a `loc`."""
-    return (rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"'] ?(?:, ?b?\\{{0,8}}[\"']|[\])}}])",)
+    return (
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"'] ?(?:, ?b?\\{{0,8}}[\"']|[\])}}])",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[,;]?[ \t\\rn\"']*(?:[vV][aA]l|[cC][oO]ntent|[dD][eE]fault)[uUeE]{{0,2}}[\\\"' ]*[:=]",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
+    )
 
 
 def flag_needles(stems: str) -> tuple[str, ...]:
-    return (rf"(?im)--[a-z0-9_\-]{{0,16}}(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
+    return (rf"(?im)--[a-z0-9_.\-]{{0,24}}(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
 
 
 def markup_needles(stems: str) -> tuple[str, ...]:
     return (
-        rf"(?im)(?:{stems}){_TAIL}(?:[ \t][^<>\n]{{0,80}})?>[^<>\s]",
+        rf"(?im)(?:{stems}){_TAIL}(?:[ \t][^<>\n]{{0,80}})?>(?:<!\[CDATA\[)?[^<>\s]",
+        rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?|</key)>[ \t\\rn]*(?:<(?:val|value|string)>)?(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"'] {{1,3}}value=",
     )
 
@@ -103,7 +134,7 @@ KEYS = group(
         "password",
         "",
         "value of a password-like name",
-        find=(*name_needles(STEMS), _AUTH_NEEDLE),
+        find=(*name_needles(STEMS), *name_needles(_FOREIGN), _AUTH_NEEDLE),
         scanner="names",
         must=('{"password": "«{pw:12}»"}', "db_password=«{pw:14}»", "DB_PASSWORD='«{pw:14}»'", "smtp_pass: «{pw:9}7»"),
         must_not=(

@@ -10,6 +10,9 @@ from agent.transform.redaction.shapes import group
 
 LOCAL = r"A-Za-z0-9.!#$&*+?^_{|}~\-"
 
+# No digit or letter before; an escaped line end and the end of a terminal colour are none.
+_EDGE = r"(?:^|[^0-9A-Za-z.]|\\[nrt]|[0-9;\[]m)"
+
 _RULES = group(
     "pii",
     Rule(
@@ -27,8 +30,11 @@ _RULES = group(
         "card",
         "",
         "payment card number with a valid issuer, length and check digit",
-        find=(r"(?m)(?:^|[^0-9A-Za-z.])(?:4[0-9]|5[1-5]|2[2-7]|3[04-8]|6[0245])[0-9]{2}[ \-]?[0-9]{4}[ \-]?[0-9]{4}",),
-        pattern=r"(?<![0-9A-Za-z.])(?<![0-9][ -])(?P<secret>(?:[0-9]{13,19}|[0-9]{4}(?P<s>[ -])[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])",
+        find=(
+            rf"(?m){_EDGE}(?:4[0-9]|5[1-5]|2[2-7]|3[04-8]|6[0245])[0-9]{{2}}[ \-]?[0-9]{{4}}[ \-]?[0-9]{{4}}",
+            rf"(?m){_EDGE}3[47][0-9]{{2}}[ \-][0-9]{{6}}[ \-][0-9]{{5}}",
+        ),
+        pattern=r"(?:(?<![0-9A-Za-z.])(?<![0-9][ -])|(?<=\\[nrt]))(?P<secret>(?:[0-9]{13,19}|[0-9]{4}(?P<s>[ -])[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])",
         check=checks.card,
         action="partial",
         shortest=13,
@@ -41,7 +47,7 @@ _RULES = group(
         "",
         "IBAN with the country's length and check digits",
         # A list of the countries would cost five times as much as the two letters.
-        find=(r"(?m)(?:^|[^A-Za-z0-9])[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4} ?[A-Z0-9]{3}",),
+        find=(rf"(?m){_EDGE}[A-Z]{{2}}[0-9]{{2}} ?[A-Z0-9]{{4}} ?[A-Z0-9]{{4}} ?[A-Z0-9]{{3}}",),
         action="partial",
         scanner="iban",
         shortest=15,
@@ -52,8 +58,8 @@ _RULES = group(
         "us-ssn",
         "",
         "US social security number",
-        find=(r"(?m)(?:^|[^0-9A-Za-z\-])[0-9]{3}-[0-9]{2}-[0-9]{4}",),
-        pattern=r"(?<![0-9A-Za-z\-])(?P<secret>[0-9]{3}-[0-9]{2}-[0-9]{4})(?![0-9A-Za-z\-])",
+        find=(rf"(?m){_EDGE}[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}",),
+        pattern=r"(?:(?<![0-9A-Za-z\-])|(?<=\\[nrt]))(?P<secret>[0-9]{3}-[0-9]{2}-[0-9]{4})(?![0-9A-Za-z\-])",
         check=checks.ssn,
         shortest=11,
         must=("123-45-{n:4}", "ssn «234-56-{n:4}»", "«345-67-{n:4}» on file"),

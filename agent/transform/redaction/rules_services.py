@@ -59,7 +59,7 @@ MESSAGING = group(
         "xoxp-{d:12}-{d:12}-{d:12}-{hex:32}",
         "xoxe-1-{b62:140}",
         "xoxd-{b62:60}",
-        check=checks.has_digit,
+        check=checks.random,
     ),
     token(
         "slack-app",
@@ -162,7 +162,7 @@ MESSAGING = group(
         B62,
         20,
         "re_{b62:8}_{b62:24}",
-        check=checks.has_digit,
+        check=checks.random,
         anchors=("re_",),
         short=True,
         must_not=("re_compile", "re_match_all_of_the_following_words"),
@@ -263,7 +263,7 @@ SAAS = group(
         "pat-na1-{=uuid}",
         "pat-eu1-{=uuid}",
     ),
-    token("typeform", "Typeform token", "tfp_", B64U + ".", 40, "tfp_{b62:59}", check=checks.has_digit, short=True),
+    token("typeform", "Typeform token", "tfp_", B64U + ".", 40, "tfp_{b62:59}", check=checks.random, short=True),
     token("contentful", "Contentful token", "CFPAT-", B64U, 39, "CFPAT-{b64u:43}"),
     token(
         "mapbox",
@@ -331,16 +331,16 @@ SAAS = group(
         20,
         "live_sk_{b62:32}",
         "prod_secret_{b62:32}",
-        check=checks.has_digit,
+        check=checks.random,
     ),
     token("rootly", "Rootly key", "rootly_", HEX, 60, "rootly_{hex:64}"),
     token("frameio", "Frame.io token", "fio-u-", B64U + "=", 60, "fio-u-{b64u:64}"),
     token(
-        "prefect", "Prefect key", "pn[ub]_", B62, 32, "pnu_{b36:36}", "pnb_{b36:36}", check=checks.has_digit, short=True
+        "prefect", "Prefect key", "pn[ub]_", B62, 32, "pnu_{b36:36}", "pnb_{b36:36}", check=checks.random, short=True
     ),
     token("readme", "ReadMe key", "rdme_", B62, 64, "rdme_{b36:70}"),
     token("scalingo", "Scalingo token", "tk-us-", B64U, 44, "tk-us-{b64u:48}"),
-    token("infracost", "Infracost key", "ico-", B62, 32, "ico-{b62:32}", check=checks.has_digit, short=True),
+    token("infracost", "Infracost key", "ico-", B62, 32, "ico-{b62:32}", check=checks.random, short=True),
     token(
         "settlemint",
         "SettleMint token",
@@ -349,7 +349,7 @@ SAAS = group(
         16,
         "sm_aat_{b62:16}",
         "sm_pat_{b62:16}",
-        check=checks.has_digit,
+        check=checks.random,
     ),
     token(
         "harness",
@@ -377,7 +377,7 @@ SAAS = group(
     token(
         "paddle", "Paddle key", r"pdl_(?:live|sdbx)_apikey_", B62 + "_", 40, "pdl_live_apikey_{b36:26}_{b62:22}_{b62:3}"
     ),
-    token("endor", "Endor Labs key", r"endr(?:\+|%2B)", B62, 16, "endr+{b62:16}", check=checks.has_digit),
+    token("endor", "Endor Labs key", r"endr(?:\+|%2B)", B62, 16, "endr+{b62:16}", check=checks.random),
     token(
         "clickhouse",
         "ClickHouse Cloud secret",

@@ -8,6 +8,20 @@ from agent.transform.redaction.shapes import group
 
 _SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F)"
 
+_HEADINGS = (
+    "credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ \\-]?in|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten"
+    "|identifiants"
+)
+_WHATS = (
+    r"pass(?:word|wd|phrase|code|wort|)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
+    r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf)[ _\-]?(?:token|key)|secret|token"
+)
+_FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,80}"
+_LINKS = (
+    r"is|was|are|ist|lautet|war|est|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
+    r"|wurde[ \t]auf|will[ \t]be|should[ \t]be|to"
+)
+
 URLS = group(
     "urls",
     Rule(
@@ -134,8 +148,8 @@ PROSE = group(
         "name:secret after a word such as credentials",
         find=(
             (
-                r"(?i)(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ \-]?in)(?:[ \t][a-z]{2,9}){0,4}"
-                r"[ \t\"'`\\]{0,4}[:=]?[ \t]{0,3}[\"'`(\\\[<]{0,3}[^\s:;,\"'`()<>\[\]{}=\\/]{1,64}:[^\s\"'`<>\\/]{2}"
+                rf"(?i)(?:{_HEADINGS})(?:[ \t][a-z]{{2,9}}){{0,4}}(?:[ \t][^\s:;,\"'`()<>\[\]{{}}=\\/]{{1,64}}:[ \t])?"
+                r"[ \t\"'`\\]{0,4}[:=]?[ \t]{0,3}[\"'`(\\\[<]{0,3}[^\s:;,\"'`()<>\[\]{}=\\/]{1,64}(?::|[ ]{0,2}/[ ]{0,2}[\"'`\\]{0,3})[^\s\"'`<>\\/]{2}"
             ),
         ),
         scanner="pair",
@@ -154,10 +168,11 @@ PROSE = group(
         "password in a sentence",
         find=(
             (
-                r"(?i)(?:password|passwd|passphrase|passcode|pwd|pin|pass|api[ _\-]?key|secret|token|otp)(?:[ \t](?:for|of|to|by|from)[ \t][^\n]{1,80}?)?"
-                r"[ \t]{1,3}(?:is|was|are|set[ \t]to|changed[ \t]to|reset[ \t]to|updated[ \t]to|now|will[ \t]be|should[ \t]be|equals|to)[ \t:]{1,4}[^\s]"
+                rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){{0,2}}"
+                rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
-            r"(?i)(?:password|passwd|passphrase|passcode|pwd|pin|pass|api[ _\-]?key|secret|token|otp|code)(?:[ \t](?:for|of|to)[ \t][^\s]{1,64})?[ \t]{1,3}\\{0,8}[\"'`][^\s\"'`\\]{4}",
+            rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
+            rf"(?i)(?:{_WHATS})(?:{_FOR})?[ \t]{{1,3}}(?:changed from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\]{{1,64}}?[0-9]",
         ),
         scanner="prose",
         must=(
@@ -173,8 +188,13 @@ PROSE = group(
         "",
         "user:password of curl, password of mysql",
         find=(
-            r"(?:-u|--user|--proxy-user|-U)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
-            r"(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli) [^\n]{0,200}(?:-p ?|-a )[^\s\-]{2}",
+            r"(?:-u|--user|--proxy-user|-U|-a|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
+            r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|ldap[a-z]{3,6}|openssl|keytool|jarsigner|smbclient|sqlcmd|bcp|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAX]|pass|passin|passout|storepass|keypass)|/user:|%)",
+            r"(?:htpasswd -|rabbitmqctl (?:add_user|change_password|authenticate_user) |wpa_passphrase )[^\s]",
+            r"(?:docker|podman|az|oc|registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay) (?:[^\s]{1,40} ){0,2}login [^\n]{0,400}?(?:-p|-t|--token|--password)[ =]",
+            rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
+            r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
+            r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,8}[^\s\"'\\,]{2}",
         ),
         scanner="cli",
         must=("curl -u bob:«{pw:10}» https://x", "mysql -h db -u root -p«{b62:10}» app", "sshpass -p«{b62:9}» ssh h"),
@@ -186,7 +206,9 @@ PROSE = group(
         "password literal of an SQL statement",
         find=(
             r"(?i)IDENTIFIED[ \t]{1,3}(?:WITH[ \t]{1,3}[^\s]{1,40}[ \t]{1,3})?(?:BY|AS)",
-            r"(?i)PASSWORD[ \t]{1,3}\\{0,8}['\"][^'\"\\]",
+            r"(?i)PASSWORD[ \t(][ \t]{0,3}\\{0,8}['\"][^'\"\\]",
+            r"(?i)(?:SET[ \t]{1,3}PASSWORD[^\n]{0,80}|crypt\(|digest\()[= (]{0,4}\\{0,8}['\"]",
+            r"\[parameters: [\[(]",
             r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,400}(?:pass|pw|secret|token|key)",
         ),
         scanner="sql",

@@ -32,7 +32,6 @@ _MAGIC_PATH = re.compile(
     r"/(?:reset|verify|magic|invite|unsubscribe|confirm|activate)[a-z_\-]{0,24}/(?P<secret>[A-Za-z0-9_\-]{20,512})",
     re.IGNORECASE,
 )
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _PASSWORD = Verdict("url-userinfo", "any")
 _OTPAUTH = re.compile(r"otpauth://[^\s\"']{1,512}?[?&]secret=(?P<secret>[A-Za-z2-7=]{8,256})", re.IGNORECASE)
 
@@ -88,7 +87,7 @@ def scan_query(text: str, verifier: Verifier) -> Iterator[Hit]:
         if (
             checks.has_digit(link["secret"])
             and checks.has_letter(link["secret"])
-            and not _UUID.fullmatch(link["secret"])
+            and not checks.UUID.fullmatch(link["secret"])
         ):
             yield Hit(*link.span("secret"), "magic-link")
 

@@ -14,7 +14,29 @@ _CUT = re.compile(
     r"[&;]|,(?=$|[A-Za-z_][\w.\-]{0,40}[=:]|[\[{(])|\)(?=[,;:]|$)|\\+(?=$)|\\[rnt](?=[A-Z]|$)|\|(?=$)|\)\."
 )
 _LONGEST = 65_536
-_MOST_ITEMS = 200
+DESCRIPTIVE = frozenset(
+    [
+        "type",
+        "minLength",
+        "maxLength",
+        "min_length",
+        "max_length",
+        "minimum",
+        "maximum",
+        "min",
+        "max",
+        "required",
+        "nullable",
+        "optional",
+        "sensitive",
+        "readOnly",
+        "writeOnly",
+        "format",
+        "in",
+    ]
+)
+"""What a schema says of a field: `"password": {"type": "string", "minLength": 12}` holds no password."""
+_MOST_ITEMS = 10_000
 
 
 class Value(NamedTuple):
@@ -77,6 +99,7 @@ def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
     if text[at : at + 1] not in ("[", "{", "("):
         return
     position = at + 1
+    key = ""
     for _ in range(_MOST_ITEMS):
         step()
         found = _ITEM.search(text, position, at + _LONGEST)
@@ -92,5 +115,9 @@ def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
         if value is None:
             return
         position = value.end + len(found[0])
-        if not text[position : position + 3].lstrip().startswith(":"):
+        if text[position : position + 3].lstrip().startswith((":", "=>")):
+            key = text[value.start : value.end]
+            continue
+        if key not in DESCRIPTIVE:
             yield value
+        key = ""

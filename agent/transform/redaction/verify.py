@@ -119,7 +119,7 @@ class Verifier:
         text = decode.unescape(content) if escaped else content
         hits = self._valued(text, verdict)
         if not hits:
-            hits = self.plain(text, self.tools.scans_of(_bytes(text)) if escaped else scans)
+            hits = self.plain(text, scans | self.tools.scans_of(_bytes(text)) if escaped else scans)
         if not hits or not escaped:
             return hits
         view = decode.json_view(content)
@@ -190,9 +190,12 @@ class Verifier:
     def wrapped(self, text: str, start: int, end: int) -> Iterator[Hit]:
         """The base64 run `start`..`end`, gone as a whole when there is a secret inside."""
         run = text[start:end]
-        data = checks.unbase64(run) or checks.unbase64(run[: len(run.rstrip("=")) // 4 * 4])
-        inner = checks.printable(data) if data else None
+        inner = _text_in(run)
         if inner is None:
+            if "/" in run:
+                for part in decode.parts(run):
+                    if part.end() - part.start() < len(run) and "/" not in part[0]:
+                        yield from self.wrapped(text, start + part.start(), start + part.end())
             return
         with self._deeper(inner):
             hits = self.document(inner, self.tools.scans_of(_bytes(inner)))
@@ -249,6 +252,12 @@ class Verifier:
             else:
                 out.append(hit)
         return [h if h.text is not None else h._replace(text=self._mark(h.rule, text[h.start : h.end])) for h in out]
+
+
+def _text_in(run: str) -> str | None:
+    """What a base64 run says, if that is text; its last characters may be cut."""
+    data = checks.unbase64(run) or checks.unbase64(run[: len(run.rstrip("=")) // 4 * 4])
+    return checks.printable(data) if data else None
 
 
 class _Deeper:

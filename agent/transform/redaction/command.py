@@ -1,0 +1,84 @@
+"""Credentials on command lines, by what each tool calls them: `curl -u a:b`, `mysql -p…`, `docker login -p …`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from agent.transform.redaction.prose import ANY, strong
+from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.values import bare, quoted
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.verify import Verifier
+
+_USER_FLAG = re.compile(
+    r"(?<!\S)(?:-u|--user|--proxy-user|-U|-a|--auth)[ =]{0,2}\\*[\"']?(?P<user>[^\s:\"'/\\]{1,64}):(?P<secret>[^\s\"'\\]{1,256})"
+)
+_TOOL = re.compile(
+    r"\b(?P<tool>mysql|mysqldump|mysqladmin|mariadb(?:-dump)?|sshpass|redis-cli|mongo(?:sh|dump)?|7z[az]?|unzip|zip|ldap(?:search|modify|add|delete)"
+    r"|rabbitmqctl (?:add_user|change_password|authenticate_user) \S{1,64}|htpasswd -\w*b\w* (?:-\w{1,3} ){0,3}\S{1,200} \S{1,64}|net use|wpa_passphrase \S{1,64}"
+    r"|openssl|keytool|jarsigner|(?:docker|podman|az|oc|helm registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay)(?: \S{1,40}){0,2} login|smbclient|sqlcmd|bcp|ipmitool|snmpget|snmpwalk)"
+    r"(?=[ ])(?P<rest>[^|;\n]{1,400})"
+)
+_OPTIONS: dict[str, re.Pattern[str]] = {
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        "mysql": r" -p(?=[^\s-])",
+        "sshpass": r" -p ?",
+        "redis": r" (?:-a|--pass) ",
+        "zip": r" -[pP] ?(?=\S)",
+        "ldap": r" -w ",
+        "next": r" ",
+        "net": r" /user:\S{1,64} ",
+        "openssl": r" -(?:pass(?:in|out)?|k|K) (?:pass:)?",
+        "keytool": r" -(?:storepass|keypass|srcstorepass|deststorepass)(?: |:)",
+        "login": r" (?:-p|--token|-t|--password)[ =]",
+        "smb": r"%(?=\S)",
+        "sql": r" -P ?(?=\S)",
+        "snmp": r" -[AXP] ",
+    }.items()
+}
+_KIND = (
+    ("mysql", "mysql"), ("maria", "mysql"), ("sshpass", "sshpass"), ("redis", "redis"), ("mongo", "login"), ("7z", "zip"), ("unzip", "sql"), ("zip", "sql"), ("ldap", "ldap"), ("rabbit", "next"), ("htpasswd", "next"), ("wpa", "next"),
+    ("net use", "net"), ("openssl", "openssl"), ("keytool", "keytool"), ("jarsigner", "keytool"), ("smbclient", "smb"), ("sqlcmd", "sql"), ("bcp", "sql"), ("ipmitool", "sql"), ("snmp", "snmp"),
+)  # fmt: skip
+_NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]{1,80})[ ]{1,3}(?=[^\s=])")
+_ORACLE = re.compile(
+    r"(?:jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
+)
+_AUTH = re.compile(
+    r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,8}(?:[a-z][a-z0-9_-]{1,30}[ \"'\\,]{1,8})?(?P<secret>[^\s\"'\\,]{6,2048})"
+)
+
+
+def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """Whatever these tools take as a password."""
+    leaves = verifier.gate.leaves
+    for found in verifier.each(_USER_FLAG, text):
+        if not found["secret"].isdigit() and not leaves(found["secret"], ANY):
+            yield Hit(*found.span("secret"), "cli-password")
+    for found in verifier.each(_TOOL, text):
+        yield from _options(text, found, verifier)
+    for found in verifier.each(_NEXT_WORD, text):
+        verdict = verifier.names.verdict(found["name"])
+        value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
+        if verdict and value and not leaves(text[value.start : value.end], verdict):
+            yield Hit(value.start, value.end, verdict.rule)
+    for pattern, least in ((_ORACLE, 0), (_AUTH, 6)):
+        for found in verifier.each(pattern, text):
+            if not leaves(found["secret"], ANY) and (not least or strong(found["secret"], least)):
+                yield Hit(*found.span("secret"), "cli-password")
+
+
+def _options(text: str, found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
+    kind = next((kind for start, kind in _KIND if found["tool"].startswith(start)), "login")
+    places = _OPTIONS[kind].finditer(text, found.start("rest"), found.end())
+    for place in islice(places, 1) if kind == "next" else places:
+        value = quoted(text, place.end()) or bare(text, place.end())
+        if value is not None:
+            secret = text[value.start : value.end]
+            if not (verifier.gate.leaves(secret, ANY) or secret.startswith("-") or re.fullmatch(r"\d{2,5}", secret)):
+                yield Hit(value.start, value.end, "cli-password")

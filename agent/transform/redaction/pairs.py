@@ -1,0 +1,110 @@
+"""A sensitive name and its value with more than a separator between them: flags, tuples, members, markup, forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.transform.redaction.checks import lower_word
+from agent.transform.redaction.named import hit, name_before
+from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.values import bare, quoted
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.names import Verdict
+    from agent.transform.redaction.verify import Verifier
+
+_FLAG = re.compile(r"(?<![\w-])--([A-Za-z][A-Za-z0-9_.\-]{1,60})(?: {1,3}|=)(?![ -])")
+
+
+def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`--password x` on a command line; `--password-stdin` and `--token-file` have other heads."""
+    for flag in verifier.each(_FLAG, text):
+        verdict = verifier.names.verdict(flag[1])
+        value = (quoted(text, flag.end()) or bare(text, flag.end())) if verdict else None
+        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
+            yield Hit(value.start, value.end, verdict.rule)
+
+
+_XML = re.compile(r"<([A-Za-z][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?:<!\[CDATA\[)?(?=[^<>\s])")
+_ELEMENT_END = re.compile(r"[^<]{1,65536}?(?=(?:\]\]>)?</)")
+_ATTRIBUTE_PAIR = re.compile(
+    r"\b(?:key|name|id)=\\{0,8}[\"']([\w.:\-]{1,80})\\{0,8}[\"'][ ]{1,3}value=(?=\\{0,8}[\"'])"
+)
+_NAMED_ELEMENT = re.compile(
+    r"(?:\b(?:key|name|id)=\\{0,8}[\"']([\w.:\-]{1,80})\\{0,8}[\"'][^<>]{0,80}|<key)>(?:([\w.:\- ]{1,80})</key>)?"
+    r"(?:(?:\s|\\+[rnt]){0,40}<(?:value|val|string)[^<>]{0,80}>)?(?:<!\[CDATA\[)?(?=[^<>\s\\])"
+)
+
+
+def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`<password>x</password>`, `<add key="password" value="x"/>`, `<property name="password"><value>x</value>`."""
+    for tag in verifier.each(_XML, text):
+        yield from _element(text, tag, verifier.names.verdict(tag[1]), verifier)
+    for tag in verifier.each(_NAMED_ELEMENT, text):
+        name = tag[1] or tag[2]
+        if name:
+            yield from _element(text, tag, verifier.names.verdict(name), verifier)
+    for pair in verifier.each(_ATTRIBUTE_PAIR, text):
+        verdict = verifier.names.verdict(pair[1])
+        value = quoted(text, pair.end()) if verdict else None
+        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
+            yield Hit(value.start, value.end, verdict.rule)
+
+
+def _element(text: str, tag: re.Match[str], verdict: Verdict | None, verifier: Verifier) -> Iterator[Hit]:
+    inside = _ELEMENT_END.match(text, tag.end()) if verdict else None
+    if verdict and inside and not verifier.gate.leaves(inside[0].strip(), verdict):
+        yield Hit(inside.start(), inside.end(), verdict.rule)
+
+
+_PAIR = re.compile(r"[\"']\\{0,8}[\"']?[ ]{0,2},[ ]{0,2}(?=[brBR]?\\{0,8}[\"'])")
+_VALUE_KEY = re.compile(r"b?\\{0,8}[\"']?(?:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}[:=][ ]{0,2}")
+_MEMBERS = re.compile(
+    r"\b(?i:name|key)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,2}\\{0,8}[\"']?(?P<name>[\w.\-]{1,80})\\{0,8}[\"']?[,;]?(?:\s|\\+[rnt]){0,24}\\{0,8}[\"']?"
+    r"(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])"
+)
+_SERIALIZED = re.compile(r"s:\d{1,4}:\\{0,8}\"(?P<name>[\w.\-]{1,80})\\{0,8}\";s:\d{1,6}:(?=\\{0,8}\")")
+_FORM = re.compile(
+    r"name=\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\"(?:(?:\r?\n|(?:\\+r)?\\+n)[A-Za-z-]{1,40}: [^\r\n\\]{1,200}){0,4}(?:\r?\n|(?:\\+r)?\\+n){2}"
+    r"(?P<secret>[^\r\n]{1,4096}?)(?=\r|\n|\\+r|\\+n|\Z)"
+)
+
+
+def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
+    for comma in verifier.each(_PAIR, text):
+        yield from _pair(text, comma, verifier)
+    for pattern in (_MEMBERS, _SERIALIZED):
+        for found in verifier.each(pattern, text):
+            verdict = verifier.names.verdict(found["name"])
+            value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
+            if verdict and value:
+                yield from hit(text, value, found["name"], verdict, False, verifier)
+    for found in verifier.each(_FORM, text):
+        verdict = verifier.names.verdict(found["name"])
+        if verdict and not verifier.gate.leaves(found["secret"], verdict):
+            yield Hit(*found.span("secret"), verdict.rule)
+
+
+def _pair(text: str, comma: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
+    name, _ = name_before(text, comma.start() + 1)
+    verdict = verifier.names.verdict(name) if name else None
+    if verdict is None:
+        return
+    flag = name.startswith("-")
+    key = None if flag else _VALUE_KEY.match(text, comma.end())
+    second = quoted(text, key.end() if key else comma.end())
+    if second is None or (key is None and not flag and not _in_tuple(text, comma.start())):
+        return
+    if key is not None or not lower_word(text[second.start : second.end]):
+        yield from hit(text, second, name, verdict, False, verifier)
+
+
+_TUPLE = re.compile(r"[\[(][brBR]?\\{0,8}[\"'][^\"'\\]{1,80}\Z")
+
+
+def _in_tuple(text: str, at: int) -> bool:
+    """The name is the first thing after a bracket: `("authorization", …`, not one of many in a list of field names."""
+    return _TUPLE.search(text[max(0, at - 100) : at]) is not None
