@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from agent import config
 from agent.transform.redaction import build as building
+from agent.transform.redaction import flat
 from agent.transform.redaction.engine import Engine
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
-from agent.transform.redaction.verify import Verifier
+from agent.transform.redaction.verify import HOPELESS, Verifier
 
 __all__ = ["BadRule", "Finding", "Redacted", "Redactor", "RuleInfo"]
 
@@ -137,7 +138,12 @@ class Redactor:
         assert self._parts is not None
         try:
             text = line.decode("utf-8", "surrogateescape")
-            hits = Verifier(self._parts.tools, len(text)).document(text, scans)
+            verifier = Verifier(self._parts.tools, len(text))
+            if HOPELESS not in scans:
+                quick = flat.hits(text, verifier, scans)
+                if quick is not None:
+                    return (_without(text, quick).encode("utf-8", "surrogateescape") if quick else line), quick
+            hits = verifier.document(text, scans)
             return (self._settled(text, hits) if hits else line), hits
         except Exception:  # noqa: BLE001 - fail closed: whatever went wrong, the line as it is must not leave
             return stub(line), None

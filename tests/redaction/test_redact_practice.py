@@ -10,7 +10,9 @@ import practice
 import pytest
 
 from agent import config
-from agent.transform.redact import Redactor
+from agent.transform.redact import Redactor, _without
+from agent.transform.redaction import flat
+from agent.transform.redaction.verify import Verifier
 
 LEAST_RECALL = 0.99
 FEWEST_HARMLESS = 5_000
@@ -55,3 +57,34 @@ def test_what_only_looks_dangerous_stays(redactor, seed):
 def test_a_line_of_practice_is_json_as_often_as_it_claims(seed):
     assert sum(practice.is_json(case.line) for case in practice.positives(seed)) > 2_000
     assert json.loads(next(iter(harmless.negatives(seed))))["app"] == "greenstack"
+
+
+def test_the_short_road_of_flat_objects_says_what_the_long_one_says(redactor, seed):
+    parts, short = redactor._parts, 0
+    lines = [case.line for case in practice.positives(seed)] + list(harmless.negatives(seed, rounds=1))
+    for line in lines:
+        text = line.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+        scans = parts.finder.scans_of(text.encode("utf-8", "surrogateescape"))
+        quick = flat.hits(text, Verifier(parts.tools, len(text)), scans) if scans else None
+        if quick is not None:
+            short += 1
+            found = Verifier(parts.tools, len(text)).document(text, scans)
+            long = redactor._settled(text, found).decode("utf-8", "surrogateescape") if found else text
+            assert _without(text, quick) == long, text
+    assert short > 1_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"message": "password=hunter2", "message": "fine"}',
+        '{"password": "hunter2", "pass\\u0077ord": "hunter3"}',
+        '{"a": "x\\\\", "password": "hunter2", "a": 1}',
+        '{"name": "password", "value": "hunter2"}',
+        '{"note": "\\"password\\": \\"hunter2\\""}',
+        '{"password" : "hunter2","password":"hunter3"}',
+        '{"x": "password", "password": "hunter2"}',
+    ],
+)
+def test_no_spelling_of_a_flat_object_hides_a_secret(redactor, line):
+    assert b"hunter" not in redactor.line(line.encode())[0]

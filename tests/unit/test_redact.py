@@ -262,7 +262,7 @@ def test_a_bug_in_the_verifier_ships_a_stub(monkeypatch, redactor):
     def broken(*_):
         raise RuntimeError("bug")
 
-    monkeypatch.setattr(Verifier, "document", broken)
+    monkeypatch.setattr(Verifier, "string", broken)
     line = b'{"timestamp": 1763461800.25, "level": "INFO", "password": "hunter2"}'
     lines = [line, b"fine"]
     facts = redactor.chunk(b"\n".join(lines) + b"\n", lines)
@@ -280,7 +280,7 @@ def test_a_bug_in_the_verifier_ships_a_stub(monkeypatch, redactor):
 
 @pytest.mark.parametrize("stamp", ['"2026-01-02T03:04:05.123Z"', "1763461800", '"password=hunter2"'])
 def test_a_stub_holds_no_words_of_the_line(monkeypatch, redactor, stamp):
-    monkeypatch.setattr(Verifier, "document", lambda *_: 1 / 0)
+    monkeypatch.setattr(Verifier, "string", lambda *_: 1 / 0)
     out = redactor.line(f'{{"timestamp": {stamp}, "level": "my password", "password": "x1"}}'.encode())[0]
     assert b"password" not in out
     json.loads(out)

@@ -85,6 +85,8 @@ def assemble(
         numbers[name] = len(scans)
         scans.append(scan)
     needles = _needles(settings, planned, scans, numbers)
+    users = sum(user.id in planned.on for user in settings.rule)
+    built_in = frozenset(range(len(scans) - users))
     if "own-secret" in planned.on and own_secrets:
         needles += own.needles(own_secrets, len(scans))
         scans.append(own.scan_for(own_secrets))
@@ -100,6 +102,8 @@ def assemble(
         marks=marks,
         base64=numbers["base64"],
         clean={},
+        built_in=built_in,
+        settled=set(),
     )
     return Parts(
         finder=finder,

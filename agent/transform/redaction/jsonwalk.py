@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?:\s*+(:))?|([\[{])|([\]}])|([^\s"\[\]{},:]++)', re.DOTALL)
 _KEY, _STRING, _OPEN, _CLOSE = 2, 1, 3, 4
 
-_NAME_KEYS = frozenset({"name", "key", "field", "header", "param", "parameter", "variable", "property", "Name", "Key"})
-_VALUE_KEYS = frozenset({"value", "val", "content", "input", "default", "Value"})
+NAME_KEYS = frozenset({"name", "key", "field", "header", "param", "parameter", "variable", "property", "Name", "Key"})
+VALUE_KEYS = frozenset({"value", "val", "content", "input", "default", "Value"})
 _JWK_PRIVATE = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
-_SPECIAL = _NAME_KEYS | _VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
+_SPECIAL = NAME_KEYS | VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
 # A dict under these names is a structure to walk by its own keys; under the others every leaf is the secret.
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
 _NOT_IN_LISTS = frozenset({"auth", "dsn"})
 
-_LONGEST_CLEAN = 64
+LONGEST_CLEAN = 64
 _TOP = "(top)"
 _NAME = re.compile(r"[\w .\-\[\]/]{1,128}")
 
@@ -93,7 +93,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                     verdict = None
                     continue
             _leaf((start, end, content), text, verdict, scans, hits, verifier)
-            if verdict is None and content and len(content) <= _LONGEST_CLEAN and len(hits) == before:
+            if verdict is None and content and len(content) <= LONGEST_CLEAN and len(hits) == before:
                 clean.add(content)
     return hits
 
@@ -116,7 +116,7 @@ def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: li
             if mark is not None:
                 hits.append(Hit(start, end, verdict.rule, mark))
         elif end - start >= 12:
-            _long_number(leaf, text, scans, hits, verifier)
+            hits += long_number(leaf, text, scans, verifier)
     elif content and (verdict is not None or len(content) > 4):
         hits += [
             hit._replace(start=hit.start + start, end=hit.end + start)
@@ -124,11 +124,11 @@ def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: li
         ]
 
 
-def _long_number(leaf: Leaf, text: str, scans: Scans, hits: list[Hit], verifier: Verifier) -> None:
+def long_number(leaf: Leaf, text: str, scans: Scans, verifier: Verifier) -> list[Hit]:
     """A card number may be written as a JSON number; its mark is a string."""
     start, end, _ = leaf
     whole = (hit for hit in verifier.plain(text[start:end], scans) if hit.end - hit.start == end - start)
-    hits += [Hit(start, end, hit.rule, f'"{hit.text}"') for hit in whole]
+    return [Hit(start, end, hit.rule, f'"{hit.text}"') for hit in whole]
 
 
 def _remember(frame: _Frame, key: str, leaf: Leaf) -> None:
@@ -150,14 +150,14 @@ def _close(frame: _Frame, parent: _Frame, hits: list[Hit], verifier: Verifier) -
     verdict = _named_by(special, frame, verifier)
     if verdict is None:
         return
-    for member in (_VALUE_KEYS | {"second"}) & special.keys():
+    for member in (VALUE_KEYS | {"second"}) & special.keys():
         _secret(special[member], verdict, hits, verifier)
 
 
 def _named_by(special: dict[str, Leaf], frame: _Frame, verifier: Verifier) -> Verdict | None:
     if "second" in special:
         return verifier.names.verdict(frame.first) if frame.count == 2 else None
-    for member in ("loc", *_NAME_KEYS):
+    for member in ("loc", *NAME_KEYS):
         name = special.get(member, (0, 0, None))[2]
         if name and _NAME.fullmatch(name):
             verdict = verifier.names.verdict(name)

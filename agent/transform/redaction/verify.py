@@ -34,6 +34,7 @@ _MOST_CLEAN_SETS = 64
 _MOST_STEPS = 10_000
 _EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
 _MOST_EMBEDDED = 8
+_MOST_COVERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Tools:
     actions:  of every rule that is on.
     allowed:  whether a value is allow-listed.
     base64: number of the scan that stands for this encoding.
+    built_in: the scans of the rules that come with the agent; an operator's own may concern any value.
+    settled: texts with marks in which nothing is left to find.
     clean: values seen without a finding, by the scans they went through: most values of a log repeat.
     """
 
@@ -57,6 +60,8 @@ class Tools:
     marks: Marks
     base64: int
     clean: dict[Scans, set[str]]
+    built_in: Scans
+    settled: set[str]
 
 
 class Verifier:
@@ -150,15 +155,18 @@ class Verifier:
     def _scan(self, text: str, scans: Scans) -> Iterator[Hit]:
         """What all asked-for procedures find."""
         tools = self.tools
+        found: list[Hit] = []
         for number in sorted(scans):
             scan = tools.scans[number]
             if scan is not None:
-                yield from scan(text, self)
+                found += scan(text, self)
+        yield from found
         if scans and "%" in text:
             yield from self._percent(text)
         if tools.base64 in scans:
             for run in decode.base64_runs(text):
-                yield from self.wrapped(text, run.start(), run.end())
+                if not any(hit.start <= run.start() and run.end() <= hit.end for hit in found[:_MOST_COVERS]):
+                    yield from self.wrapped(text, run.start(), run.end())
 
     def _embedded(self, text: str, inside: list[tuple[int, int]]) -> Iterator[Hit]:
         """JSON in the text: all of it, or behind a few words such as `body: `. Its places go to `inside`."""

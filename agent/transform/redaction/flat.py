@@ -1,0 +1,147 @@
+"""The short road for the common line: one flat JSON object, of which one or two values hold a secret.
+
+The object is decoded once by C; only the few values that a rule may concern are looked for in the raw text. Whatever is
+not plainly so (nested, a name twice, names and values as members, an unusual escape) gives None and takes the whole walk.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent.transform.redaction.jsonwalk import LONGEST_CLEAN, NAME_KEYS, VALUE_KEYS, long_number
+from agent.transform.redaction.rule import Hit
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.names import Verdict
+    from agent.transform.redaction.verify import Scans, Verifier
+
+_MEMBER = re.compile(r'\s*:\s*(?:"((?:[^"\\]++|\\.)*+)"|([^\s,}"]++))', re.DOTALL)
+_HARMLESS = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
+)
+"""Ids, addresses and times as they stand in every line: no built-in rule concerns them."""
+_ODD = frozenset({"loc", "kty"})
+_SHORTEST_LONG_NUMBER = 10**11
+
+
+def hits(text: str, verifier: Verifier, scans: Scans) -> list[Hit] | None:
+    """What goes and what to write instead, for good; None when the line is not of this form."""
+    if not text.startswith("{") or "\\u" in text or "\\\\" in text:
+        return None
+    try:
+        record = orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return None
+    wanted = _wanted(record, verifier, scans)
+    if wanted is None or not _each_name_once(text, record):
+        return None
+    found: list[Hit] = []
+    for key, verdict in wanted:
+        at = text.find(f'"{key}"')
+        member = _MEMBER.match(text, at + len(key) + 2) if at >= 0 else None
+        if member is None:
+            return None
+        changed = _value(text, member, verdict, scans, verifier)
+        if changed is None:
+            return None
+        found += changed
+    found.sort()
+    return found
+
+
+def _wanted(record: dict[str, Any], verifier: Verifier, scans: Scans) -> list[tuple[str, Verdict | None]] | None:
+    """The members to look at, with what their names say."""
+    verdict_of, clean = verifier.names.verdict, verifier.clean(scans)
+    plain_ids = scans <= verifier.tools.built_in
+    wanted = []
+    names = values = False
+    for key, value in record.items():
+        kind = type(value)
+        if kind is dict or kind is list or key in _ODD:
+            return None
+        names = names or key in NAME_KEYS
+        values = values or key in VALUE_KEYS
+        if kind is str:
+            if value in clean and verdict_of(key) is None:
+                continue
+            verdict = verdict_of(key)
+            if verdict is None and (len(value) <= 4 or (plain_ids and _HARMLESS.fullmatch(value) is not None)):
+                continue
+        elif kind is int:
+            verdict = verdict_of(key)
+            if verdict is None and -_SHORTEST_LONG_NUMBER < value < _SHORTEST_LONG_NUMBER:
+                continue
+        elif kind is float:
+            verdict = verdict_of(key)
+            if verdict is None:
+                continue
+        else:
+            continue
+        wanted.append((key, verdict))
+    return None if names and values else wanted
+
+
+def _each_name_once(text: str, record: dict[str, Any]) -> bool:
+    """The quotes in the text are those of the decoded members: so no name stands there twice.
+
+    There is no escaped backslash in the text, so a backslash before a quote escapes it.
+    """
+    strings = sum(type(value) is str for value in record.values())
+    return text.count('"') - text.count('\\"') == 2 * (len(record) + strings)
+
+
+def _value(
+    text: str, member: re.Match[str], verdict: Verdict | None, scans: Scans, verifier: Verifier
+) -> list[Hit] | None:
+    content = member[1]
+    if content is None:
+        start, end = member.span(2)
+        if verdict is None:
+            return long_number((start, end, None), text, scans, verifier)
+        mark = verifier.number(member[2], verdict)
+        return [] if mark is None else [Hit(start, end, verdict.rule, mark)]
+    if not content:
+        return []
+    verifier.step()
+    found = verifier.string(content, verdict, scans)
+    if not found:
+        if verdict is None and len(content) <= LONGEST_CLEAN and "\\" not in content:
+            verifier.clean(scans).add(content)
+        return found
+    if not _final(content, found, verdict, verifier):
+        return None
+    start = member.start(1)
+    return [Hit(h.start + start, h.end + start, h.rule, h.text) for h in found]
+
+
+def _final(content: str, found: list[Hit], verdict: Verdict | None, verifier: Verifier) -> bool:
+    """Whether nothing is left to find once the hits are replaced."""
+    if len(found) == 1 and found[0].start == 0 and found[0].end == len(content):
+        return True
+    parts: list[str] = []
+    done = 0
+    for hit in found:
+        parts += (content[done : hit.start], hit.text or "")
+        done = hit.end
+    parts.append(content[done:])
+    after = "".join(parts)
+    settled = verifier.tools.settled
+    if verdict is None and after in settled:
+        return True
+    rest = verifier.tools.marks.emptied(after)
+    scans = verifier.tools.scans_of(rest.encode("utf-8", "surrogatepass"))
+    if (verdict is not None or scans) and verifier.string(after, verdict, scans):
+        return False
+    if verdict is None and len(after) <= _LONGEST_SETTLED:
+        if len(settled) >= _MOST_SETTLED:
+            settled.clear()
+        settled.add(after)
+    return True
+
+
+_LONGEST_SETTLED = 256
+_MOST_SETTLED = 4_096
