@@ -58,69 +58,82 @@ def varint(number: int) -> bytes:
 
 
 # Lengths up to 16 KiB cover every ordinary line; a table lookup is a quarter of the cost of the loop above.
-_VARINTS = tuple(varint(n) for n in range(1 << 14))
+_VARINTS = [varint(n) for n in range(1 << 14)]
+# The same 14 bits where more follow: the lower parts of a longer number.
+_LOWER = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14)]
 
 
 def _length(number: int) -> bytes:
     return _VARINTS[number] if number < 1 << 14 else varint(number)
 
 
+def metadata_head(name: bytes) -> bytes:
+    """What stands in a pair of this name before its value; see `metadata_pair`."""
+    return b"\n" + _length(len(name)) + name + b"\x12"
+
+
+def metadata_pair(head: bytes, value: bytes) -> bytes:
+    """One pair of structured metadata, its name given as `metadata_head` of it."""
+    rest = head + _length(len(value)) + value
+    return b"\x1a" + _length(len(rest)) + rest
+
+
 def encode_metadata(pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Structured metadata of one entry as protobuf fields 3, ready to follow the line."""
-    out = []
-    for name, value in pairs:
-        pair = b"\n" + _length(len(name)) + name + b"\x12" + _length(len(value)) + value
-        out.append(b"\x1a" + _length(len(pair)) + pair)
-    return b"".join(out)
-
-
-def _encode_entries(timestamps_ns: Sequence[int], lines: Sequence[bytes], metadata: Sequence[bytes]) -> list[bytes]:
-    """StreamAdapter fields 2. The inner loop of the agent: no call that a table can replace."""
-    table = _VARINTS
-    out: list[bytes] = []
-    append = out.append
-    second: int | None = None
-    seconds_field = b""
-    for ns, line, meta in zip(timestamps_ns, lines, metadata, strict=True):
-        whole, nanos = divmod(ns, 1_000_000_000)
-        if whole != second:
-            second = whole
-            # Negative seconds (before 1970) are ten-byte varints of their two's complement.
-            seconds_field = b"\x08" + varint(whole if whole >= 0 else whole + (1 << 64))
-        if nanos < 1 << 14:
-            stamp = seconds_field + b"\x10" + table[nanos] if nanos else seconds_field
-        elif nanos < 1 << 28:
-            high = nanos >> 14
-            low = nanos & 0x3FFF
-            stamp = seconds_field + b"\x10" + bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) + table[high]
-        else:
-            stamp = seconds_field + b"\x10" + varint(nanos)
-        size = len(line)
-        line_length = table[size] if size < 1 << 14 else varint(size)
-        size += 3 + len(stamp) + len(line_length) + len(meta)
-        append(
-            b"\x12"
-            + (table[size] if size < 1 << 14 else varint(size))
-            + b"\n"
-            + table[len(stamp)]
-            + stamp
-            + b"\x12"
-            + line_length
-        )
-        append(line)
-        if meta:
-            append(meta)
-    return out
+    return b"".join([metadata_pair(metadata_head(name), value) for name, value in pairs])
 
 
 def encode_protobuf(
     labels: str, timestamps_ns: Sequence[int], lines: Sequence[bytes], metadata: Sequence[bytes]
 ) -> bytes:
-    """One stream as an uncompressed PushRequest. A line must be valid UTF-8 for strict readers; Loki takes any bytes."""
+    """One stream as an uncompressed PushRequest. A line must be valid UTF-8 for strict readers; Loki takes any bytes.
+
+    Raises ValueError when the lists differ in length.
+    """
+    if not len(timestamps_ns) == len(lines) == len(metadata):
+        raise ValueError(f"lists of different lengths: {len(timestamps_ns)}, {len(lines)}, {len(metadata)}")
     text = labels.encode()
-    entries = b"".join(_encode_entries(timestamps_ns, lines, metadata))
     head = b"\n" + _length(len(text)) + text
-    return b"\n" + varint(len(head) + len(entries)) + head + entries
+    out = [b""]
+    size = len(head) + _encode_entries(timestamps_ns, lines, metadata, out)
+    out[0] = b"\n" + varint(size) + head
+    return b"".join(out)
+
+
+def _encode_entries(
+    timestamps_ns: Sequence[int], lines: Sequence[bytes], metadata: Sequence[bytes], out: list[bytes]
+) -> int:
+    """Appends StreamAdapter fields 2 to `out`; gives their size. An inner loop: no call that a table can replace."""
+    table, lower, many = _VARINTS, _LOWER, 1 << 14
+    append = out.append
+    second = 1 << 61  # no time has it
+    seconds_field = b""
+    whole_size = 0
+    for ns, line, meta in zip(timestamps_ns, lines, metadata):  # noqa: B905 - one length, and `strict` is slow
+        whole = ns // 1_000_000_000
+        nanos = ns % 1_000_000_000
+        if whole != second:
+            second = whole
+            # Negative seconds (before 1970) are ten-byte varints of their two's complement.
+            seconds_field = b"\x08" + varint(whole if whole >= 0 else whole + (1 << 64)) + b"\x10"
+        if nanos >= 1 << 28:
+            stamp = seconds_field + lower[nanos & 0x3FFF] + lower[nanos >> 14 & 0x3FFF] + table[nanos >> 28]
+        elif nanos >= many:
+            stamp = seconds_field + lower[nanos & 0x3FFF] + table[nanos >> 14]
+        elif nanos:
+            stamp = seconds_field + table[nanos]
+        else:
+            stamp = seconds_field[:-1]
+        length = len(line)
+        line_length = table[length] if length < many else varint(length)
+        size = 3 + len(stamp) + len(line_length) + length + len(meta)
+        entry_length = table[size] if size < many else varint(size)
+        append(b"\x12" + entry_length + b"\n" + table[len(stamp)] + stamp + b"\x12" + line_length)
+        append(line)
+        if meta:
+            append(meta)
+        whole_size += 1 + len(entry_length) + size
+    return whole_size
 
 
 def encode_json(labels: str, timestamps_ns: Sequence[int], lines: Sequence[bytes], metadata: Sequence[bytes]) -> bytes:

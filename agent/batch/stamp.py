@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from operator import lt
 
 from agent.model import StreamClock
 
@@ -40,11 +39,15 @@ class Stamper:
 
     def stamp(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
         """(timestamps, indexes of entries that need a `line_id`) for entries that want these times, in file order."""
-        if wanted[0] > self._high and all(map(lt, wanted, wanted[1:])):
-            stamps, unsure = list(wanted), list[int]()
-            self._tie = self._high = stamps[-1]
+        high = self._high
+        for ns in wanted:
+            if ns <= high:
+                stamps, unsure = self._stamp_slowly(wanted)
+                break
+            high = ns
         else:
-            stamps, unsure = self._stamp_slowly(wanted)
+            stamps, unsure = list(wanted), list[int]()
+            self._tie = self._high = high
         self._remember(stamps)
         return stamps, unsure
 

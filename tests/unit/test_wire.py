@@ -135,5 +135,5 @@ def test_garbage_inside_good_snappy_is_a_bad_body(data: bytes) -> None:
 
 
 def test_lists_of_different_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"shorter|longer"):
+    with pytest.raises(ValueError, match="different lengths"):
         wire.encode_protobuf("{}", [1], [b"a", b"b"], [b""])
