@@ -10,8 +10,8 @@ STAGES = ("tail", "transform", "batch", "buffer", "push")
 SHARED = {"agent", "agent.model", "agent.config", "agent.wire", "agent.secret", "agent.durable", "agent.observe.events"}
 CORE = (
     "model.py", "wire.py", "tail/framing.py", "tail/identity.py", "tail/container.py", "tail/open_end.py", "tail/kubernetes.py",
-    "tail/encoding.py", "transform/events.py", "transform/parse.py",
-    "transform/timestamp.py", "transform/level.py", "transform/label.py", "transform/chain.py", "batch/batcher.py",
+    "tail/encoding.py", "transform/events.py", "transform/parse.py", "transform/timestamp.py", "transform/level.py",
+    "transform/label.py", "transform/metadata.py", "transform/chain.py", "batch/batcher.py",
     "batch/stamp.py", "buffer/record.py", "push/reply.py", "observe/health.py",
 )  # fmt: skip
 ACTING = {

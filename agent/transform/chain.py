@@ -6,21 +6,25 @@ cannot carry what the line no longer does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
 
 from agent import config, wire
 from agent.model import Chunk, Entries, FileId, StreamEntries
 from agent.transform import events, level, timestamp
-from agent.transform.label import Labeller, bytes_of, metadata_name
+from agent.transform.label import Labeller
+from agent.transform.metadata import MetadataEncoder, detected
 from agent.transform.parse import LineDecoder, Scalar, Values, View
 
 _CACHE_LIMIT = 8192
+_SPACE = 0x20
 
-# What a 64-bit count of nanoseconds holds with room to spare (years 1823 to 2116); Loki stores no other times.
-_REPRESENTABLE_NS = 1 << 62
+# What a 64-bit count of nanoseconds holds with room to spare (years 1823 to 2116); Loki stores no other times. It fits
+# into a small number of the compiled form, too.
+_REPRESENTABLE_NS = (1 << 62) - 1
 
 
 class Redacted(Protocol):
@@ -39,6 +43,24 @@ class Redacted(Protocol):
 class Redactor(Protocol):
     def chunk(self, data: bytes, lines: list[bytes], /, *, open_key: bool = False) -> Redacted: ...
     def text(self, value: str, /) -> str: ...
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the lines of a chunk say, as parallel lists, and how they said it.
+
+    values: of the fields that labels are made of, if any; None for a line that is no JSON.
+    last_ns: for a line without a time of its own (a traceback, a torn line): it keeps its place behind the line before it.
+    lenient, text, clamped: lines that are JSON but for a NaN, that are no JSON, whose time was out of range.
+    """
+
+    times: list[int]
+    metadata: list[bytes]
+    values: list[Values | None]
+    last_ns: int
+    lenient: int = 0
+    text: int = 0
+    clamped: int = 0
 
 
 class Transform:
@@ -61,16 +83,21 @@ class Transform:
     ) -> None:
         self._redactor = redactor
         self._text_only = text_only
-        self._levels = len(parse.level_fields)
-        self._level_names = parse.level_fields
-        self._metadata_names = tuple(metadata_name(name).encode() for name in metadata.fields)
         # One list of fields: levels, metadata, labels; a field asked for twice is decoded once.
-        asked = (*parse.level_fields, *metadata.fields, *labels.from_fields.values())
-        unique = tuple(dict.fromkeys(asked))
-        self._decoder = LineDecoder(parse.timestamp_fields, unique)
-        self._metadata_slots = tuple(unique.index(name) for name in (*parse.level_fields, *metadata.fields))
-        self._label_slots = tuple(unique.index(name) for name in labels.from_fields.values())
+        labelled = tuple(labels.from_fields.values())
+        fields = tuple(dict.fromkeys((*parse.level_fields, *metadata.fields, *labelled)))
+        self._metadata = MetadataEncoder(parse, metadata, fields)
+        # At a glance: the first level there may be, and all but the other levels.
+        first = parse.level_fields[:1]
+        chosen = {*first, *metadata.fields, *labelled}
+        glanced = tuple(name for name in fields if name in chosen)
+        self._glanced_metadata = MetadataEncoder(parse, metadata, glanced)
+        self._wants_level = bool(first)
+        self._decoder = LineDecoder(parse.timestamp_fields, fields, glanced)
+        self._label_slots = tuple(fields.index(name) for name in labelled)
+        self._glanced_slots = tuple(glanced.index(name) for name in labelled)
         self._labeller = Labeller(labels.static, host, tuple(labels.from_fields), redactor.text, labels.max_streams)
+        self._glance_cache: dict[Any, bytes] = {}
         self._metadata_cache: dict[Values, bytes] = {}
         # Files whose last chunk ended inside a private key that is spread over lines: the next one goes on with it.
         self._in_key: set[FileId] = set()
@@ -90,22 +117,19 @@ class Transform:
         if chunk.line_counts is not None:
             lines, ordered_out = events.gather(lines, chunk.line_counts, ordered_out)
             total = len(lines)
-        whole_json = chunk.origin.source not in self._text_only
-        oldest_ns, newest_ns = self._range(chunk.read_ns)
-        times, values, counts = self._parse(lines, chunk, whole_json, oldest_ns, newest_ns)
-        clamped = self._keep_in_range(times, chunk.read_ns, oldest_ns, newest_ns)
-        metadata = self._metadata(lines, values, chunk, clamped)
-        dropped = self._drop(lines, times, values, metadata, ordered_out)
+        seen = self._read(lines, chunk)
+        self._mark_parts(seen.metadata, chunk)
+        dropped = self._drop(lines, seen, ordered_out)
         group = self._labeller.group(chunk.origin)
         return Entries(
             origin=chunk.origin,
             span=chunk.span,
             group=group,
             lines=total,
-            streams=self._streams(chunk, group, times, lines, metadata, values),
+            streams=self._streams(chunk, group, lines, seen),
             dropped=dropped,
-            parsed=counts,
-            clamped=len(clamped),
+            parsed={"json": total - seen.lenient - seen.text, "lenient": seen.lenient, "text": seen.text},
+            clamped=seen.clamped,
             redactions=redacted.hits,
             redaction_failures=redacted.failed,
             also=chunk.also,
@@ -117,135 +141,154 @@ class Transform:
             return read_ns - self._max_age_ns, read_ns + self._max_future_ns
         return -_REPRESENTABLE_NS, _REPRESENTABLE_NS
 
-    def _parse(
-        self, lines: list[bytes], chunk: Chunk, look_inside: bool, oldest_ns: int, newest_ns: int
-    ) -> tuple[list[int], list[Values | None], dict[str, int]]:
-        """(times, field values, counts) of the lines. Values of a line that is no JSON are None."""
-        decode = self._decoder.decode if look_inside else _refuse
-        time_of, values_of = self._decoder.time_of, self._decoder.values_of
-        from_json = timestamp.from_json
-        times: list[int] = []
-        values: list[Values | None] = []
-        lenient = text = 0
-        # A line without a time of its own (a traceback, a torn line) keeps its place behind the line before it.
-        last_ns = chunk.read_ns
-        for line in lines:
-            ns: int | None
-            found: Values | None
-            try:
-                view = decode(line)
-            except (msgspec.DecodeError, RecursionError):
-                second_chance = self._decoder.lenient(line) if look_inside else None
-                if second_chance is None:
-                    text += 1
-                    ns, found = timestamp.from_torn(line), None
+    def _read(self, lines: list[bytes], chunk: Chunk) -> _Seen:
+        """What the lines say."""
+        oldest_ns, newest_ns = self._range(chunk.read_ns)
+        look_inside = chunk.origin.source not in self._text_only
+        seen = _Seen([], [], [], last_ns=chunk.read_ns)
+        if len(self._glance_cache) > _CACHE_LIMIT:
+            self._glance_cache.clear()
+        todo = iter(lines)
+        odd = self._skim(todo, chunk, seen, oldest_ns, newest_ns) if look_inside else next(todo, None)
+        while odd is not None:
+            self._look_closer(odd, chunk, seen, look_inside, oldest_ns, newest_ns)
+            odd = self._skim(todo, chunk, seen, oldest_ns, newest_ns) if look_inside else next(todo, None)
+        return seen
+
+    def _skim(self, todo: Iterator[bytes], chunk: Chunk, seen: _Seen, oldest_ns: int, newest_ns: int) -> bytes | None:
+        """Takes in common lines, which a glance is enough for; gives the first that is none.
+
+        The agent's inner loop, together with `wire.encode_protobuf`. A common line begins with its time (where no container
+        runtime gives one), which is in range, and has the first of the level fields. So its metadata is all there is to know.
+        """
+        given = chunk.times_ns
+        head = self._decoder.head if given is None else b"{"
+        glance, known = self._decoder.glance, self._glance_cache
+        start, after_space = len(head), len(head) + 1
+        times, metadata, slots = seen.times, seen.metadata, self._glanced_slots
+        line: bytes | None = None
+        last_ns = seen.last_ns
+        try:
+            for line in todo:
+                if not line.startswith(head):
+                    return line
+                if given is not None:
+                    ns = given[len(times)]
                 else:
-                    lenient += 1
-                    ns, found = from_json(second_chance[0]), second_chance[1]
-            else:
-                ns, found = from_json(bytes(view.t0) or time_of(view)), values_of(view)
-            if ns is None:
-                ns = last_ns
-            elif oldest_ns <= ns <= newest_ns:
+                    ns = timestamp.in_place(line, after_space if line[start] == _SPACE else start)
+                if ns < oldest_ns or ns > newest_ns or ns < 0:
+                    return line
+                view = glance(line)
+                encoded = known.get(view)
+                if encoded is None:
+                    encoded = self._glanced(view)
+                    if encoded is None:
+                        return line
+                times.append(ns)
+                metadata.append(encoded)
+                if slots:
+                    values = self._decoder.glanced(view)
+                    seen.values.append(tuple([values[slot] for slot in slots]))
                 last_ns = ns
-            times.append(ns)
-            values.append(found)
+        except (msgspec.DecodeError, RecursionError, IndexError):  # no JSON, or no more of it than the head
+            return line
+        finally:
+            seen.last_ns = last_ns
+        return None
+
+    def _glanced(self, view: Any) -> bytes | None:
+        """The metadata of what a glance showed; None when that is not enough to tell."""
+        values = self._decoder.glanced(view)
+        if self._wants_level and values[0] is None:
+            return None
+        encoded = self._glanced_metadata.encode(values)
+        if _are_texts(values):
+            self._glance_cache[view] = encoded
+        return encoded
+
+    def _look_closer(
+        self,
+        line: bytes,
+        chunk: Chunk,
+        seen: _Seen,
+        look_inside: bool,
+        oldest_ns: int,
+        newest_ns: int,
+    ) -> None:
+        """Whatever a line is."""
+        ns: int | None
+        found: Values | None
+        try:
+            view = self._decoder.decode(line) if look_inside else _refuse(line)
+        except (msgspec.DecodeError, RecursionError):
+            second_chance = self._decoder.lenient(line) if look_inside else None
+            if second_chance is None:
+                seen.text += 1
+                ns, found = timestamp.from_torn(line), None
+            else:
+                seen.lenient += 1
+                ns, found = timestamp.from_json(second_chance[0]), second_chance[1]
+        else:
+            ns, found = timestamp.from_json(self._decoder.time_of(view)), self._decoder.values_of(view)
+        if ns is None:
+            ns = seen.last_ns
+        elif oldest_ns <= ns <= newest_ns:
+            seen.last_ns = ns
         if chunk.times_ns is not None:
-            times = list(chunk.times_ns)
-        return times, values, {"json": len(lines) - lenient - text, "lenient": lenient, "text": text}
+            ns = chunk.times_ns[len(seen.times)]
+        encoded = detected(level.of_text(line)) if found is None else self._known_metadata(found)
+        if not oldest_ns <= ns <= newest_ns:  # Loki would refuse it
+            seen.clamped += 1
+            encoded += wire.encode_metadata([(b"original_timestamp", str(ns).encode())])
+            ns = chunk.read_ns
+        seen.times.append(ns)
+        seen.metadata.append(encoded)
+        if self._label_slots:
+            seen.values.append(None if found is None else tuple([found[slot] for slot in self._label_slots]))
+
+    def _known_metadata(self, values: Values) -> bytes:
+        """The encoded metadata of these values. Lines of one request share theirs, so it is made once."""
+        if not _are_texts(values):
+            return self._metadata.encode(values)
+        cache = self._metadata_cache
+        encoded = cache.get(values)
+        if encoded is None:
+            if len(cache) > _CACHE_LIMIT:
+                cache.clear()
+            encoded = cache[values] = self._metadata.encode(values)
+        return encoded
 
     @staticmethod
-    def _keep_in_range(times: list[int], read_ns: int, oldest_ns: int, newest_ns: int) -> dict[int, int]:
-        """Sets times that Loki would refuse to the time of reading; gives index → original."""
-        if times and oldest_ns <= min(times) and max(times) <= newest_ns:
-            return {}
-        clamped = {index: ns for index, ns in enumerate(times) if not oldest_ns <= ns <= newest_ns}
-        for index in clamped:
-            times[index] = read_ns
-        return clamped
+    def _mark_parts(metadata: list[bytes], chunk: Chunk) -> None:
+        """Parts of an over-long line say which they are."""
+        if chunk.first_part and metadata:
+            metadata[0] += wire.encode_metadata([(b"part", str(chunk.first_part).encode())])
+        if chunk.last_part and metadata and not (chunk.first_part and len(metadata) == 1):
+            metadata[-1] += wire.encode_metadata([(b"part", str(chunk.last_part).encode())])
 
-    def _metadata(
-        self, lines: list[bytes], values: list[Values | None], chunk: Chunk, clamped: dict[int, int]
-    ) -> list[bytes]:
-        """Each line's encoded structured metadata. Lines of one request share theirs, so it is made once."""
-        cache = self._metadata_cache
-        if len(cache) > _CACHE_LIMIT:
-            cache.clear()
-        make = self._encode_metadata
-        out: list[bytes] = []
-        for line, found in zip(lines, values, strict=True):
-            if found is None:
-                out.append(self._text_metadata(line))
-                continue
-            encoded = cache.get(found)
-            if encoded is None:
-                encoded = cache[found] = make(found)
-            out.append(encoded)
-        for index, original in clamped.items():
-            out[index] += wire.encode_metadata([(b"original_timestamp", str(original).encode())])
-        if chunk.first_part and out:
-            out[0] += wire.encode_metadata([(b"part", str(chunk.first_part).encode())])
-        if chunk.last_part and out and not (chunk.first_part and len(out) == 1):
-            out[-1] += wire.encode_metadata([(b"part", str(chunk.last_part).encode())])
-        return out
-
-    def _encode_metadata(self, values: Values) -> bytes:
-        chosen = [values[slot] for slot in self._metadata_slots]
-        pairs = [
-            (name, bytes_of(value))
-            for name, value in zip(self._metadata_names, chosen[self._levels :], strict=True)
-            if value is not None and value != ""
-        ]
-        for name, value in zip(self._level_names, chosen, strict=False):
-            if value is not None:
-                detected = level.of_field(name, value)
-                if detected is not None:
-                    pairs.append((b"detected_level", detected.encode()))
-                break
-        return wire.encode_metadata(pairs)
-
-    def _text_metadata(self, line: bytes) -> bytes:
-        detected = level.of_text(line)
-        return wire.encode_metadata([(b"detected_level", detected.encode())]) if detected else b""
-
-    def _drop(
-        self,
-        lines: list[bytes],
-        times: list[int],
-        values: list[Values | None],
-        metadata: list[bytes],
-        ordered_out: Sequence[int],
-    ) -> dict[str, int]:
+    def _drop(self, lines: list[bytes], seen: _Seen, ordered_out: Sequence[int]) -> dict[str, int]:
         """Takes empty lines, and those a rule orders out, from the parallel lists; gives counts by reason."""
         by_rule = set(ordered_out)
         if not by_rule and all(lines):
             return {}
         empty = [index for index, line in enumerate(lines) if not line and index not in by_rule]
         for index in sorted([*by_rule, *empty], reverse=True):
-            for column in (lines, times, values, metadata):
-                del column[index]
+            del lines[index], seen.times[index], seen.metadata[index]
+            if self._label_slots:
+                del seen.values[index]
         counts = {"empty": len(empty), "redaction_rule": len(by_rule)}
         return {reason: count for reason, count in counts.items() if count}
 
-    def _streams(
-        self,
-        chunk: Chunk,
-        group: str,
-        times: list[int],
-        lines: list[bytes],
-        metadata: list[bytes],
-        values: list[Values | None],
-    ) -> tuple[StreamEntries, ...]:
+    def _streams(self, chunk: Chunk, group: str, lines: list[bytes], seen: _Seen) -> tuple[StreamEntries, ...]:
         if not lines:
             return ()
         if not self._label_slots:
-            return (StreamEntries(group, times, lines, metadata),)
+            return (StreamEntries(group, seen.times, lines, seen.metadata),)
         nothing: tuple[Scalar, ...] = (None,) * len(self._label_slots)
-        slots = self._label_slots
         stream: Callable[..., str] = self._labeller.stream
         by_labels: dict[str, StreamEntries] = {}
-        for ns, line, meta, found in zip(times, lines, metadata, values, strict=True):
-            labels = stream(chunk.origin, nothing if found is None else tuple([found[slot] for slot in slots]))
+        for ns, line, meta, found in zip(seen.times, lines, seen.metadata, seen.values, strict=True):
+            labels = stream(chunk.origin, nothing if found is None else found)
             entries = by_labels.get(labels)
             if entries is None:
                 entries = by_labels[labels] = StreamEntries(labels, [], [], [])
@@ -253,6 +296,14 @@ class Transform:
             entries.lines.append(line)
             entries.metadata.append(meta)
         return tuple(by_labels.values())
+
+
+def _are_texts(values: Values) -> bool:
+    """Only such values are keys of a cache: 1, 1.0 and true are equal, and not the same text."""
+    for value in values:  # noqa: SIM110 - a generator for each line costs more than the loop
+        if value is not None and not isinstance(value, str):
+            return False
+    return True
 
 
 def _refuse(_: bytes) -> View:

@@ -39,7 +39,7 @@ def text_of(value: Scalar) -> str:
 
 
 def bytes_of(value: Scalar) -> bytes:
-    return clip(text_of(value).encode("utf-8", "replace"))
+    return clip((value if isinstance(value, str) else text_of(value)).encode("utf-8", "replace"))
 
 
 class Labeller:

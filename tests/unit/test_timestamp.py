@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.transform.timestamp import from_json, from_text, from_torn
+from agent.transform.timestamp import by_digit, by_text, from_json, from_text, from_torn, in_place
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,22 @@ def test_no_text_raises(text: str) -> None:
 
 def test_a_torn_line_still_tells_its_time() -> None:
     assert from_torn(b'{"timestamp": 1763461800.25, "level": "IN{"timestamp": 1') == 1763461800250000000
+
+
+@given(st.text('0123456789.,-e "_+', max_size=24), st.integers(0, 3))
+@example("1763461800.123456, ", 0)
+@example("1763461800.123456789,", 0)
+@example("1763461800.1234567890,", 0)
+@example("1763461800.12345 ,", 0)
+@example("0000000000.1,", 0)
+def test_both_ways_to_read_a_time_in_place_agree(text: str, at: int) -> None:
+    line = b"x" * at + text.encode()
+    assert by_digit(line, at) == by_text(line, at)
+    if by_text(line, at) >= 0:
+        assert by_text(line, at) == from_json(text.split(",", maxsplit=1)[0].encode())
+
+
+@given(st.integers(0, 9_999_999_999), st.text("0123456789", min_size=1, max_size=9))
+def test_a_time_read_in_place_has_every_digit(second: int, fraction: str) -> None:
+    line = f'{{"timestamp": {second:010d}.{fraction}, "x": 1}}'.encode()
+    assert in_place(line, 14) == second * 10**9 + int(fraction.ljust(9, "0"))
