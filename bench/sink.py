@@ -8,7 +8,9 @@ GET /count gives {"requests", "entries", "bytes"}; entries are counted by decodi
 
 from __future__ import annotations
 
+import socket
 import sys
+import time
 
 import orjson
 from aiohttp import web
@@ -38,6 +40,16 @@ class Sink:
 
     async def done(self, _: web.Request) -> web.Response:
         return web.json_response({"requests": self.requests})
+
+
+def until_listening(port: int) -> None:
+    """Waits for a sink that was started just now."""
+    for _ in range(1000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise SystemExit(f"nothing listens on port {port}")
 
 
 def main() -> None:

@@ -1,0 +1,219 @@
+"""Where the time goes: ns of CPU per line and stage, chunk after chunk as in the agent, so that a regression names its stage.
+
+    python bench/stages.py [--lines 100000] [--secrets 0.01] [--emails 0] [--json]
+
+Each stage is the agent's own code on real files, a real buffer and a real HTTP sink. The sum is what a line costs but for
+the hand-overs between the loops; `throughput.py` shows those too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import corpus
+import cramjam
+import sink
+
+from agent import config, wire
+from agent.batch.batcher import Batcher
+from agent.buffer.disk import DiskBuffer
+from agent.model import Batch, Chunk, Entries, Resume
+from agent.observe.metrics import Metrics
+from agent.pipeline import report
+from agent.push.client import LokiClient
+from agent.tail.generations import Timing
+from agent.tail.worker import Worker
+from agent.transform.chain import Transform
+from agent.transform.redact import Redactor
+
+KEY = b"bench" * 8
+
+Costs = dict[str, float]
+
+
+class Clock:
+    """CPU seconds of this process, by stage."""
+
+    def __init__(self) -> None:
+        self.spent: Costs = defaultdict(float)
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        began = time.process_time_ns()
+        try:
+            yield
+        finally:
+            self.spent[stage] += time.process_time_ns() - began
+
+
+class TimedRedactor:
+    """A redactor whose scan and whose care for flagged lines are timed apart."""
+
+    def __init__(self, redactor: Redactor, clock: Clock) -> None:
+        self._redactor = redactor
+        self.text = redactor.text
+        finder = redactor._parts.finder if redactor._parts is not None else None  # noqa: SLF001 - to see inside is the point
+        assert finder is not None
+        flag: Callable[..., object] = finder.flag
+
+        def timed(data: bytes, lines: list[bytes]) -> object:
+            with clock.on("redact: scan"):
+                return flag(data, lines)
+
+        finder.flag = timed  # type: ignore[method-assign, assignment]
+        self.chunk = redactor.chunk
+
+
+def read(path: Path, clock: Clock) -> Iterator[Chunk]:
+    source = config.Source(name="bench", include=(str(path),))
+    nothing = Resume({}, {})
+    worker = Worker([source], config.Agent(), nothing, Timing(), time.time_ns, time.monotonic, once=True)
+    while True:
+        with clock.on("read and frame"):
+            turn = worker.turn((), False, False, True)
+        yield from turn.chunks
+        if turn.finished:
+            return
+
+
+def transformer(clock: Clock) -> Transform:
+    redactor = TimedRedactor(Redactor.build(config.Redact(), pseudonym_key=KEY), clock)
+    parse = config.Parse(out_of_range="send")
+    return Transform(parse, config.Labels(), config.Metadata(), redactor, host="bench")
+
+
+def collect(path: Path, clock: Clock) -> tuple[list[Batch], int]:
+    """Files → batches. The stages inside `Transform` and `Batcher` are timed by calling them once more, alone."""
+    transform, batcher, metrics = transformer(clock), Batcher(config.Batch()), Metrics(lambda: ())
+    batches: list[Batch] = []
+    lines = 0
+    for chunk in read(path, clock):
+        with clock.on("split"):
+            split = chunk.data.split(b"\n")
+            split.pop()
+        with clock.on("parse, metadata"):
+            transform._read(split, chunk)  # noqa: SLF001
+        with clock.on("transform"):
+            entries = transform(chunk)
+        with clock.on("events, metrics"):
+            report(entries, metrics.observe)
+        lines += entries.lines
+        _encode(entries, clock)
+        with clock.on("batch"):
+            batches += batcher.add(entries, 0.0)
+    with clock.on("batch"):
+        batches += batcher.flush()
+    return batches, lines
+
+
+def _encode(entries: Entries, clock: Clock) -> None:
+    for stream in entries.streams:
+        with clock.on("encode"):
+            body = wire.encode_protobuf(stream.labels, stream.timestamps_ns, stream.lines, stream.metadata)
+        with clock.on("snappy"):
+            bytes(cramjam.snappy.compress_raw(body))
+
+
+async def deliver(batches: list[Batch], directory: Path, port: int, clock: Clock) -> None:
+    settings = config.Loki(url=f"http://127.0.0.1:{port}")
+    quiet = config.Buffer(min_free_bytes=0)
+    with DiskBuffer.open(directory, quiet, lambda _: None) as buffer:
+        for batch in batches:
+            with clock.on("buffer: write"):
+                await buffer.append([batch])
+        async with LokiClient(settings) as client:
+            records = buffer.unsent()
+            for _ in range(sum(1 for batch in batches if batch.bodies)):
+                with clock.on("buffer: read"):
+                    record = await anext(records)
+                    bodies = await asyncio.to_thread(buffer.read, record)
+                with clock.on("http"):
+                    for body in bodies:
+                        reply = await client.post(body.encoding, body.payload)
+                        assert reply.status == 204, reply
+                    buffer.ack(record)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def measure(lines: int, secrets: float, emails: float) -> Costs:
+    """ns per line of each stage, in the order of the way."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory(prefix="greenstack-stages-") as name:
+        path = Path(name) / "app.txt"
+        corpus.write(path, lines, secrets=secrets, emails=emails)
+        gc.collect()
+        gc.freeze()
+        batches, read_lines = collect(path, clock)
+        if read_lines != lines:
+            raise SystemExit(f"{read_lines} of {lines} lines were read")
+        port = free_port()
+        command = [sys.executable, str(Path(sink.__file__)), str(port)]
+        with subprocess.Popen(command) as process:
+            try:
+                sink.until_listening(port)
+                asyncio.run(deliver(batches, Path(name) / "buffer", port, clock))
+            finally:
+                process.terminate()
+    spent = {stage: ns / lines for stage, ns in clock.spent.items()}
+    inside = ("split", "redact: scan", "parse, metadata")
+    spent["redact: verify"] = spent.pop("transform") - sum(spent[stage] for stage in inside)
+    spent["stamp, join"] = spent.pop("batch") - spent["encode"] - spent["snappy"]
+    return {stage: spent[stage] for stage in ORDER}
+
+
+ORDER = (
+    "read and frame",
+    "split",
+    "redact: scan",
+    "redact: verify",
+    "parse, metadata",
+    "events, metrics",
+    "stamp, join",
+    "encode",
+    "snappy",
+    "buffer: write",
+    "buffer: read",
+    "http",
+)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--lines", type=int, default=100_000)
+    arguments.add_argument("--secrets", type=float, default=0.01)
+    arguments.add_argument("--emails", type=float, default=0.0)
+    arguments.add_argument("--rounds", type=int, default=3, help="the lowest figure of each stage counts (3)")
+    arguments.add_argument("--json", action="store_true")
+    given = arguments.parse_args()
+    rounds = [measure(given.lines, given.secrets, given.emails) for _ in range(given.rounds)]
+    costs = {stage: min(costs[stage] for costs in rounds) for stage in ORDER}
+    if given.json:
+        print(json.dumps(costs))
+        return
+    total = sum(costs.values())
+    compiled = " (compiled)" if not str(wire.__file__).endswith(".py") else ""
+    print(f"{given.lines} lines, {given.secrets:.0%} secrets, {given.emails:.0%} e-mails{compiled}: ns of CPU per line")
+    for stage, cost in costs.items():
+        print(f"  {stage:<18}{cost:>7.0f}  {cost / total:>5.1%}")
+    print(f"  {'sum':<18}{total:>7.0f}  {1e9 / total:,.0f} lines per CPU second")
+
+
+if __name__ == "__main__":
+    main()
