@@ -39,6 +39,7 @@ from agent.observe.events import (
 from agent.observe.health import Facts, alive
 from agent.observe.metrics import Gauge, Metrics
 from agent.observe.server import Server
+from agent.patterns import PatternFile
 from agent.pipeline import collect, deliver
 from agent.push.client import LokiClient
 from agent.push.dead_letters import DeadLetters
@@ -49,7 +50,7 @@ from agent.tail.kubernetes import own_logs
 from agent.tail.multiline import check_starts
 from agent.transform.chain import Transform
 from agent.transform.redact import Redactor
-from agent.transform.redaction.engine import select_engine
+from agent.transform.redaction.engine import installed_engine
 
 BEAT_S = 1.0
 TRY_AGAIN_S = 1.0
@@ -113,7 +114,6 @@ class App:
         """
         with DiskBuffer.open(self._state_dir / "buffer", self.settings.buffer, self.emit) as self.buffer:
             resume = self.buffer.resume()
-            check_starts(self._sources, select_engine())
             key = PseudonymKey(Path(self.settings.agent.state_dir), self.settings.redact.hash_key)
             transform = self._build_transform(key)
             self.batcher = Batcher(self.settings.batch, self.settings.loki.encoding, resume.clocks)
@@ -137,8 +137,9 @@ class App:
             redact,
             pseudonym_key=key.value,
             own_secrets=own_secrets(self.settings.loki, os.environ),
-            engine=select_engine(),
+            store=PatternFile(Path(self.settings.agent.state_dir), self.emit),
         )
+        check_starts(self._sources, redactor.engine if redact.enabled else installed_engine())
         return Transform(
             self.settings.parse,
             self.settings.labels,

@@ -13,8 +13,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
 from agent.app import App, Ended
 from agent.buffer.disk import StateUnusable
 from agent.config import Config, Source
@@ -109,6 +107,15 @@ async def _shipped(
 
 async def _watch(app: App, total_bytes: int, patience_s: float) -> None:
     """Shows progress on a terminal, and stops the app when nothing was delivered for too long."""
+    from rich.progress import (  # noqa: PLC0415 - a tenth of the daemon's start, which shows no progress
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     loop = asyncio.get_running_loop()
     columns = (TextColumn("shipping"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stderr.isatty(), transient=True) as progress:

@@ -94,6 +94,16 @@ class PseudonymKeyNotKept(Event):
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class PatternsNotKept(Event):
+    """The compiled redaction patterns could not be written to the state directory; each start compiles them again."""
+
+    level = "warning"
+    text = "cannot keep the compiled patterns in {path}: {error}; starting takes a second longer"
+    path: str
+    error: str
+
+
 # --- tail ----------------------------------------------------------------------------------------------------------
 
 

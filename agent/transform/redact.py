@@ -14,6 +14,7 @@ from agent import config
 from agent.transform.redaction import build as building
 from agent.transform.redaction import flat
 from agent.transform.redaction.engine import Engine
+from agent.transform.redaction.finder import Store
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
@@ -85,13 +86,18 @@ class Redactor:
         pseudonym_key: bytes,
         own_secrets: Sequence[str] = (),
         engine: Engine | None = None,
+        store: Store | None = None,
     ) -> Redactor:
-        """Raises BadRule for a rule that cannot be used. `engine` is what `select_engine` found to work."""
+        """Raises BadRule for a rule that cannot be used.
+
+        engine: the finder to use; by default the best that is installed. store: keeps compiled patterns; with one, the best
+        finder is tried before it is used.
+        """
         plan = building.plan(settings)
         infos = [RuleInfo(r.id, r.group, r.about, r.action, settings.enabled and r.id in plan.on) for r in plan.rules]
         if not settings.enabled:
             return cls(None, infos)
-        return cls(building.assemble(settings, plan, pseudonym_key, own_secrets, engine), infos)
+        return cls(building.assemble(settings, plan, pseudonym_key, own_secrets, engine, store), infos)
 
     def rules(self) -> list[RuleInfo]:
         return list(self._infos)

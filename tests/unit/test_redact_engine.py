@@ -7,38 +7,94 @@ from types import SimpleNamespace
 
 import pytest
 
-from agent.transform.redaction import engine, literals
+from agent import config
+from agent.transform.redact import Redactor
+from agent.transform.redaction import engine, finder, literals
+
+LINE = b'{"password": "hunter2x", "user": "bob@example.com", "own": "our-own-secret-1"}'
 
 
-@pytest.fixture(autouse=True)
-def forget():
-    engine.select_engine.cache_clear()
-    yield
-    engine.select_engine.cache_clear()
+class Shelf:
+    """A store in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.saved = 0
+
+    def load(self, key: str) -> bytes | None:
+        return self.kept.get(key)
+
+    def save(self, key: str, data: bytes) -> None:
+        self.kept[key] = data
+        self.saved += 1
 
 
-def test_a_working_hyperscan_is_chosen():
-    assert engine.select_engine() == "hyperscan"
+def build(store: Shelf, *keys: str) -> Redactor:
+    return Redactor.build(
+        config.Redact(keys=keys), pseudonym_key=b"k" * 32, own_secrets=["our-own-secret-1"], store=store
+    )
+
+
+def test_a_working_hyperscan_is_chosen_and_redacts_as_one_compiled_here():
+    here = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32, own_secrets=["our-own-secret-1"])
+    kept = build(Shelf())
+    assert kept.engine == here.engine == "hyperscan"
+    assert kept.line(LINE) == here.line(LINE)
+    assert b"hunter2x" not in kept.line(LINE)[0]
+
+
+def test_what_was_compiled_is_not_compiled_again(monkeypatch):
+    shelf = Shelf()
+    build(shelf)
+    monkeypatch.setattr(finder, "compiled_in_child", lambda _: pytest.fail("compiled again"))
+    again = build(shelf)
+    assert shelf.saved == 1
+    assert again.line(LINE)[0] == build(shelf).line(LINE)[0] != LINE
+
+
+def test_other_patterns_are_compiled_anew():
+    shelf = Shelf()
+    build(shelf)
+    assert b"swordfish" not in build(shelf, "fish_name").line(b'{"fish_name": "swordfish"}')[0]
+    assert shelf.saved == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"no message pack", b"\x92\xc4\x01x\xc4\x01y"])
+def test_what_cannot_be_loaded_is_compiled_anew(damage):
+    shelf = Shelf()
+    build(shelf)
+    shelf.kept = dict.fromkeys(shelf.kept, damage)
+    assert b"hunter2x" not in build(shelf).line(LINE)[0]
+    assert shelf.saved == 2
+
+
+def test_secrets_of_the_agents_own_are_not_kept():
+    shelf = Shelf()
+    assert b"our-own-secret-1" not in build(shelf).line(LINE)[0]
+    Redactor.build(config.Redact(), pseudonym_key=b"k" * 32, own_secrets=["another-secret-2"], store=shelf)
+    assert shelf.saved == 1
 
 
 @pytest.mark.parametrize("code", [-4, 1])
-def test_a_hyperscan_that_dies_is_not(monkeypatch, code):
+def test_a_hyperscan_that_dies_is_not_used(monkeypatch, code):
     monkeypatch.setattr(engine.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code))
-    assert engine.select_engine() in ("re2", "re")
+    assert build(Shelf()).engine in ("re2", "re")
 
 
-def test_a_hyperscan_that_hangs_is_not(monkeypatch):
+def test_a_hyperscan_that_hangs_is_not_used(monkeypatch):
     def hang(*_, **__):
         raise subprocess.TimeoutExpired("x", 1)
 
     monkeypatch.setattr(engine.subprocess, "run", hang)
-    assert engine.select_engine() in ("re2", "re")
+    assert build(Shelf()).engine in ("re2", "re")
 
 
 def test_without_any_package_the_stdlib_does(monkeypatch):
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda _: None)
-    assert engine.select_engine() == "re"
+    assert build(Shelf()).engine == "re"
     assert engine.installed_engine() == "re"
+    with pytest.raises(engine.Unusable):
+        engine.compiled_in_child([[("a", 1)]])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from agent.transform.redaction import catalogue, literals, own, pem, rules_keys
 from agent.transform.redaction import finder as finders
 from agent.transform.redaction.catalogue import RULES, SHARED, Needle
 from agent.transform.redaction.engine import Engine, installed_engine
-from agent.transform.redaction.finder import Finder
+from agent.transform.redaction.finder import Finder, Store
 from agent.transform.redaction.gate import Gate
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Names
@@ -73,9 +73,13 @@ def plan(settings: config.Redact) -> Plan:
 
 
 def assemble(
-    settings: config.Redact, planned: Plan, pseudonym_key: bytes, own_secrets: Sequence[str], engine: Engine | None
+    settings: config.Redact,
+    planned: Plan,
+    pseudonym_key: bytes,
+    own_secrets: Sequence[str],
+    engine: Engine | None,
+    store: Store | None,
 ) -> Parts:
-    chosen = engine or installed_engine()
     marks = Marks(pseudonym_key, settings.mode == "hash", _replacements(settings))
     marks.know(planned.on)
     names = Names(settings.keys, pii="pii" in settings.presets)
@@ -90,7 +94,11 @@ def assemble(
     if "own-secret" in planned.on and own_secrets:
         needles += own.needles(own_secrets, len(scans))
         scans.append(own.scan_for(own_secrets))
-    finder = finders.make(chosen, needles)
+    finder = (
+        finders.best(needles, store)
+        if store is not None and engine is None
+        else finders.make(engine or installed_engine(), needles)
+    )
     actions: dict[str, Action] = {r.id: r.action for r in planned.rules if r.id in planned.on}
     tools = Tools(
         scans=tuple(scans),

@@ -76,12 +76,16 @@ SHARED: dict[str, Scan | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """A finder pattern and the number of the scan it asks for. `base64`: it begins with what a literal looks like there."""
+    """A finder pattern and the number of the scan it asks for.
+
+    base64: it begins with what a literal looks like there. own: it is made of a secret of the agent's, so it is never kept.
+    """
 
     pattern: str
     scan: int
     pii: bool
     base64: bool = False
+    own: bool = False
 
 
 def pattern_scan(rule: Rule) -> Scan:

@@ -6,13 +6,18 @@ stdlib's `re` is in finder_re.py.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.metadata
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+import msgspec
+
 from agent.transform.redaction.catalogue import Needle
+from agent.transform.redaction.engine import Unusable, compiled_in_child, fallback_engine, installed_engine
 from agent.transform.redaction.finder_re import ReFinder
 from agent.transform.redaction.verify import HOPELESS
 
@@ -51,14 +56,31 @@ def by_line(data: bytes, found: list[tuple[int, int]]) -> Flags:
     return flags
 
 
+class Store(Protocol):
+    """Where compiled patterns are kept from one start to the next. key: what they were made of."""
+
+    def load(self, key: str, /) -> bytes | None: ...
+
+    def save(self, key: str, data: bytes, /) -> None: ...
+
+
 class HyperscanFinder:
-    """One automaton for secrets, one for personal data."""
+    """One automaton for secrets, one for personal data, one for the agent's own secrets.
+
+    store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
+    Raises engine.Unusable when the child dies.
+    """
 
     engine = "hyperscan"
 
-    def __init__(self, needles: Sequence[Needle]) -> None:
-        groups = ([n for n in needles if not n.pii], [n for n in needles if n.pii])
-        self._databases = [_compile(tuple(group)) for group in groups if group]
+    def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
+        secrets = [n for n in needles if not n.pii and not n.own]
+        groups = [group for group in (secrets, [n for n in needles if n.pii]) if group]
+        self._databases = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
+        own = tuple(n for n in needles if n.own)
+        if own:
+            self._databases.append(_compile(own))
+        self._terminated: type[Exception] = _hyperscan().ScanTerminated
         self._local = threading.local()
 
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags:
@@ -86,7 +108,7 @@ class HyperscanFinder:
             return frozenset((HOPELESS,))
 
     def _scan(self, data: bytes, most: int) -> list[tuple[int, int]]:
-        terminated = _hyperscan().ScanTerminated
+        terminated = self._terminated
         found: list[tuple[int, int]] = []
         append = found.append
 
@@ -126,6 +148,34 @@ def _compile(needles: tuple[Needle, ...]) -> Any:
     return database
 
 
+def _kept(groups: Sequence[Sequence[Needle]], store: Store) -> list[Any]:
+    """The databases of the groups, out of the store or made for it."""
+    plain = [[(needle.pattern, needle.scan) for needle in group] for group in groups]
+    # Not imported before a child has tried it, now or when the store was filled.
+    version = importlib.metadata.version("hyperscan")
+    key = hashlib.blake2b(msgspec.msgpack.encode((version, plain))).hexdigest()
+    data = store.load(key)
+    loaded = _loaded(data) if data is not None else None
+    if loaded is not None and len(loaded) == len(groups):
+        return loaded
+    data = msgspec.msgpack.encode(compiled_in_child(plain))
+    loaded = _loaded(data)
+    if loaded is None:
+        raise Unusable("what it has compiled cannot be loaded")
+    store.save(key, data)
+    return loaded
+
+
+def _loaded(data: bytes) -> list[Any] | None:
+    """None for what Hyperscan does not take: of another version, say, or for another processor."""
+    hyperscan = _hyperscan()
+    try:
+        serialized = msgspec.msgpack.decode(data, type=list[bytes])
+        return [hyperscan.loadb(one, hyperscan.HS_MODE_BLOCK) for one in serialized]
+    except (msgspec.MsgspecError, hyperscan.HyperscanError):
+        return None
+
+
 class Re2Finder:
     """A set of all patterns, asked line by line."""
 
@@ -156,13 +206,20 @@ class Re2Finder:
         return frozenset(self._scans[i] for i in self._set.Match(text) or ())
 
 
-def make(engine: str, needles: Sequence[Needle]) -> Finder:
-    makers: dict[str, Callable[[Sequence[Needle]], Finder]] = {
-        "hyperscan": HyperscanFinder,
-        "re2": Re2Finder,
-        "re": ReFinder,
-    }
+def make(engine: str, needles: Sequence[Needle], store: Store | None = None) -> Finder:
+    """Raises engine.Unusable, only with a store."""
+    if engine == "hyperscan":
+        return HyperscanFinder(needles, store)
+    makers: dict[str, Callable[[Sequence[Needle]], Finder]] = {"re2": Re2Finder, "re": ReFinder}
     return makers[engine](needles)
+
+
+def best(needles: Sequence[Needle], store: Store) -> Finder:
+    """The fastest that works on this machine."""
+    try:
+        return make(installed_engine(), needles, store)
+    except Unusable:
+        return make(fallback_engine(), needles)
 
 
 def refusal(pattern: str) -> str | None:
