@@ -373,8 +373,9 @@ class Parse(Table):
     level_fields: tuple[FieldName, ...] = ("level", "levelname", "severity", "lvl")
     """JSON fields looked at in this order for the level."""
     out_of_range: Literal["clamp", "send"] = "clamp"
-    """A time older than max_age or newer than max_future: `clamp` it to the time of reading and keep the original as
-    metadata `original_timestamp`, or `send` it and let Loki decide (what it refuses becomes a dead letter)."""
+    """A time older than max_age or newer than max_future: `clamp` it to the time of the line beside it (or of reading,
+    when there is none) and keep the original as metadata `original_timestamp`, or `send` it and let Loki decide (what it
+    refuses becomes a dead letter)."""
     max_age: Duration = Field(168 * 3600.0, gt=0)
     """Loki's `reject_old_samples_max_age`."""
     max_future: Duration = Field(600.0, gt=0)

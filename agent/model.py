@@ -84,7 +84,7 @@ class Chunk:
     first_part:  0, or the number (from 1) of the part of an over-long line that the first line is.
     last_part:   0, or the number of the part that the last line is, more of which follows.
     times_ns:    one per entry when the container runtime wrote a time beside it, else None.
-    read_ns:     wall clock of the read; the time of lines that carry none.
+    read_ns:     wall clock of the read; the time of lines when none beside them carries one.
     line_counts: of how many lines each entry is made, when several lines are one event; None: each is one.
     also:        what else these lines cover: the ends of earlier generations, whose last line goes on in this file.
     """

@@ -18,6 +18,7 @@ from agent.transform import events, level, timestamp
 from agent.transform.label import Labeller
 from agent.transform.metadata import MetadataEncoder, detected
 from agent.transform.parse import LineDecoder, Scalar, Values, View
+from agent.transform.placing import UNTIMED, Placer
 
 _CACHE_LIMIT = 8192
 _SPACE = 0x20
@@ -101,6 +102,7 @@ class Transform:
         self._metadata_cache: dict[Values, bytes] = {}
         # Files whose last chunk ended inside a private key that is spread over lines: the next one goes on with it.
         self._in_key: set[FileId] = set()
+        self._placer = Placer()
         self._clamp = parse.out_of_range == "clamp"
         self._max_age_ns = int(parse.max_age * 1e9)
         self._max_future_ns = int(parse.max_future * 1e9)
@@ -117,10 +119,10 @@ class Transform:
         if chunk.line_counts is not None:
             lines, ordered_out = events.gather(lines, chunk.line_counts, ordered_out)
             total = len(lines)
-        seen = self._read(lines, chunk)
+        group = self._labeller.group(chunk.origin)
+        seen = self._read(lines, chunk, group)
         self._mark_parts(seen.metadata, chunk)
         dropped = self._drop(lines, seen, ordered_out)
-        group = self._labeller.group(chunk.origin)
         return Entries(
             origin=chunk.origin,
             span=chunk.span,
@@ -141,11 +143,11 @@ class Transform:
             return read_ns - self._max_age_ns, read_ns + self._max_future_ns
         return -_REPRESENTABLE_NS, _REPRESENTABLE_NS
 
-    def _read(self, lines: list[bytes], chunk: Chunk) -> _Seen:
-        """What the lines say."""
+    def _read(self, lines: list[bytes], chunk: Chunk, group: str) -> _Seen:
+        """What the lines say, and a time for those that say none, or one that Loki would refuse."""
         oldest_ns, newest_ns = self._range(chunk.read_ns)
         look_inside = chunk.origin.source not in self._text_only
-        seen = _Seen([], [], [], last_ns=chunk.read_ns)
+        seen = _Seen([], [], [], last_ns=UNTIMED)
         if len(self._glance_cache) > _CACHE_LIMIT:
             self._glance_cache.clear()
         todo = iter(lines)
@@ -153,6 +155,10 @@ class Transform:
         while odd is not None:
             self._look_closer(odd, chunk, seen, look_inside, oldest_ns, newest_ns)
             odd = self._skim(todo, chunk, seen, oldest_ns, newest_ns) if look_inside else next(todo, None)
+        replaced = self._placer.place(seen.times, chunk, group, oldest_ns, newest_ns)
+        for index, ns in replaced.items():
+            seen.metadata[index] += wire.encode_metadata([(b"original_timestamp", str(ns).encode())])
+        seen.clamped = len(replaced)
         return seen
 
     def _skim(self, todo: Iterator[bytes], chunk: Chunk, seen: _Seen, oldest_ns: int, newest_ns: int) -> bytes | None:
@@ -236,13 +242,8 @@ class Transform:
             seen.last_ns = ns
         if chunk.times_ns is not None:
             ns = chunk.times_ns[len(seen.times)]
-        encoded = detected(level.of_text(line)) if found is None else self._known_metadata(found)
-        if not oldest_ns <= ns <= newest_ns:  # Loki would refuse it
-            seen.clamped += 1
-            encoded += wire.encode_metadata([(b"original_timestamp", str(ns).encode())])
-            ns = chunk.read_ns
         seen.times.append(ns)
-        seen.metadata.append(encoded)
+        seen.metadata.append(detected(level.of_text(line)) if found is None else self._known_metadata(found))
         if self._label_slots:
             seen.values.append(None if found is None else tuple([found[slot] for slot in self._label_slots]))
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -185,3 +185,24 @@ async def test_a_start_with_a_gigabyte_waiting_takes_no_longer_than_with_ten_meg
 def _remove(directory: Path) -> None:
     for path in directory.glob("*.segment"):
         path.unlink()
+
+
+async def test_an_old_file_is_delivered_whole_whatever_its_lines_say_of_their_time(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch
+) -> None:
+    """Loki refuses what is an hour older than the newest of its stream: none of these lines may pass for new."""
+    log = tmp_path / "app.log"
+    times = iter(history("app", 1000, 10 * DAY_S, 0))
+    traceback = (b'  File "/srv/app.py", line %d' % number for number in range(10_000))
+    lines = [b"Traceback (most recent call last):", *(line for each in times for line in (each, *_take(traceback, 10)))]
+    lines[5000:5000] = [b'{"timestamp": 0, "message": "no clock"}', b'{"timestamp": 4102444800, "message": "in 2100"}']
+    append(log, lines)
+    agent = launch(loki.url, str(log), redact=PLAIN)
+    await agent.start()
+    seen = await agent.until(lambda seen: seen["unread_bytes"] == 0 and seen["waiting_entries"] == 0, WAIT_S)
+    assert not (wrong := difference({str(log): lines}, stored(loki))), wrong
+    assert seen.get("dropped_entries_total", 0) == 0, loki.discarded
+
+
+def _take(lines: Iterator[bytes], count: int) -> list[bytes]:
+    return [next(lines) for _ in range(count)]
