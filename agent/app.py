@@ -224,7 +224,7 @@ class App:
                     await self._happened.wait()
 
     async def _beat(self) -> None:
-        """Tells systemd that the loop turns, and READY once the first scan is done."""
+        """Tells systemd that the loop turns, and READY once the first scan is done; has what was lost on disk read again."""
         said_ready = False
         while True:
             facts = self.facts()
@@ -233,6 +233,8 @@ class App:
                 said_ready = True
             if self._notifier.watchdog_s is not None and alive(facts):
                 self._notifier.watchdog()
+            if lost := self.buffer.take_lost():
+                self.tailer.read_again(lost)
             waiting = self.buffer.statistics().waiting_entries
             self._notifier.status(facts.held or f"shipping; {waiting} entries wait")
             await asyncio.sleep(BEAT_S if said_ready else 0.05)

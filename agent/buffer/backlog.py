@@ -13,16 +13,18 @@ from dataclasses import dataclass
 
 from agent.buffer.meta import Tally
 from agent.buffer.segment import Mark, Place
-from agent.model import Record
+from agent.model import FileId, Record
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A record that waits. before: the tally in front of it. oldest_ns: of its entries."""
+    """A record that waits. before: the tally in front of it. oldest_ns: of its entries. places: bytes of files (from, to)
+    that it covers, to be read again when it is gone from the disk."""
 
     record: Record
     before: Tally
     oldest_ns: int
+    places: tuple[tuple[FileId, int, int], ...] = ()
 
     @property
     def mark(self) -> Mark:
@@ -107,6 +109,9 @@ class Backlog:
             else:
                 del self._waiting[group]
         return dropped
+
+    def in_flight(self, record: Record) -> Pending | None:
+        return self._in_flight.get(record.sequence)
 
     @property
     def first(self) -> Pending | None:

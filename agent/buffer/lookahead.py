@@ -47,7 +47,7 @@ def pending_of(meta: RecordMeta, place: Place, length: int) -> Pending:
         offset=place.offset,
         length=length,
     )
-    return Pending(record, meta.tally, min(body.oldest_ns for body in meta.bodies))
+    return Pending(record, meta.tally, min(body.oldest_ns for body in meta.bodies), meta.places)
 
 
 def look_ahead(segments: Sequence[Segment], start: Mark, end: Mark, limit: int) -> Ahead:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from agent.buffer.meta import HeldClock, Tally
 from agent.buffer.record import Draft, draft_head
@@ -30,6 +31,11 @@ class Memory:
             self.positions[file] = span.after
         for labels, clock in clocks:
             self.clocks[labels] = HeldClock(clock, file)
+
+    def span(self, file: FileId, start: int, end: int) -> tuple[Span, ...]:
+        """These bytes of a file, if it is still known. The position at their end has no anchor."""
+        known = self.positions.get(file)
+        return () if known is None else (Span(file, start, replace(known, offset=end, anchor_digest=b"", part=0)),)
 
     def forget(self, files: Iterable[FileId]) -> None:
         """From the next record on. Not at once: a head may just be in the making in another thread."""

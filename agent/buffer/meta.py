@@ -97,6 +97,11 @@ class RecordMeta(msgspec.Struct, array_like=True, frozen=True):
         return Tally(before.sequence + 1, before.entries + self.entries, before.records + bool(self.bodies))
 
     @property
+    def places(self) -> tuple[tuple[FileId, int, int], ...]:
+        """The bytes of files it covers, without what else is known of them."""
+        return tuple((_file_of(raw.after), raw.start, raw.after.offset) for raw in self.raw_spans)
+
+    @property
     def spans(self) -> tuple[Span, ...]:
         return tuple(Span(_file_of(raw.after), raw.start, _position_of(raw.after)) for raw in self.raw_spans)
 

@@ -17,9 +17,8 @@ from agent.buffer.cursor import Cursor
 from agent.buffer.damaged import Damaged
 from agent.buffer.log import PASSING_ERRORS, Log
 from agent.buffer.lookahead import Ahead, Damage, look_ahead
-from agent.buffer.meta import Tally
 from agent.buffer.recovery import Recovered
-from agent.buffer.segment import Mark, Place
+from agent.buffer.segment import Mark
 from agent.model import Record, Span
 from agent.observe.events import BufferDamaged, BufferDropped, BufferReadFailed, BufferSpansLost, Emit
 
@@ -183,16 +182,18 @@ class Outbox:
             self._arrived.set()
 
     def set_aside(self, record: Record, spans: Sequence[Span]) -> None:
-        """spans: what the record says it held."""
-        if self._closed or not self._backlog.settle(record):
+        """spans: what the record says it held; without them, what it said when it was found counts."""
+        pending = self._backlog.in_flight(record)
+        if self._closed or pending is None or not self._backlog.settle(record):
             return
         segment = self._log.segments.get(record.segment)
         if segment is None:
             self._note_drop(1, record.entries, 0)
         else:
-            before = Mark(Place(record.segment, record.offset), Tally(record.sequence))
-            self._note_damage(Damage(before, segment.path, record.length, 1, record.entries))
-            if segment.number != self._verified:
+            self._note_damage(Damage(pending.mark, segment.path, record.length, 1, record.entries))
+            if not spans:
+                self._note_lost([span for place in pending.places for span in self._log.memory.span(*place)])
+            elif record.segment != self._verified:
                 self._note_lost(spans)
         self._settle()
         self._arrived.set()

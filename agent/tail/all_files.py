@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from agent.config import Agent, Source
-from agent.model import Chunk, FileId, Resume
+from agent.model import Chunk, FileId, Resume, Span
 from agent.observe.events import Emit, FileSystemGone
 from agent.tail.discovery import root_of
 from agent.tail.generations import Timing
@@ -119,6 +119,12 @@ class Tailer:
     def stop(self) -> None:
         """Ends `turns`. What was read and not yet given is read again by the next start."""
         self._stopping = True
+        self._wake.set()
+
+    def read_again(self, spans: Iterable[Span]) -> None:
+        """What was made of these bytes was lost behind the reader's back; they come once more where their files still have
+        them. Positions do not go back."""
+        self._memory.lose(spans)
         self._wake.set()
 
     def statistics(self) -> TailStatistics:

@@ -7,10 +7,10 @@ on the device it was on, is forgotten, and that after days. The threads of all a
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
-from agent.model import FileId, Position, Resume
+from agent.model import FileId, Position, Resume, Span
 from agent.tail.discovery import Key
 from agent.tail.mounts import Area
 
@@ -39,6 +39,7 @@ class Memory:
         self._over: list[FileId] = []
         self.is_empty = not self._absent
         self.lost = resume.lost
+        self._lost_later: dict[Key, list[Span]] = {}
         latest = {absent.known[0] for absent in self._absent.values()}
         self._over += [file for file in resume.positions if file not in latest]
 
@@ -87,6 +88,21 @@ class Memory:
                 if absent_s >= _ABSENT_S or (absent_s >= _LEAST_ABSENT_S and unwritten_s >= _ABSENT_S):
                     del self._absent[key]
                     self._over.append(absent.known[0])
+
+    # --- spans to be read again -------------------------------------------------------------------------------------
+
+    def lose(self, spans: Iterable[Span]) -> None:
+        """These bytes were read, and what was made of them is lost: whoever follows their files reads them again."""
+        with self._lock:
+            for span in spans:
+                self._lost_later.setdefault((span.file.device, span.file.inode), []).append(span)
+
+    def take_lost(self, followed: Container[Key]) -> list[Span]:
+        if not self._lost_later:
+            return []
+        with self._lock:
+            mine = [key for key in self._lost_later if key in followed]
+            return [span for key in mine for span in self._lost_later.pop(key)]
 
     # --- identities -------------------------------------------------------------------------------------------------
 

@@ -430,10 +430,14 @@ class OneFile:
         self._position = None
 
     def lose(self, span: Span) -> None:
-        """Have a span read again that was read and then lost, if this file still has it. Needs it open."""
+        """Have a span read again that was read and then lost, if this file still has it. Needs it open.
+
+        Of an end without anchor only the place is known; then it counts that opening found the file to be the same.
+        """
         after = span.after
         prefix = self._bytes(0, after.prefix_length) if after.prefix_length else b""
-        if compare(after, Seen(max(self.size, after.offset), prefix, self._bytes_before(after.offset))) is Verdict.SAME:
+        before = self._bytes_before(after.offset) if after.anchor_digest else b""
+        if after.offset <= self.offset and compare(after, Seen(self.offset, prefix, before)) is Verdict.SAME:
             self.lost.append((span.start, after.offset))
 
     def _read_lost(self, read_ns: int) -> list[Chunk]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Agent, Source
-from agent.model import Chunk
+from agent.model import Chunk, Span
 from agent.observe.events import ArchiveDamaged, CharactersReplaced, Event, FileEventsMissed, FileUnreadable
 from agent.tail.discovery import NotTheFile
 from agent.tail.generations import Timing
@@ -137,6 +137,8 @@ class Worker:
             self._scan(ask, now)
         if ask.area is not None:
             self._look(ask.paths, ask.watched and now >= self._distrusted_until, now)
+        for span in self._memory.take_lost(self._generations.files):
+            self._read_again(span, now)
         chunks = self._settle(now, ask.read)
         if ask.read:
             chunks += self._read(now)
@@ -368,6 +370,22 @@ class Worker:
                 return False
             self._opened.add(file)
         return True
+
+    def _read_again(self, span: Span, now: float) -> None:
+        """Queue bytes that were read and then lost, if their file still has them."""
+        file = self._generations.files[span.file.device, span.file.inode]
+        if file.id != span.file or file.ignored:
+            return
+        try:
+            if self._is_open(file, now):
+                file.lose(span)
+                self._queue(file)
+        except (FileNotFoundError, NotTheFile):
+            self._scan_wanted = True
+            self._memory.lose([span])
+        except OSError as error:
+            self._failed(file, error, now)
+            self._memory.lose([span])
 
     def _keep_open(self, now: float) -> None:
         """While nothing may be read, what has grown is opened at least: then its lines survive its deletion."""

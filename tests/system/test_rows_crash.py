@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,47 @@ async def test_t71_damaged_state_is_survived_and_what_it_held_is_read_again(
     await agent.start()
     await until_arrived(agent, loki, {str(log): lines})
     assert "Traceback" not in agent.errors()
+    assert await agent.stop() == 0
+
+
+def flip_within(path: Path, places: Iterable[float]) -> None:
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[int(place * (len(data) - 1))] ^= 0x10
+    path.write_bytes(data)
+
+
+ROT: dict[str, Callable[[Path], object]] = {
+    "some bytes of a segment": lambda path: flip_within(path, (0.3, 0.31, 0.5, 0.7, 0.9)),
+    "a segment from a third on": lambda path: flip_within(path, [n / 5000 for n in range(1700, 5000)]),
+    "a segment": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("rot", ROT)
+async def test_t71_what_rots_on_disk_while_it_waits_is_read_again_from_the_files(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch, rot: str
+) -> None:
+    """The oldest records are known to the pusher already, so it is one further back that is hit, with nobody looking."""
+    log = tmp_path / "app.log"
+    lines = timed(2000)
+    agent = launch(loki.url, str(log), buffer=SMALL, redact=PLAIN, batch='max_bytes = "8KiB"')
+    await loki.down()
+    await agent.start()
+    for start in range(0, len(lines), 100):
+        append(log, lines[start : start + 100])
+        await agent.until(lambda seen, end=start + 100: seen["read_lines_total"] == end, WAIT_S)
+    await agent.until(lambda seen: seen["waiting_entries"] == len(lines) and seen["buffer_segments"] >= 6, WAIT_S)
+    segments = sorted((agent.state / "buffer").glob("*.segment"))
+    ROT[rot](segments[len(segments) // 2])
+    await loki.up()
+    await loki.wait_for(lambda there: there.accepted >= len(lines), WAIT_S)
+    seen = await agent.until(lambda seen: seen["waiting_entries"] == 0)
+    assert_nothing_is_unaccounted(seen)
+    assert 0 < seen["dropped_entries_total"] < len(lines)
+    assert seen["delivered_entries_total"] == len(lines)
+    assert sorted(stored(loki)[str(log)]) == sorted(lines)
+    assert "are read again" in agent.errors()
     assert await agent.stop() == 0
 
 

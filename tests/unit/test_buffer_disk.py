@@ -252,6 +252,16 @@ async def test_of_a_segment_deleted_while_it_waits_its_neighbours_tell_what_it_h
         assert opened.buffer.statistics().damaged_entries == 4
 
 
+async def test_of_a_deleted_segment_whose_records_are_known_its_neighbours_tell_what_it_held(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(segment_bytes=5000)) as opened:
+        for at in range(12):
+            await opened.buffer.append([batch("ab"[at % 2], at // 2 * 900, size=900)])
+        segments(tmp_path)[1].unlink()
+        assert len(await opened.take_all()) == 8
+        lost = sorted((chr(each.file.inode), each.start, each.after.offset) for each in opened.buffer.take_lost())
+        assert lost == [("a", 1800, 2700), ("a", 2700, 3600), ("b", 1800, 2700), ("b", 2700, 3600)]
+
+
 async def test_of_the_end_of_the_log_what_is_known_in_memory_tells(tmp_path: Path) -> None:
     with Opened(tmp_path, index_records=1) as opened:
         for at in range(3):
