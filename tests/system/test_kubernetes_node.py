@@ -50,7 +50,7 @@ async def test_t106_t108_every_message_arrives_once_and_whole_whatever_the_kubel
     dice = random.Random(7)
     containers = [app, quiet, static, own]
     kills = 0
-    for step in range(1500):
+    for step in range(1100):
         app.step(dice.choice(("stdout", "stderr")))
         if step % 20 == 0:
             for other in (quiet, static, own):
@@ -59,7 +59,7 @@ async def test_t106_t108_every_message_arrives_once_and_whole_whatever_the_kubel
             step % 75 == 70
         ):  # every 150 ms, and a generation stays plain for more than the two seconds that are promised
             app.rotate(keep_plain=1000, keep=1000)
-        if step % 500 == 470 or (kills * 500 + 470 < step and app.is_within_a_message):
+        if step % 350 == 330 or (kills * 350 + 330 < step and app.is_within_a_message):
             kills += 1
             await agent.kill()
             app.rotate(keep_plain=1000, keep=1000)
