@@ -18,13 +18,13 @@ HASH = "5f1d9e1b8e7d4b0a9c3f2e1d0c9b8a7f"
 STEP_S = 0.002
 
 
-async def said_by(loki: LokiStandIn, containers: list[Container]) -> None:
+async def said_by(loki: LokiStandIn, agent: AgentProcess, containers: list[Container]) -> None:
     """Until Loki has everything; then it must be that, once and in order."""
     expected = {str(container.log): container.said for container in containers}
     try:
         await loki.wait_for(lambda _: not difference(expected, stored(loki)), timeout_s=40)
     except TimeoutError:
-        raise AssertionError(difference(expected, stored(loki))) from None
+        raise AssertionError(difference(expected, stored(loki)) + "\n" + agent.errors()) from None
 
 
 @pytest.fixture
@@ -50,6 +50,9 @@ async def test_t106_t108_every_message_arrives_once_and_whole_whatever_the_kubel
     dice = random.Random(7)
     containers = [app, quiet, static, own]
     kills = 0
+    app.step("stdout")
+    app.finish()
+    await loki.wait_for(lambda loki: loki.accepted > 0)  # from here on the log is known, whatever happens
     for step in range(1100):
         app.step(dice.choice(("stdout", "stderr")))
         if step % 20 == 0:
@@ -68,7 +71,7 @@ async def test_t106_t108_every_message_arrives_once_and_whole_whatever_the_kubel
     for container in containers:
         container.finish()
     await agent.until_ready()
-    await said_by(loki, [app, quiet, static])
+    await said_by(loki, agent, [app, quiet, static])
     assert kills >= 3
     assert len(list(app.log.parent.iterdir())) > 15
     assert_nothing_is_unaccounted(await agent.metrics())
