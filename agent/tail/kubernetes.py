@@ -22,6 +22,7 @@ _LOG = re.compile(
     r".*/pods/(?P<namespace>[^/_]+)_(?P<pod>[^/]+)_(?P<uid>[^/_]+)/(?P<container>[^/]+)/(?P<restarts>\d+)\.log"
     r"(?:\.\d{8}-\d{6}(?:\.gz)?)?"
 )
+_ROTATED = re.compile(r"/\d+\.log\.\d{8}-\d{6}(?:\.gz)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,19 @@ def aliased(path: str, target: str) -> str | None:
     """The log that a link of the kubelet stands for; None when it leads anywhere else."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     return target if target.startswith(pods_beside(path) + "/") and place_of(target) is not None else None
+
+
+def written_ns(mtimes_ns: Mapping[str, int]) -> dict[str, int]:
+    """When files were last written, by path. The kubelet compresses a rotated log when it rotates the next one, and the
+    archive then looks younger than that; the times in their names tell the order, in whatever zone the node lives."""
+    times = dict(mtimes_ns)
+    rotated = sorted((path for path in times if _ROTATED.search(path)), key=lambda path: path.removesuffix(".gz"))
+    latest_ns: int | None = None
+    for path in reversed(rotated):
+        if latest_ns is not None:
+            times[path] = min(times[path], latest_ns - 1)
+        latest_ns = times[path]
+    return times
 
 
 def own_logs(environ: Mapping[str, str]) -> tuple[str, ...]:

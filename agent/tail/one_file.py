@@ -187,8 +187,8 @@ class OneFile:
         Open, a file of which nothing was read yet is remembered by its first bytes: without them whatever has its inode
         later would pass for it.
         """
-        if not self.is_known_by_content and self._fd is not None and self._gzip is None:
-            prefix = os.pread(self._fd, PREFIX_BYTES, 0)
+        if not self.is_known_by_content and self._fd is not None:
+            prefix = self._bytes(0, PREFIX_BYTES)
             self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)
             self._position = None
         return Chunk(self.origin, Span(self.id, self.offset, self.position()), b"", read_ns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from agent.config import Source
 from agent.model import Origin
@@ -11,6 +12,7 @@ from agent.tail.copies import Copies
 from agent.tail.discovery import Found, Key, NotTheFile, open_regular
 from agent.tail.generations import Generations
 from agent.tail.identity import GZIP_MAGIC, Verdict
+from agent.tail.kubernetes import written_ns
 from agent.tail.memory import Known, Memory
 from agent.tail.mounts import Area
 from agent.tail.one_file import OneFile
@@ -138,6 +140,8 @@ class Recall:
             except OSError as error:
                 unsure |= keys
                 self._cannot_see("", directory, error)
+        ages = written_ns({kin.path: kin.mtime_ns for kin in where.values()})
+        where = {key: replace(kin, mtime_ns=ages[kin.path]) for key, kin in where.items()}
         return where, unsure - where.keys()
 
     def _take_up(

@@ -12,13 +12,14 @@ import os
 import re
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.config import Source
 from agent.model import Position
 from agent.tail.archive import GzipReader
 from agent.tail.discovery import Key, NotTheFile, open_regular
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
+from agent.tail.kubernetes import written_ns
 
 # `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
 _SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
@@ -86,6 +87,8 @@ def relatives(source: Source, path: str) -> list[Relative]:
     kin: list[Relative] = []
     for place in places(source, path):
         kin += _entries(place, lambda entry: extends(entry.name, base))
+    ages = written_ns({relative.path: relative.mtime_ns for relative in kin})
+    kin = [replace(relative, mtime_ns=ages[relative.path]) for relative in kin]
     return sorted(kin, key=lambda relative: relative.mtime_ns)
 
 

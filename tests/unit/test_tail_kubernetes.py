@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.config import Source
 from agent.tail.discovery import glob_pattern, list_files
-from agent.tail.kubernetes import Place, labels_of, own_logs, place_of
+from agent.tail.kubernetes import Place, labels_of, own_logs, place_of, written_ns
 
 UID = "0a1b2c3d-1111-2222-3333-444455556666"
 LINE = "2026-01-02T03:04:05.000000001Z stdout F x\n"
@@ -146,3 +146,14 @@ def test_who_does_not_know_its_pod_excludes_none_and_who_does_not_know_its_uid_e
     pods, _ = own_logs({"POD_NAME": "agent-x1", "POD_NAMESPACE": "agents"})
     assert re.fullmatch(glob_pattern(pods), f"/var/log/pods/agents_agent-x1_{UID}/agent/0.log")
     assert not re.fullmatch(glob_pattern(pods), f"/var/log/pods/agents_agent-x12_{UID}/agent/0.log")
+
+
+def test_t106_archives_of_the_kubelet_are_as_old_as_their_names_say() -> None:
+    log = f"/var/log/pods/prod_api_{UID}/app/0.log"
+    made = {
+        f"{log}.20260102-000003": 30,
+        f"{log}.20260102-000002.gz": 31,  # made when the third was rotated
+        f"{log}.20260102-000001.gz": 21,
+        "/var/log/app.log.20260102.gz": 99,
+    }
+    assert written_ns(made) == {**made, f"{log}.20260102-000002.gz": 29}

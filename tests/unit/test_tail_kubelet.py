@@ -1,0 +1,76 @@
+"""agent.tail on a log that the kubelet rotates: each time it compresses the one that it rotated before."""
+
+import asyncio
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.config import Agent, Source
+from agent.model import FileId, Position, Resume
+from agent.tail.all_files import Tailer
+from agent.tail.generations import Timing
+
+
+class Kubelet:
+    def __init__(self, directory: Path) -> None:
+        self.log = directory / "pods" / "ns_pod_uid" / "app" / "0.log"
+        self.log.parent.mkdir(parents=True)
+        self._rotations = 0
+
+    def say(self, *lines: str) -> None:
+        with self.log.open("a") as file:
+            file.write("".join(f"2026-01-02T03:04:05Z stdout {line}\n" for line in lines))
+
+    def rotate(self) -> None:
+        for old in self.log.parent.glob("0.log.*[0-9]"):
+            old.with_name(old.name + ".tmp").write_bytes(gzip.compress(old.read_bytes()))
+            old.with_name(old.name + ".tmp").rename(old.with_name(old.name + ".gz"))
+            old.unlink()
+        self._rotations += 1
+        self.log.rename(f"{self.log}.20260102-{self._rotations:06d}")
+
+
+async def live(
+    log: Path, positions: dict[FileId, Position], quiet_s: float, enough: Callable[[list[str], int], bool]
+) -> list[str]:
+    """The lines read until they are enough, told with the number of turns. What was taken is durable."""
+    seen: list[str] = []
+    turn = 0
+    tailer = Tailer(
+        [Source(include=(str(log),))],
+        Agent(watch="poll", scan_interval="50ms", poll_interval="50ms"),
+        Resume(dict(positions), {}),
+        lambda event: None,
+        timing=Timing(quiet_s=quiet_s),
+    )
+    async with asyncio.timeout(20), tailer:
+        async for chunks in tailer.turns(0.02):
+            for chunk in chunks:
+                for span in (*chunk.also, chunk.span):
+                    positions[span.file] = span.after
+                seen += chunk.data.decode().splitlines()
+            turn += 1
+            if enough(seen, turn):
+                tailer.stop()
+    return seen
+
+
+@pytest.mark.parametrize("lives_without_reading", [0, 1, 2])
+async def test_t106_t108_archives_that_nobody_read_are_read_in_order_even_after_further_kills(
+    tmp_path: Path, lives_without_reading: int
+) -> None:
+    kubelet = Kubelet(tmp_path)
+    kubelet.say("F a1", "P a2-")
+    positions: dict[FileId, Position] = {}
+    assert await live(kubelet.log, positions, 0.0, lambda seen, _: seen == ["a1"]) == ["a1"]
+    for name in ("b", "c", "d"):
+        kubelet.rotate()
+        kubelet.say(f"P {name}1-", f"F {name}2", f"F {name}3", f"P {name}4-")
+    for _ in range(lives_without_reading):
+        # Its writer would have to be quiet for a minute: nothing may be read, yet all generations are remembered.
+        assert await live(kubelet.log, positions, 60, lambda _, turn: turn > 10) == []
+    kubelet.say("F end")
+    whole = ["a2-b1-b2", "b3", "b4-c1-c2", "c3", "c4-d1-d2", "d3", "d4-end"]
+    assert await live(kubelet.log, positions, 0.0, lambda seen, _: len(seen) >= len(whole)) == whole
