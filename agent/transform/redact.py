@@ -32,6 +32,9 @@ _KEY_FOLLOWS = re.compile(rb"[\"'\\]{1,16}\s{0,4}:")
 _STUB_SEARCH_BYTES = 4096
 _MOST_EMAILS = 65_536
 _MOST_ROUNDS = 4
+_MOST_ADDRESSES = 6_000
+_LONG_TEXT = 65_536
+_SURROUNDINGS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +144,22 @@ class Redactor:
 
     def _verified(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, list[Hit] | None]:
         """The line without its secrets; a stub and None when that cannot be promised."""
-        assert self._parts is not None
         try:
-            text = line.decode("utf-8", "surrogateescape")
-            verifier = Verifier(self._parts.tools, len(text))
-            if HOPELESS not in scans:
-                quick = flat.hits(text, verifier, scans)
-                if quick is not None:
-                    return (_without(text, quick).encode("utf-8", "surrogateescape") if quick else line), quick
-            hits = verifier.document(text, scans)
-            return (self._settled(text, hits) if hits else line), hits
+            return self._judged(line, scans)
         except Exception:  # noqa: BLE001 - fail closed: whatever went wrong, the line as it is must not leave
             return stub(line), None
+
+    def _judged(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, list[Hit]]:
+        assert self._parts is not None
+        if len(line) > _LONG_TEXT and line.count(b"@") > _MOST_ADDRESSES:
+            raise WorkLimit("too many addresses")
+        text = line.decode("utf-8", "surrogateescape")
+        verifier = Verifier(self._parts.tools, len(text))
+        hits = None if HOPELESS in scans else flat.hits(text, verifier, scans)
+        if hits is not None:
+            return (_without(text, hits).encode("utf-8", "surrogateescape") if hits else line), hits
+        hits = verifier.document(text, scans)
+        return (self._settled(text, hits) if hits else line), hits
 
     def _settled(self, text: str, hits: list[Hit]) -> bytes:
         """The text without `hits`, looked at again: a mark may give its neighbours another meaning.
@@ -161,6 +168,8 @@ class Redactor:
         """
         assert self._parts is not None
         for _ in range(_MOST_ROUNDS):
+            if len(text) > _LONG_TEXT and not text.startswith(("{", "[")):
+                return self._settled_nearby(text, hits)
             text = _without(text, hits)
             rest = self._parts.tools.marks.emptied(text)
             scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))
@@ -168,6 +177,26 @@ class Redactor:
             if not hits:
                 return text.encode("utf-8", "surrogateescape")
         raise WorkLimit("no end to it")
+
+    def _settled_nearby(self, text: str, hits: list[Hit]) -> bytes:
+        """The same for a long text, where only the surroundings of the marks are looked at again."""
+        assert self._parts is not None
+        out: list[bytes] = []
+        done = 0
+        while hits:
+            # Hits whose surroundings meet are looked at together.
+            count = 1
+            while count < len(hits) and hits[count].start - hits[count - 1].end < 2 * _SURROUNDINGS:
+                count += 1
+            near, hits = hits[:count], hits[count:]
+            start, end = max(done, near[0].start - _SURROUNDINGS), near[-1].end + _SURROUNDINGS
+            if end - start > _LONG_TEXT:
+                raise WorkLimit("too many findings in a long line")
+            moved = [hit._replace(start=hit.start - start, end=hit.end - start) for hit in near]
+            out += (text[done:start].encode("utf-8", "surrogateescape"), self._settled(text[start:end], moved))
+            done = end
+        out.append(text[done:].encode("utf-8", "surrogateescape"))
+        return b"".join(out)
 
     def line(self, line: bytes) -> tuple[bytes, list[Finding]]:
         """One line, and where it was changed."""
@@ -193,6 +222,8 @@ class Redactor:
         assert self._parts is not None
         # Percent and JSON escapes of @, URLs, terminal colours: these need the text as it is meant.
         # One character is looked for before two: that is ten times as fast.
+        if len(line) > _LONG_TEXT and line.count(b"@") > _MOST_ADDRESSES:
+            return None
         if b"//" in line or (b"%" in line and b"%40" in line) or (b"\\" in line and b"u0040" in line):
             return None
         if b"[" in line and (b"\x1b[" in line or b"b[" in line or b"B[" in line or b"033[" in line or b"\\e[" in line):

@@ -27,6 +27,7 @@ from agent.transform.redaction import (
     urls,
 )
 from agent.transform.redaction.rule import Hit, Rule
+from agent.transform.redaction.shapes import LEFT, LEFT_SHORT
 from agent.transform.redaction.verify import Scan, Verifier
 
 RULES: tuple[Rule, ...] = (
@@ -88,12 +89,40 @@ class Needle:
     own: bool = False
 
 
+_WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+def _begins(text: str, at: int, short: bool) -> bool:
+    """What LEFT and LEFT_SHORT say: no word character before; the end of a percent or backslash escape is none."""
+    if at == 0:
+        return True
+    before = text[at - 1]
+    if before not in _WORD and not (short and before in ".-"):
+        return True
+    if at >= 2 and before in "nrt" and text[at - 2] == "\\":
+        return True
+    return at >= 3 and text[at - 3] == "%" and before in _HEX and text[at - 2] in _HEX
+
+
 def pattern_scan(rule: Rule) -> Scan:
     """The procedure of a rule that one pattern expresses."""
-    pattern, check = re.compile(rule.pattern), rule.check
+    left = next((left for left in (LEFT, LEFT_SHORT) if rule.pattern.startswith(left)), "")
+    pattern, check = re.compile(rule.pattern.removeprefix(left)), rule.check
+
+    def places(text: str, verifier: Verifier) -> Iterator[re.Match[str]]:
+        """A pattern that begins with its literal is found by the engine's fast search; what stands before comes after."""
+        found = pattern.search(text)
+        while found is not None:
+            verifier.step()
+            start = found.start()
+            if _begins(text, start, left == LEFT_SHORT):
+                yield found
+                start = found.end() - 1
+            found = pattern.search(text, start + 1)
 
     def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
-        for found in verifier.each(pattern, text):
+        for found in places(text, verifier) if left else verifier.each(pattern, text):
             start, end = found.span("secret")
             end = start + len(found["secret"].rstrip(".-"))
             if check is None or check(text[start:end]):
@@ -110,7 +139,7 @@ def _text_in_base64() -> str:
         [i for i in range(64) if i % 4 < 2],
     )
     return (
-        "(?:"
+        "(?m)(?:^|[^A-Za-z0-9+_-])(?:"
         + "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups)
         + "[A-Za-z0-9+/_-]){6}"
     )

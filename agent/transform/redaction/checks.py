@@ -32,8 +32,11 @@ def looks_real(token: str) -> bool:
     return len(set(token[-32:])) >= 5 and _FILLER.search(token) is None and not token.endswith("EXAMPLE")
 
 
+_DIGIT = re.compile("[0-9]")
+
+
 def has_digit(token: str) -> bool:
-    return any("0" <= c <= "9" for c in token)
+    return _DIGIT.search(token) is not None
 
 
 def has_letter(token: str) -> bool:
@@ -41,7 +44,12 @@ def has_letter(token: str) -> bool:
 
 
 def random(token: str) -> bool:
-    """A digit, or upper and lower in such a mixture as names do not have: one random token in thirty has no digit."""
+    """For what stands behind a known prefix: a digit or both cases. One random token in thirty has no digit."""
+    return has_digit(token) or (token.lower() != token and token.upper() != token)
+
+
+def like_no_word(token: str) -> bool:
+    """For what stands anywhere: a digit, or upper and lower in such a mixture as names do not have."""
     return has_digit(token) or _jumps(token)
 
 

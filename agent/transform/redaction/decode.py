@@ -7,9 +7,8 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from urllib.parse import unquote
 
-from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.rule import Hit, WorkLimit
 
 _JSON_ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL
@@ -19,8 +18,11 @@ _DRESS = re.compile(
     r"|\\u200[b-fB-F]|(?<!\\)\\u00[2-7][0-9a-fA-F]"
 )
 _MAY_BE_DRESSED = re.compile(r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e]|\\(?:u00|x1|033|e\[|u200)")
-_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_PERCENT = re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+")
 _BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
+
+
+_MOST_REPLACED = 20_000
 
 
 class View:
@@ -32,7 +34,9 @@ class View:
         self._ends: list[float] = []
         self._shifts: list[int] = [0]
         position = length = 0
-        for found in pattern.finditer(source):
+        for number, found in enumerate(pattern.finditer(source)):
+            if number > _MOST_REPLACED:
+                raise WorkLimit("too much to decode")
             new = replace(found[0])
             parts += (source[position : found.start()], new)
             length += found.start() - position + len(new)
@@ -73,6 +77,9 @@ def _undress(piece: str) -> str:
 
 def undressed(text: str) -> View | None:
     """Without colours and zero-width characters, full-width letters and needless escapes as plain ones."""
+    escapes, ascii_only = "\\" in text, text.isascii()
+    if ascii_only and not escapes and "\x1b" not in text:
+        return None
     if _MAY_BE_DRESSED.search(text) is None:
         return None
     view = View(text, _DRESS, _undress)
@@ -80,7 +87,7 @@ def undressed(text: str) -> View | None:
 
 
 def _unpercent(piece: str) -> str:
-    return unquote(piece, errors="surrogateescape")
+    return bytes.fromhex(piece.replace("%", "")).decode("utf-8", "surrogateescape")
 
 
 def unpercented(text: str) -> View | None:

@@ -24,7 +24,7 @@ from agent.transform.redaction.verify import HOPELESS
 Flags = dict[int, set[int]]
 """Line number → the scans it needs, in the lines' order."""
 
-_MOST_MATCHES = 40_000
+_MOST_MATCHES = 20_000
 
 
 class TooManyMatches(Exception):
@@ -87,14 +87,14 @@ class HyperscanFinder:
         try:
             return by_line(data, self._scan(data, _MOST_MATCHES))
         except TooManyMatches:
-            return self._each_line(lines)
+            return {0: {HOPELESS}} if len(lines) == 1 else self._each_line(lines)
 
     def _each_line(self, lines: Sequence[bytes]) -> Flags:
         """For a chunk of which some line was made to match everywhere; that line is given up, the others are not."""
         flags: Flags = {}
         for number, line in enumerate(lines):
             try:
-                scans = {scan for _, scan in self._scan(line, _MOST_MATCHES // 4)}
+                scans = {scan for _, scan in self._scan(line, _MOST_MATCHES)}
             except TooManyMatches:
                 scans = {HOPELESS}
             if scans:

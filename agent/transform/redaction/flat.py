@@ -24,6 +24,7 @@ _HARMLESS = re.compile(
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
 )
 """Ids, addresses and times as they stand in every line: no built-in rule concerns them."""
+_MOST_WANTED = 16
 _ODD = frozenset({"loc", "kty"})
 _SHORTEST_LONG_NUMBER = 10**11
 
@@ -37,8 +38,13 @@ def hits(text: str, verifier: Verifier, scans: Scans) -> list[Hit] | None:
     except (orjson.JSONDecodeError, UnicodeEncodeError):
         return None
     wanted = _wanted(record, verifier, scans)
-    if wanted is None or not _each_name_once(text, record):
-        return None
+    found = _found(text, wanted, scans, verifier) if wanted is not None and _each_name_once(text, record) else None
+    if found is None:
+        verifier.is_json = True  # so that the long road need not parse it again
+    return found
+
+
+def _found(text: str, wanted: list[tuple[str, Verdict | None]], scans: Scans, verifier: Verifier) -> list[Hit] | None:
     found: list[Hit] = []
     for key, verdict in wanted:
         at = text.find(f'"{key}"')
@@ -65,24 +71,22 @@ def _wanted(record: dict[str, Any], verifier: Verifier, scans: Scans) -> list[tu
             return None
         names = names or key in NAME_KEYS
         values = values or key in VALUE_KEYS
-        if kind is str:
-            if value in clean and verdict_of(key) is None:
-                continue
-            verdict = verdict_of(key)
-            if verdict is None and (len(value) <= 4 or (plain_ids and _HARMLESS.fullmatch(value) is not None)):
-                continue
-        elif kind is int:
-            verdict = verdict_of(key)
-            if verdict is None and -_SHORTEST_LONG_NUMBER < value < _SHORTEST_LONG_NUMBER:
-                continue
-        elif kind is float:
-            verdict = verdict_of(key)
-            if verdict is None:
-                continue
-        else:
+        if kind is not str and kind is not int and kind is not float:
+            continue
+        verdict = verdict_of(key)
+        if verdict is None and _is_harmless(kind, value, clean, plain_ids):
             continue
         wanted.append((key, verdict))
+        if len(wanted) > _MOST_WANTED:
+            return None
     return None if names and values else wanted
+
+
+def _is_harmless(kind: type, value: Any, clean: set[str], plain_ids: bool) -> bool:
+    """A value under a harmless name that no rule could concern."""
+    if kind is str:
+        return value in clean or len(value) <= 4 or (plain_ids and _HARMLESS.fullmatch(value) is not None)
+    return kind is float or -_SHORTEST_LONG_NUMBER < value < _SHORTEST_LONG_NUMBER
 
 
 def _each_name_once(text: str, record: dict[str, Any]) -> bool:

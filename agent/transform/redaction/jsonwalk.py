@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.transform.redaction.decode import unescape
 from agent.transform.redaction.names import Verdict
-from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.rule import Hit, WorkLimit
 from agent.transform.redaction.values import DESCRIPTIVE
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _SPECIAL = NAME_KEYS | VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
 _NOT_IN_LISTS = frozenset({"auth", "dsn"})
 
+MOST_TOKENS = 25_000
 LONGEST_CLEAN = 64
 _TOP = "(top)"
 _NAME = re.compile(r"[\w .\-\[\]/]{1,128}")
@@ -53,7 +54,9 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
     key, verdict = _TOP, None
     verdict_of, in_array = verifier.names.verdict, False
     clean = verifier.clean(scans)
-    for token in _TOKEN.finditer(text):
+    for number, token in enumerate(_TOKEN.finditer(text)):
+        if number > MOST_TOKENS:
+            raise WorkLimit("too many members")
         kind = token.lastindex
         if kind == _KEY:
             key = token[1] if "\\" not in token[1] else unescape(token[1])
@@ -109,7 +112,7 @@ def _variable(content: str, verifier: Verifier) -> Verdict | None:
 
 def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: list[Hit], verifier: Verifier) -> None:
     start, end, content = leaf
-    verifier.step()
+    verifier.step(2)
     if content is None:
         if verdict is not None:
             mark = verifier.number(text[start:end], verdict)

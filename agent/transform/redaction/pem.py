@@ -29,7 +29,7 @@ _SHORTEST_BODY = 16
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
     """One mark for the block; a block without its end goes as far as its characters do."""
     begin: re.Match[str] | None = None
-    for edge in verifier.each(_EDGE, text):
+    for edge in verifier.each(_EDGE, text, 8):
         if edge["kind"] == "END":
             if begin is not None:
                 yield Hit(begin.start(), edge.end(), "pem-private-key")

@@ -61,11 +61,16 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "credentials-pair")
 
 
-_PASSWORDS = r"pass(?:word|wd|phrase|code|wort)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:ñ|n)a|senha"
-_TOKENS = (
-    r"api[ _-]?(?:key|token|secret)|(?:access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf)"
-    r"[ _-]?(?:token|key)|client[ _-]?secret|webhook[ _-]?secret|secret|token"
+# It begins with a class of characters, which the engine looks for fast; the letter before the word comes after that.
+_WORD = re.compile(
+    r"[aAbBcCdDeEiIkKlLmMoOpPrRsStTwW](?<![A-Za-z].)(?:"
+    r"(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in|rivate[ _-]?(?:token|key))|(?<=[kK])(?i:ennwort)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
+    r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|lient[ _-]?secret|srf[ _-]?(?:token|key))|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken)|(?<=[wW])(?i:ebhook[ _-]?secret)"
+    r"|(?<=[sS])(?i:ecret(?:[ _-]?(?:token|key))?|enha|(?:ession|ecurity|ervice)[ _-]?(?:token|key))|(?<=[aA])(?i:pi[ _-]?(?:key|token|secret)|(?:ccess|uth)[ _-]?(?:token|key))"
+    r"|(?<=[rR])(?i:(?:efresh|eset)[ _-]?(?:token|key))|(?<=[bB])(?i:earer[ _-]?(?:token|key))|(?<=[iI])(?i:d[ _-]?(?:token|key))|(?<=[lL])(?i:icense[ _-]?(?:token|key))"
+    r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])"
 )
+_CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
 _FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){0,2})"
 _IS = (
@@ -73,11 +78,10 @@ _IS = (
     r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to)"
     r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
 )
-_WHAT = re.compile(
-    rf"(?i)(?<![A-Za-z])(?:(?P<password>{_PASSWORDS}|pass)|(?P<code>pin|otp|code)|(?P<token>{_TOKENS}))(?![A-Za-z]){_FOR}{_FILLER}"
+_REST = re.compile(
+    rf"(?i:{_FOR}{_FILLER}"
     rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
-    rf"|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}}))"
-    r"(?=[^\s])"
+    rf"|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
 )
 _CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
 _NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
@@ -89,15 +93,19 @@ _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
-    for found in verifier.each(_WHAT, text):
+    for word in verifier.each(_WORD, text):
+        found = _REST.match(text, word.end())
+        if found is None:
+            continue
         if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
             continue  # `password: x` is a name and its value
+        what = word[0].lower()
         if found["bracket"]:
             inside = _BRACKETED.match(text, found.end())
-            if inside and _certain(found, inside[0]):
+            if inside and _certain(what, inside[0]):
                 yield Hit(inside.start(), inside.end(), "prose-password")
             continue
-        value = _value(found, text, verifier)
+        value = _value(what, found, text, verifier)
         if value is None:
             continue
         yield Hit(value.start, value.end, "prose-password")
@@ -108,7 +116,11 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
                 yield Hit(second.start, second.end, "prose-password")
 
 
-def _value(found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
+def _is_token(what: str) -> bool:
+    return what not in _CODES and what.endswith(("token", "key", "secret"))
+
+
+def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
     """The value that the words in `found` announce, if it is one."""
     value = quoted(text, found.end())
     if value is None:
@@ -116,52 +128,52 @@ def _value(found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
         if value is None:
             return None
         token = text[value.start : value.end]
-        loose = found["direct"] is not None or (found["colon"] is not None and found["token"] is not None)
-        if not (_certain(found, token) if loose else _looks_secret(found, token)):
+        loose = found["direct"] is not None or (found["colon"] is not None and _is_token(what))
+        if not (_certain(what, token) if loose else _looks_secret(what, token)):
             return None
-    elif not _quoted_secret(found, text[value.start : value.end], verifier):
+    elif not _quoted_secret(what, found["direct"] is not None, text[value.start : value.end], verifier):
         return None
     secret = text[value.start : value.end]
     follows = text[value.end : value.end + 3].lstrip("\"'`")
     return None if verifier.gate.leaves(secret, ANY) or follows.startswith(("=", ":")) else value
 
 
-def _quoted_secret(found: re.Match[str], secret: str, verifier: Verifier) -> bool:
+def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> bool:
     if len(secret) < 4 or verifier.names.verdict(secret) is not None:
         return False
-    if found["password"] is None:
+    if what in _CODES or _is_token(what):
         if checks.lower_word(secret) or " " in secret:
             return False
-        if found["code"] and not (secret.isdigit() and len(secret) >= 6):
+        if what in _CODES and not (secret.isdigit() and len(secret) >= 6):
             return False
-    return not (" " in secret and found["direct"])
+    return not (" " in secret and direct)
 
 
-def _looks_secret(found: re.Match[str], token: str) -> bool:
-    if found["code"]:
-        return token.isdigit() and 4 <= len(token) <= 8 and found["code"].lower() != "code"
+def _looks_secret(what: str, token: str) -> bool:
+    if what in _CODES:
+        return token.isdigit() and 4 <= len(token) <= 8 and what != "code"
     if _NOT_SECRET_CODE.fullmatch(token) or checks.lower_word(token.rstrip("!,?")) or "/" in token[:1]:
         return False
     if _WORD_IN_PROSE.fullmatch(token) and not checks.has_digit(token):
         return False
-    least = 12 if found["token"] else 4
+    least = 12 if _is_token(what) else 4
     return len(token) >= least and (checks.has_digit(token) or not token.isalpha())
 
 
-def _certain(found: re.Match[str], token: str) -> bool:
+def _certain(what: str, token: str) -> bool:
     """For a value with no verb before it: it must look random by itself."""
-    if found["code"]:
-        return found["code"].lower() != "code" and re.fullmatch(r"\d{4,8}", token) is not None
-    if found["password"]:
+    if what in _CODES:
+        return what != "code" and re.fullmatch(r"\d{4,8}", token) is not None
+    if not _is_token(what):
         return strong(token, 7)
     # `token greenstack-token-x2k4q`, `secret db-main-2` are names of things.
     if checks.UUID.fullmatch(token):
-        return len(found["token"]) > len("secret")  # `token 550e…` is an id, `api key 550e…` is the key
+        return len(what) > len("secret")  # `token 550e…` is an id, `api key 550e…` is the key
     return strong(token, 16) and not _is_a_name(token)
 
 
 _MADE_OF_WORDS = re.compile(
-    r"v?\d+(?:\.\d+)+\S*|\d+(?:\.\d+)?[A-Za-z]{1,6}|(?:sha|md|aes|argon|bcrypt|scrypt|pbkdf|hs|rs|es|utf|iso|rfc|tls|oauth|base|hmac|ed|rsa|http)[a-z_]{0,8}[-_]?\d.{0,30}"
+    r"v?\d+(?:\.\d+)+\S*|\d+(?:\.\d+)?[A-Za-z]{1,6}|(?:sha|md|aes|argon|bcrypt|scrypt|pbkdf|[hrep]s|utf|utf8mb|iso|rfc|tlsv?|oauth|base|hmac|ed|rsa|http)[-_]?\d[\w.-]{0,30}"
     r"|\d{4}-\d\d-\d\d.*|0x.*|.*\(.*",
     re.IGNORECASE,
 )
@@ -171,7 +183,7 @@ def strong(token: str, least: int) -> bool:
     """Letters and digits, long enough, and no version, algorithm, time, path, call or assignment."""
     return (
         len(token) >= least
-        and checks.random(token)
+        and checks.like_no_word(token)
         and checks.has_letter(token)
         and "://" not in token
         and token[0] not in "/.~-{[<(%"

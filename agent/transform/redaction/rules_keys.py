@@ -80,7 +80,7 @@ def _not_word(words: Iterable[str]) -> str:
 
 
 _BARE = (
-    rf"[({{\[]{{0,2}}(?:{_not_word(_NO_VALUES)}|x[^x\n ,}}\]]|\*[^*\n ,}}\]]|<[^A-Za-z\n]|[:=>][^\s\"'\\,:=}}\]]"
+    rf"[({{\[]{{0,2}}(?:{_not_word(_NO_VALUES)}|x[^x\n ,}}\]]|\*[^*\n ,}}\]]|<[^A-Za-z\n]|<[A-Za-z][A-Za-z0-9 _.:\-]*>[^\s\"'`\\,;)\]}}<]|[:=>][^\s\"'\\,:=}}\]]"
     r"|[*x]{2,64}[^*x\s\"'`\\,;)\]}]|\[?REDACTED:|\[?REDACTED\][^\s\"'`\\,;)\]}])"
 )
 
@@ -111,7 +111,7 @@ def pair_needles(stems: str) -> tuple[str, ...]:
 
 
 def flag_needles(stems: str) -> tuple[str, ...]:
-    return (rf"(?im)--[a-z0-9_.\-]{{0,24}}(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
+    return (rf"(?im)--(?:[a-z0-9][a-z0-9_.\-]{{0,23}})?(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
 
 
 def markup_needles(stems: str) -> tuple[str, ...]:

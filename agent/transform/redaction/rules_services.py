@@ -291,7 +291,7 @@ SAAS = group(
         "twitter-bearer",
         "",
         "Twitter bearer token",
-        find=(r"A{22}[A-Za-z0-9%]{20}",),
+        find=(r"(?m)(?:^|[^A-Za-z0-9+/]|\\[nrt]|%[0-9A-Fa-f]{2})A{20}[A-Za-z0-9%]{20}",),
         pattern=LEFT + r"(?P<secret>A{20,24}[A-Za-z0-9%]{60,120}+)",
         check=lambda s: len(set(s)) > 15,
         shortest=80,

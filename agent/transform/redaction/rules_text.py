@@ -172,7 +172,7 @@ PROSE = group(
                 rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
             rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
-            rf"(?i)(?:{_WHATS})(?:{_FOR})?[ \t]{{1,3}}(?:changed from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\]{{1,64}}?[0-9]",
+            rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:changed from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\]{{1,40}}?[0-9]",
         ),
         scanner="prose",
         must=(
@@ -209,7 +209,7 @@ PROSE = group(
             r"(?i)PASSWORD[ \t(][ \t]{0,3}\\{0,8}['\"][^'\"\\]",
             r"(?i)(?:SET[ \t]{1,3}PASSWORD[^\n]{0,80}|crypt\(|digest\()[= (]{0,4}\\{0,8}['\"]",
             r"\[parameters: [\[(]",
-            r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,400}(?:pass|pw|secret|token|key)",
+            r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,400}(?:pass|pw|kennw|pin|otp|cred|secret|token|key)",
         ),
         scanner="sql",
         must=(

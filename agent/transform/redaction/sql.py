@@ -33,7 +33,7 @@ def scan_sql(text: str, verifier: Verifier) -> Iterator[Hit]:
         value = quoted(text, found.end())
         if value and not verifier.gate.leaves(text[value.start : value.end], ANY):
             yield Hit(value.start, value.end, "sql-password")
-    for found in verifier.each(_INSERT, text):
+    for found in verifier.each(_INSERT, text, 8):
         if _names_a_secret(found["columns"], verifier):
             yield from _literals(text, found.end(), verifier)
     for found in verifier.each(_PARAMETERS, text):

@@ -83,7 +83,7 @@ def scan_query(text: str, verifier: Verifier) -> Iterator[Hit]:
             continue
         if rule is not None:
             yield Hit(*parameter.span("secret"), rule)
-    for link in verifier.each(_MAGIC_PATH, text):
+    for link in verifier.each(_MAGIC_PATH, text, 2):
         if (
             checks.has_digit(link["secret"])
             and checks.has_letter(link["secret"])

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import orjson
 
@@ -35,6 +36,7 @@ _MOST_STEPS = 10_000
 _EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
 _MOST_EMBEDDED = 8
 _MOST_COVERS = 16
+_MOST_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Tools:
 class Verifier:
     """One line's work and its bounds."""
 
-    __slots__ = ("_budget", "_depth", "_pieces", "_steps", "gate", "headers", "names", "tools")
+    __slots__ = ("_budget", "_depth", "_pieces", "_steps", "gate", "headers", "is_json", "names", "tools")
 
     def __init__(self, tools: Tools, size: int) -> None:
         self.tools = tools
@@ -78,24 +80,27 @@ class Verifier:
         self._pieces = 0
         self._budget = _MOST_TIMES_SIZE * size + 4096
         self._steps = _MOST_STEPS
+        # Set by who has parsed the whole text already.
+        self.is_json = False
 
-    def step(self) -> None:
+    def step(self, weight: int = 1) -> None:
         """Called for each candidate, so that no text can make a line take longer than the bound."""
-        self._steps -= 1
+        self._steps -= weight
         if self._steps < 0:
             raise WorkLimit("too many candidates")
 
-    def each(self, pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    def each(self, pattern: re.Pattern[str], text: str, weight: int = 1) -> Iterator[re.Match[str]]:
         """`finditer`, counted."""
         for found in pattern.finditer(text):
-            self.step()
+            self.step(weight)
             yield found
 
     def document(self, text: str, scans: Scans) -> list[Hit]:
         """Hits of a line, or of a text that may be JSON as a whole."""
         if HOPELESS in scans:
             raise WorkLimit("too many matches")
-        if is_json(text):
+        if self.is_json or is_json(text):
+            self.is_json = False
             return self.settle(text, jsonwalk.walk(text, self, scans))
         return self.plain(text, scans)
 
@@ -201,7 +206,7 @@ class Verifier:
         inner = _text_in(run)
         if inner is None:
             if "/" in run:
-                for part in decode.parts(run):
+                for part in islice(decode.parts(run), _MOST_PARTS):
                     if part.end() - part.start() < len(run) and "/" not in part[0]:
                         yield from self.wrapped(text, start + part.start(), start + part.end())
             return
