@@ -23,7 +23,7 @@ from agent import __version__
 from agent.batch.batcher import Batcher
 from agent.buffer.disk import CorruptRecord, DiskBuffer, StateUnusable
 from agent.config import Config, Source
-from agent.keys import PseudonymKey, own_secrets
+from agent.keys import PseudonymKey, own_secrets, value_list
 from agent.model import Chunk, Entries, Record
 from agent.observe.events import (
     AgentStarted,
@@ -34,6 +34,7 @@ from agent.observe.events import (
     Emit,
     Event,
     PseudonymKeyNotKept,
+    RedactionDoubtful,
     RedactionOff,
 )
 from agent.observe.health import Facts, alive
@@ -137,8 +138,11 @@ class App:
             redact,
             pseudonym_key=key.value,
             own_secrets=own_secrets(self.settings.loki, os.environ),
+            values=value_list(redact.values_file),
             store=PatternFile(Path(self.settings.agent.state_dir), self.emit),
         )
+        for warning in redactor.warnings:
+            self.emit(RedactionDoubtful(warning))
         check_starts(self._sources, redactor.engine if redact.enabled else installed_engine())
         return Transform(
             self.settings.parse,

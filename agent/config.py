@@ -10,6 +10,7 @@ What a table can tell about itself is checked by its types; `conflicts` finds wh
 from __future__ import annotations
 
 import codecs
+import datetime as dt
 import ipaddress
 import re
 import warnings
@@ -46,7 +47,7 @@ OWN_LABELS = frozenset({"filename", "host"})
 """Labels that come by themselves on every stream."""
 KUBERNETES_LABELS = frozenset({"container", "namespace", "pod"})
 """Labels that come by themselves on streams of a pod's log."""
-OWN_METADATA = frozenset({"detected_level", "original_timestamp", "part"})
+OWN_METADATA = frozenset({"detected_level", "original_timestamp", "part", "redaction_rules"})
 """Structured metadata the agent writes itself."""
 
 _LABEL_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -393,6 +394,37 @@ class RedactRule(Table):
     """Instead of the mask `[REDACTED:<id>]`."""
     keywords: tuple[FieldName, ...] = ()
     """Literals of which one must be in the line; speeds a broad pattern up."""
+    within: Count = Field(0, ge=0, le=1000)
+    """How many characters before the match a keyword must stand; 0 means anywhere in the line."""
+    check: Literal["none", "luhn", "iban", "digit", "mixed"] = "none"
+    """What a match must be besides: a Luhn or IBAN number, something with a digit, with digits and both cases."""
+    action: Literal["mask", "partial", "pseudonym", "drop_line", "tag_only"] = "mask"
+    """As in `redact.actions`."""
+    enforce: Switch = True
+    """false: count and tag what the rule finds, and change nothing. For trying a new rule out."""
+    must_match: tuple[str, ...] = ()
+    """Texts in which the rule must find something; tried at start."""
+    must_not_match: tuple[str, ...] = ()
+    """Texts in which it must not; tried at start."""
+
+
+class RedactExempt(Table):
+    """[[redact.exempt]]: what a rule leaves alone. All that is given must hold."""
+
+    rule: str = ""
+    """Id or group of rules; empty means every rule."""
+    path: str = ""
+    """JSON path of the value, such as "device.key"; list positions are left out."""
+    value: Regex = ""
+    """Regular expression of the whole value."""
+    until: dt.date | None = None
+    """Last day on which this holds."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> RedactExempt:
+        if not (self.path or self.value):
+            raise ValueError("give `path` or `value`; to switch a rule off, use `redact.disable`")
+        return self
 
 
 class Redact(Table):
@@ -404,14 +436,24 @@ class Redact(Table):
     """Rule sets that come with the agent."""
     keys: tuple[FieldName, ...] = ()
     """More names whose values are secret, wherever they appear as a key."""
+    enable: tuple[FieldName, ...] = ()
+    """Ids of rules that are off by default: phone, ip-address, national-id, person, geo, high-entropy."""
     disable: tuple[FieldName, ...] = ()
     """Ids of rules not to use."""
+    actions: dict[FieldName, Literal["mask", "partial", "pseudonym", "drop_line", "tag_only", "off"]] = {}
+    """Action by rule id or group; an id goes before its group."""
     allow: tuple[Regex, ...] = ()
     """Regular expressions of values that are never secret; matched against the whole value."""
     mode: Literal["mask", "hash"] = "mask"
     """`mask` writes the rule's name; `hash` a keyed pseudonym, the same for the same value."""
     hash_key: Secret | None = None
     """Key of the pseudonyms; without one, made once and kept in the state directory."""
+    values_file: str = ""
+    """File of exact values that must not leave, one a line: for what has leaked already."""
+    tag: Switch = False
+    """Adds the structured metadata `redaction_rules` to changed lines; tag_only rules always do."""
+    exempt: tuple[RedactExempt, ...] = ()
+    """What rules leave alone, each a table `[[redact.exempt]]`."""
     rule: tuple[RedactRule, ...] = ()
     """Rules of your own, each a table `[[redact.rule]]`."""
 

@@ -33,6 +33,7 @@ _KNOWN = (
     ("agent.settings", "ConfigInvalid", BAD_CONFIG),
     ("agent.secret", "SecretMissing", BAD_CONFIG),
     ("agent.keys", "KeyTooShort", BAD_CONFIG),
+    ("agent.keys", "ValuesUnusable", BAD_CONFIG),
     ("agent.transform.redact", "BadRule", BAD_CONFIG),
     ("agent.tail.multiline", "BadStart", BAD_CONFIG),
     ("agent.buffer.disk", "StateHeld", STATE_HELD),

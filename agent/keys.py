@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from agent import config
 from agent.durable import create_whole, replace_whole
 from agent.secret import SecretReader
+from agent.transform.redaction.names import Names
 
 MIN_KEY_BYTES = 32
-_SENSITIVE_NAME = re.compile(r"(?:^|_)(?:password|passwd|secret|token|api_?key|private_key)$", re.IGNORECASE)
 _MIN_SECRET_CHARS = 8
 
 
@@ -73,5 +75,41 @@ def own_secrets(loki: config.Loki, environ: Mapping[str, str]) -> tuple[str, ...
         *(value for value in loki.headers.values() if isinstance(value, config.Secret)),
     ]
     values = [SecretReader(reference).read() for reference in references if reference is not None]
-    values += [value for name, value in environ.items() if _SENSITIVE_NAME.search(name)]
+    names = Names()
+    for name, value in environ.items():
+        verdict = names.verdict(name)
+        if verdict is None:
+            continue
+        if verdict.kind == "dsn":
+            values.append(_password_of(value))
+        elif not value.startswith(("/", "./")):  # SSH_AUTH_SOCK and the like are paths
+            values.append(value)
     return tuple(dict.fromkeys(value for value in values if len(value) >= _MIN_SECRET_CHARS))
+
+
+def _password_of(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:
+        return ""
+
+
+class ValuesUnusable(ValueError):
+    """The file of exact values cannot be used; the message says what to do."""
+
+
+def value_list(path: str) -> tuple[str, ...]:
+    """The lines of `redact.values_file`. What others could read has leaked once more, so that is refused.
+
+    Raises ValuesUnusable.
+    """
+    if not path:
+        return ()
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise ValuesUnusable(f"redact.values_file: others may read {path} (mode {mode:04o}); chmod 600 {path}")
+            return tuple(dict.fromkeys(line for line in file.read().splitlines() if line))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValuesUnusable(f"redact.values_file: {path}: {error}") from None

@@ -126,6 +126,7 @@ class Entries:
     parsed:      lines by how they were understood: json, lenient (JSON but for a NaN or a lone surrogate), text.
     clamped:     lines whose time was out of range.
     redactions:  findings by rule.
+    redactions_seen: findings of rules that only count, by rule.
     redaction_failures: lines that could not be judged and were replaced by a stub.
     also:        the chunk's further spans.
     """
@@ -139,6 +140,7 @@ class Entries:
     parsed: Mapping[str, int] = field(default_factory=dict)
     clamped: int = 0
     redactions: Mapping[str, int] = field(default_factory=dict)
+    redactions_seen: Mapping[str, int] = field(default_factory=dict)
     redaction_failures: int = 0
     also: tuple[Span, ...] = ()
 

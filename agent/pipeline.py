@@ -21,6 +21,7 @@ from agent.observe.events import (
     LinesParsed,
     RedactionFailed,
     SecretsRedacted,
+    SecretsSeen,
 )
 
 
@@ -84,6 +85,8 @@ def report(entries: Entries, emit: Emit) -> None:
             emit(LinesParsed(source, result, count))
     for rule, count in entries.redactions.items():
         emit(SecretsRedacted(source, rule, count))
+    for rule, count in entries.redactions_seen.items():
+        emit(SecretsSeen(source, rule, count))
     if entries.redaction_failures:
         emit(RedactionFailed(source, path, entries.redaction_failures))
     for reason, count in entries.dropped.items():

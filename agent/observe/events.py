@@ -104,6 +104,16 @@ class PatternsNotKept(Event):
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class RedactionDoubtful(Event):
+    """An exemption that is too wide or over, or a value that cannot be looked for."""
+
+    level = "warning"
+    text = "redaction: {what}"
+    counter = "redaction_warnings"
+    what: str
+
+
 # --- tail ----------------------------------------------------------------------------------------------------------
 
 
@@ -343,6 +353,19 @@ class SecretsRedacted(Event):
 
     level = None
     counter = "redactions"
+    by = ("source", "rule")
+    amount = "count"
+    source: str
+    rule: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsSeen(Event):
+    """Findings of rules that only count: `tag_only`, or `enforce = false`."""
+
+    level = None
+    counter = "redactions_seen"
     by = ("source", "rule")
     amount = "count"
     source: str

@@ -36,6 +36,10 @@ class Redacted(Protocol):
     @property
     def hits(self) -> dict[str, int]: ...
     @property
+    def seen(self) -> dict[str, int]: ...
+    @property
+    def tags(self) -> dict[int, str]: ...
+    @property
     def failed(self) -> int: ...
     @property
     def open_key(self) -> bool: ...
@@ -115,13 +119,15 @@ class Transform:
         file = chunk.span.file
         redacted = self._redactor.chunk(chunk.data, lines, open_key=file in self._in_key)
         (self._in_key.add if redacted.open_key else self._in_key.discard)(file)
-        ordered_out = redacted.dropped
+        ordered_out, tags = redacted.dropped, redacted.tags
         if chunk.line_counts is not None:
-            lines, ordered_out = events.gather(lines, chunk.line_counts, ordered_out)
+            lines, ordered_out, tags = events.gather(lines, chunk.line_counts, ordered_out, tags)
             total = len(lines)
         group = self._labeller.group(chunk.origin)
         seen = self._read(lines, chunk, group)
         self._mark_parts(seen.metadata, chunk)
+        for index, rules in tags.items():
+            seen.metadata[index] += wire.encode_metadata([(b"redaction_rules", rules.encode())])
         dropped = self._drop(lines, seen, ordered_out)
         return Entries(
             origin=chunk.origin,
@@ -133,6 +139,7 @@ class Transform:
             parsed={"json": total - seen.lenient - seen.text, "lenient": seen.lenient, "text": seen.text},
             clamped=seen.clamped,
             redactions=redacted.hits,
+            redactions_seen=redacted.seen,
             redaction_failures=redacted.failed,
             also=chunk.also,
         )

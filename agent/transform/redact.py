@@ -6,13 +6,15 @@ nothing leaves this host unredacted. Rules, finders and the verifier are in `red
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agent import config
 from agent.transform.redaction import build as building
-from agent.transform.redaction import flat
+from agent.transform.redaction import flat, own, pem
 from agent.transform.redaction.engine import Engine
 from agent.transform.redaction.finder import Store
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
@@ -47,6 +49,14 @@ class Finding:
     action: str
 
 
+class Judged(NamedTuple):
+    """What a line holds: hits that change it, counts of what is only seen, whether it is to be left out."""
+
+    hits: list[Hit]
+    seen: dict[str, int]
+    drop: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RuleInfo:
     id: str
@@ -54,20 +64,24 @@ class RuleInfo:
     description: str
     action: Action
     on: bool
+    traps: str = ""
 
 
 @dataclass(slots=True)
 class Redacted:
     """What happened to a chunk.
 
-    flagged: lines the verifier looked at · changed, dropped: line numbers · hits: secrets by rule ·
-    failed: lines replaced by a stub · open_key: the chunk ends inside a private key.
+    flagged: lines the verifier looked at · changed, dropped: line numbers · hits: secrets by rule · seen: findings of
+    rules that only count · tags: rules by line number, for those who asked · failed: lines replaced by a stub ·
+    open_key: the chunk ends inside a private key.
     """
 
     flagged: int = 0
     changed: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     hits: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    tags: dict[int, str] = field(default_factory=dict)
     failed: int = 0
     open_key: bool = False
 
@@ -75,9 +89,10 @@ class Redacted:
 class Redactor:
     """Made once from the configuration; `chunk`, `line` and `text` may be called from several threads."""
 
-    def __init__(self, parts: building.Parts | None, infos: Sequence[RuleInfo]) -> None:
+    def __init__(self, parts: building.Parts | None, infos: Sequence[RuleInfo], warnings: Sequence[str] = ()) -> None:
         self._parts = parts
         self._infos = tuple(infos)
+        self.warnings = tuple(warnings)
         self._email_marks: dict[bytes, bytes] = {}
         self.engine: str = parts.finder.engine if parts else "off"
 
@@ -88,19 +103,32 @@ class Redactor:
         *,
         pseudonym_key: bytes,
         own_secrets: Sequence[str] = (),
+        values: Sequence[str] = (),
         engine: Engine | None = None,
         store: Store | None = None,
+        today: dt.date | None = None,
     ) -> Redactor:
         """Raises BadRule for a rule that cannot be used.
 
-        engine: the finder to use; by default the best that is installed. store: keeps compiled patterns; with one, the best
-        finder is tried before it is used.
+        own_secrets: the agent's own · values: those of `redact.values_file` · engine: the finder to use; by default the best
+        that is installed · store: keeps compiled patterns; with one, the best finder is tried before it is used · today: for
+        exemptions that end. `warnings` of what is made says what an operator should know.
         """
-        plan = building.plan(settings)
-        infos = [RuleInfo(r.id, r.group, r.about, r.action, settings.enabled and r.id in plan.on) for r in plan.rules]
+        plan = building.plan(settings, today or dt.datetime.now(dt.UTC).date())
+        infos = [
+            RuleInfo(
+                r.id, r.group, r.about, plan.actions.get(r.id, r.action), settings.enabled and r.id in plan.on, r.traps
+            )
+            for r in plan.rules
+        ]
         if not settings.enabled:
             return cls(None, infos)
-        return cls(building.assemble(settings, plan, pseudonym_key, own_secrets, engine, store), infos)
+        warnings = list(plan.warnings)
+        for name, exact in (("own secrets", own_secrets), ("values of redact.values_file", values)):
+            if count := own.too_common(exact):
+                warnings.append(f"{count} of the {name} are too short or too common to be looked for")
+        parts = building.assemble(settings, plan, pseudonym_key, own_secrets, values, engine, store)
+        return cls(parts, infos, warnings)
 
     def rules(self) -> list[RuleInfo]:
         return list(self._infos)
@@ -132,24 +160,36 @@ class Redactor:
 
     def _slow(self, number: int, lines: list[bytes], scans: frozenset[int], facts: Redacted) -> None:
         line = lines[number]
-        redacted, hits = self._verified(line, scans)
-        if hits is None:
+        redacted, judged = self._verified(line, scans)
+        if judged is None:
             facts.failed += 1
         else:
-            for hit in hits:
-                facts.hits[hit.rule] = facts.hits.get(hit.rule, 0) + 1
+            self._count(number, judged, facts)
         if redacted != line:
             lines[number] = redacted
             facts.changed.append(number)
 
-    def _verified(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, list[Hit] | None]:
+    def _count(self, number: int, judged: Judged, facts: Redacted) -> None:
+        assert self._parts is not None
+        for hit in judged.hits:
+            facts.hits[hit.rule] = facts.hits.get(hit.rule, 0) + 1
+        if judged.drop:
+            facts.dropped.append(number)
+        if judged.seen or self._parts.tag:
+            for rule, count in judged.seen.items():
+                facts.seen[rule] = facts.seen.get(rule, 0) + count
+            rules = dict.fromkeys([*(hit.rule for hit in judged.hits if self._parts.tag), *judged.seen])
+            if rules:
+                facts.tags[number] = ",".join(rules)
+
+    def _verified(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, Judged | None]:
         """The line without its secrets; a stub and None when that cannot be promised."""
         try:
             return self._judged(line, scans)
         except Exception:  # noqa: BLE001 - fail closed: whatever went wrong, the line as it is must not leave
             return stub(line), None
 
-    def _judged(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, list[Hit]]:
+    def _judged(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, Judged]:
         assert self._parts is not None
         if len(line) > _LONG_TEXT and line.count(b"@") > _MOST_ADDRESSES:
             raise WorkLimit("too many addresses")
@@ -157,9 +197,11 @@ class Redactor:
         verifier = Verifier(self._parts.tools, len(text))
         hits = None if HOPELESS in scans else flat.hits(text, verifier, scans)
         if hits is not None:
-            return (_without(text, hits).encode("utf-8", "surrogateescape") if hits else line), hits
-        hits = verifier.document(text, scans)
-        return (self._settled(text, hits) if hits else line), hits
+            redacted = _without(text, hits).encode("utf-8", "surrogateescape") if hits else line
+        else:
+            hits = verifier.document(text, scans)
+            redacted = self._settled(text, hits) if hits else line
+        return redacted, Judged(hits, verifier.seen, verifier.drop)
 
     def _settled(self, text: str, hits: list[Hit]) -> bytes:
         """The text without `hits`, looked at again: a mark may give its neighbours another meaning.
@@ -206,12 +248,12 @@ class Redactor:
         scans = parts.finder.scans_of(line)
         if not scans:
             return line, []
-        redacted, hits = self._verified(line, scans)
-        if hits is None:
+        redacted, judged = self._verified(line, scans)
+        if judged is None:
             return redacted, [Finding(FAILED, 0, len(line), "stub")]
         text = line.decode("utf-8", "surrogateescape")
         offset = _byte_offsets(text)
-        return redacted, [Finding(h.rule, offset(h.start), offset(h.end), parts.action_of(h.rule)) for h in hits]
+        return redacted, [Finding(h.rule, offset(h.start), offset(h.end), parts.action_of(h.rule)) for h in judged.hits]
 
     def text(self, value: str) -> str:
         """A label or metadata value."""
@@ -257,8 +299,8 @@ class Redactor:
         assert self._parts is not None
         text = address.decode()
         local, _, host = text.partition("@")
-        allowed = self._parts.tools.allowed
-        real = bool(local) and local != "git" and domain_is_real(host) and not (allowed is not None and allowed(text))
+        exempt = any(exemption.covers("email", text, "") for exemption in self._parts.tools.exemptions)
+        real = bool(local) and local != "git" and domain_is_real(host) and not exempt
         mark = self._parts.email_mark(text) if real else address
         if len(self._email_marks) >= _MOST_EMAILS:
             self._email_marks.clear()
@@ -268,12 +310,12 @@ class Redactor:
     def _key_lines(self, data: bytes, lines: list[bytes], facts: Redacted, inside: bool) -> None:
         """Private keys over several text lines: from BEGIN, or the chunk's start, to END."""
         assert self._parts is not None
-        for number in building.key_lines(data.split(b"\n")[: len(lines)], inside):
+        for number in pem.key_lines(data.split(b"\n")[: len(lines)], inside):
             if lines[number] != self._parts.key_mark:
                 lines[number] = self._parts.key_mark
                 facts.changed.append(number)
                 facts.hits["pem-lines"] = facts.hits.get("pem-lines", 0) + 1
-        facts.open_key = building.ends_inside(data, inside)
+        facts.open_key = pem.ends_inside(data, inside)
 
 
 def _without(text: str, hits: Iterable[Hit]) -> str:

@@ -21,6 +21,23 @@ OPTION = re.compile(r"^#(?=[a-z\[])", re.MULTILINE)
 WHOLE = OPTION.sub("", TEXT)
 BLOCKS = re.findall(r"(?:^#[a-z\[].*\n)+", TEXT, re.MULTILINE)
 
+TOLD_TOGETHER = (
+    *(
+        "#[[redact.",
+        "#id",
+        "#pattern",
+        "#replacement",
+        "#cert_file",
+        "#rule",
+        "#path",
+        "#value",
+        "#keywords",
+        "#within",
+    ),
+    *("#check", "#action", "#enforce", "#must_match"),
+)
+"""The options of these tables are told in the comment above the table."""
+
 # Where the file's order cannot be the class's: TOML wants a table's plain keys before its tables.
 TABLES_LAST = {"Loki": ("retry", "tls")}
 COMMENTED = {
@@ -28,6 +45,7 @@ COMMENTED = {
     "source.olddir",
     "redact.hash_key",
     "redact.rule",
+    "redact.exempt",
     "loki.tenant_id",
     "loki.basic_auth",
     "loki.bearer_token",
@@ -85,7 +103,7 @@ def test_exactly_what_has_no_default_is_commented_out() -> None:
     whole = {
         f"{at}.{name}".lstrip(".") for at, _, table in pairs(config.Config, tomllib.loads(WHOLE)) for name in table
     }
-    parts = {"redact.rule.", "loki.basic_auth.", "source.multiline."}
+    parts = {"redact.rule.", "redact.exempt.", "loki.basic_auth.", "source.multiline."}
     assert {name for name in whole - active if not name.startswith(tuple(parts))} == COMMENTED
 
 
@@ -123,7 +141,7 @@ def test_every_option_has_a_comment_right_above_it() -> None:
     for number, line in enumerate(lines):
         if re.match(r"#?[a-z_]+ = ", line):
             above = lines[number - 1]
-            told_before = above.startswith(("#[[redact.rule]]", "#id", "#pattern", "#replacement", "#cert_file"))
+            told_before = above.startswith(TOLD_TOGETHER)
             assert above.startswith("# ") or told_before, line
 
 

@@ -24,6 +24,8 @@ class Untouched:
         self.dropped = dropped
         self.hits: dict[str, int] = {}
         self.failed = 0
+        self.seen: dict[str, int] = {}
+        self.tags: dict[int, str] = {}
         self.open_key = False
 
     def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> "Untouched":

@@ -13,6 +13,7 @@ from agent.transform.redaction import (
     named,
     pairs,
     pem,
+    personal,
     pii,
     prose,
     rules_ai,
@@ -20,6 +21,7 @@ from agent.transform.redaction import (
     rules_code,
     rules_infra,
     rules_keys,
+    rules_more,
     rules_pii,
     rules_services,
     rules_text,
@@ -47,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     *rules_text.HASHES,
     *rules_text.ENCODINGS,
     *rules_pii.RULES,
+    *rules_more.RULES,
 )
 
 SHARED: dict[str, Scan | None] = {
@@ -71,6 +74,10 @@ SHARED: dict[str, Scan | None] = {
     "pydantic": sql.scan_pydantic,
     "email": pii.scan_email,
     "iban": pii.scan_iban,
+    "phone": personal.scan_phone,
+    "address": personal.scan_address,
+    "national-id": personal.scan_national_id,
+    "entropy": personal.scan_entropy,
 }
 """Procedures shared by rules; None stands for one the verifier itself performs."""
 

@@ -31,7 +31,7 @@ _SHORTEST_LONG_NUMBER = 10**11
 
 def hits(text: str, verifier: Verifier, scans: Scans) -> list[Hit] | None:
     """What goes and what to write instead, for good; None when the line is not of this form."""
-    if not text.startswith("{") or "\\u" in text or "\\\\" in text:
+    if verifier.tools.by_path or not text.startswith("{") or "\\u" in text or "\\\\" in text:
         return None
     try:
         record = orjson.loads(text)
@@ -40,6 +40,7 @@ def hits(text: str, verifier: Verifier, scans: Scans) -> list[Hit] | None:
     wanted = _wanted(record, verifier, scans)
     found = _found(text, wanted, scans, verifier) if wanted is not None and _each_name_once(text, record) else None
     if found is None:
+        verifier.seen.clear()
         verifier.is_json = True  # so that the long road need not parse it again
     return found
 
@@ -111,9 +112,10 @@ def _value(
     if not content:
         return []
     verifier.step()
+    seen = len(verifier.seen)
     found = verifier.string(content, verdict, scans)
     if not found:
-        if verdict is None and len(content) <= LONGEST_CLEAN and "\\" not in content:
+        if verdict is None and len(verifier.seen) == seen and len(content) <= LONGEST_CLEAN and "\\" not in content:
             verifier.clean(scans).add(content)
         return found
     if not _final(content, found, verdict, verifier):

@@ -87,7 +87,9 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                 _remember(frame, key, (start, end, content))
             if verdict is None and content in clean:
                 continue
-            before = len(hits)
+            if verifier.tools.by_path:
+                verifier.path = ".".join(f.key for f in (*stack, frame) if f.key) + (f".{key}" if key else "")
+            before = len(hits) + len(verifier.seen)
             if in_array and verdict is None and content and "=" in content:
                 verdict = _variable(content, verifier)
                 if verdict is not None:
@@ -96,7 +98,12 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                     verdict = None
                     continue
             _leaf((start, end, content), text, verdict, scans, hits, verifier)
-            if verdict is None and content and len(content) <= LONGEST_CLEAN and len(hits) == before:
+            if (
+                verdict is None
+                and content
+                and len(content) <= LONGEST_CLEAN
+                and len(hits) + len(verifier.seen) == before
+            ):
                 clean.add(content)
     return hits
 

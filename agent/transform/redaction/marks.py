@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from agent.transform.redaction.rule import Action
 
 _MARK = re.compile(r"\[REDACTED:([a-z0-9-]{1,64})(?::[A-Za-z0-9]{4})?\]|\[([a-z0-9-]{1,64}):[0-9a-f]{12}\]")
+_NUMBERS = frozenset({"card", "iban"})
+_SHORTEST_NUMBER = 13
+_SHORTEST_PARTIAL = 16
 _MOST_PSEUDONYMS = 65_536
 
 
@@ -17,6 +20,8 @@ class Marks:
 
     def __init__(self, key: bytes, hash_all: bool, replacements: dict[str, str]) -> None:
         self._key = key
+        # The first two of a pseudonym's digits name the key, so that a change of it can be seen.
+        self._key_id = hmac.digest(key, b"key id", "sha256").hex()[:2]
         self._hash_all = hash_all
         self._replacements = replacements
         self._known: frozenset[str] = frozenset()
@@ -33,9 +38,9 @@ class Marks:
             return replacement
         if action == "pseudonym" or self._hash_all:
             return self.pseudonym(rule, secret)
-        if action == "partial":
+        if action == "partial" and len(secret) >= (_SHORTEST_NUMBER if rule in _NUMBERS else _SHORTEST_PARTIAL):
             tail = "".join(c for c in secret if c.isalnum())[-4:]
-            if len(secret) >= 13 and len(tail) == 4 and tail.isascii():
+            if len(tail) == 4 and tail.isascii():
                 return f"[REDACTED:{rule}:{tail}]"
         return f"[REDACTED:{rule}]"
 
@@ -45,7 +50,7 @@ class Marks:
         if known is None:
             plain = secret.lower() if rule == "email" else secret
             message = f"{rule}\0{plain}".encode("utf-8", "surrogatepass")
-            known = f"[{rule}:{hmac.digest(self._key, message, 'sha256').hex()[:12]}]"
+            known = f"[{rule}:{self._key_id}{hmac.digest(self._key, message, 'sha256').hex()[:10]}]"
             if len(self._pseudonyms) >= _MOST_PSEUDONYMS:
                 self._pseudonyms.clear()
             self._pseudonyms[rule, secret] = known

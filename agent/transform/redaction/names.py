@@ -91,6 +91,22 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
     ("iban", "any", "iban"),
     ("us-ssn", "any", "ssn social+security+number"),
 )
+_PERSONAL: tuple[tuple[str, Kind, str], ...] = (
+    (
+        "person",
+        "any",
+        (
+            "first+name last+name full+name given+name family+name middle+name maiden+name surname firstname lastname fullname vorname nachname "
+            "dob birthday birth+date date+of+birth geburtsdatum street street+address postal+address home+address address+line anschrift strasse"
+        ),
+    ),
+    ("geo", "any", "lat latitude lon lng longitude geo+point geolocation coordinates"),
+)
+"""Off unless asked for."""
+PERSONAL_STEMS = {
+    "person": r"(?:first|last|full|given|family|middle|maiden)[ _.\-]?name|surname|vorname|nachname|dob|birth[ _.\-]?(?:day|date)|of[ _.\-]?birth|geburtsdatum|street|address|address[ _.\-]?line|anschrift|strasse",
+    "geo": r"\blat|latitude|\blon|\blng|longitude|geo[ _.\-]?point|geolocation|coordinates",
+}
 _PII_RULES = frozenset({"card-data", "iban", "us-ssn"})
 
 _RUN_TOGETHER: tuple[tuple[str, Verdict], ...] = (
@@ -268,10 +284,14 @@ def loose_pattern(name: str) -> str:
 class Names:
     """Answers for names, and remembers the answers: keys repeat."""
 
-    def __init__(self, more: Iterable[str] = (), pii: bool = True) -> None:
+    def __init__(self, more: Iterable[str] = (), pii: bool = True, more_rules: Iterable[str] = ()) -> None:
         self._heads: dict[tuple[str, ...], Verdict] = {}
         for rule, kind, heads in _HEADS:
             if pii or rule not in _PII_RULES:
+                for head in heads.split():
+                    self._heads.setdefault(tuple(head.split("+")), Verdict(rule, kind))
+        for rule, kind, heads in _PERSONAL:
+            if rule in more_rules:
                 for head in heads.split():
                     self._heads.setdefault(tuple(head.split("+")), Verdict(rule, kind))
         self._longest = 3

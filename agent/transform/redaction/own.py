@@ -28,6 +28,11 @@ _COMMON = frozenset(
 )
 
 
+def too_common(secrets: Sequence[str]) -> int:
+    """How many cannot be looked for: too short, or words that stand in innocent text."""
+    return sum(len(secret) < _SHORTEST or secret.lower() in _COMMON for secret in secrets)
+
+
 def forms(secrets: Sequence[str]) -> list[str]:
     """Every spelling to look for, the longest first. Short values and common words would hit innocent text."""
     found: set[str] = set()
@@ -53,13 +58,13 @@ def _literal(form: str) -> str:
     return "".join(rf"\x{byte:02x}" for byte in form.encode("utf-8", "surrogatepass"))
 
 
-def scan_for(secrets: Sequence[str]) -> Scan:
+def scan_for(secrets: Sequence[str], rule: str) -> Scan:
     found_forms = forms(secrets)
     pattern = re.compile("|".join(map(re.escape, found_forms))) if found_forms else None
 
     def scan(text: str, _: Verifier) -> Iterator[Hit]:
         if pattern is not None:
             for found in pattern.finditer(text):
-                yield Hit(found.start(), found.end(), "own-secret")
+                yield Hit(found.start(), found.end(), rule)
 
     return scan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction.rule import Hit
@@ -50,3 +50,44 @@ def _cut_off(text: str, begin: re.Match[str], limit: int) -> Iterator[Hit]:
     body = _BODY.match(text, begin.end(), limit)
     if body is not None and len(body[0].strip()) >= _SHORTEST_BODY:
         yield Hit(begin.start(), body.end(), "pem-private-key")
+
+
+def key_lines(lines: Sequence[bytes], inside: bool) -> list[int]:
+    """Numbers of the lines that belong to a private key, its BEGIN and END among them, where the key takes several."""
+    found: list[int] = []
+    block: list[int] | None = [] if inside else None
+    for number, line in enumerate(lines):
+        if len(line) > LONGEST_LINE:
+            block = None
+        elif BEGIN_LINE.search(line):
+            block = [number]
+        elif END_LINE.search(line) and block is None and END_LINE.match(line.strip()):
+            found += _body_before(lines, number)
+        elif block is not None:
+            if len(block) > MOST_BODY_LINES or not (BODY_LINE.fullmatch(line) or END_LINE.search(line)):
+                found += block
+                block = None
+                continue
+            block.append(number)
+            if END_LINE.search(line):
+                found += block
+                block = None
+    return found + (block or [])
+
+
+def _body_before(lines: Sequence[bytes], end: int) -> list[int]:
+    """An END without BEGIN: the key began in the chunk before."""
+    start = end
+    while start > 0 and end - start < MOST_BODY_LINES and BODY_LINE.fullmatch(lines[start - 1]):
+        start -= 1
+    return list(range(start, end + 1))
+
+
+def ends_inside(data: bytes, inside: bool) -> bool:
+    """Whether the chunk ends within a key: its last lines are a BEGIN and body lines."""
+    for back, line in enumerate(reversed(data.splitlines()[-MOST_BODY_LINES - 1 :])):
+        if len(line) <= LONGEST_LINE and BEGIN_LINE.search(line):
+            return True
+        if len(line) > LONGEST_LINE or END_LINE.search(line) or not BODY_LINE.fullmatch(line) or back > MOST_BODY_LINES:
+            return False
+    return inside

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Action = Literal["mask", "partial", "pseudonym"]
-"""`mask` writes the rule's name; `partial` adds the last four characters; `pseudonym` writes a keyed digest."""
+Action = Literal["mask", "partial", "pseudonym", "drop_line", "tag_only"]
+"""`mask` writes the rule's name; `partial` adds the last four characters; `pseudonym` writes a keyed digest; `drop_line`
+leaves the line out; `tag_only` counts the finding and changes nothing."""
 
 Preset = Literal["secrets", "pii"]
 
@@ -38,6 +39,7 @@ class Rule:
     check:    the verifier's last word on a candidate.
     scanner:  the shared procedure that finds it, for rules that no single pattern can express.
     anchors:  literals whose base64 forms the finder looks for as well.
+    default:  whether it is on without being asked for.
     must:     templates (see samples.py) of texts with such a secret; the part in « » is what has to go.
     must_not: templates of texts that look alike and stay.
     traps:    what it must not be confused with, for people.
@@ -52,6 +54,7 @@ class Rule:
     scanner: str = ""
     action: Action = "mask"
     preset: Preset = "secrets"
+    default: bool = True
     anchors: tuple[str, ...] = ()
     shortest: int = 0
     must: tuple[str, ...] = ()

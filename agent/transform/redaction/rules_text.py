@@ -336,5 +336,6 @@ ENCODINGS = group(
         must=(),
         must_not=(),
     ),
-    Rule("own-secret", "", "credentials of the agent itself", must=(), must_not=()),
+    Rule("own-secret", "", "credentials of the agent itself, and environment variables named like secrets"),
+    Rule("value-list", "", "exact values of `redact.values_file`"),
 )

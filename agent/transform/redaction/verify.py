@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,6 +20,9 @@ from agent.transform.redaction.headers import Headers, whole_header
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Action, Hit, WorkLimit
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.house_rules import Exemption
 
 Scan = Callable[[str, "Verifier"], Iterable[Hit]]
 Scans = frozenset[int]
@@ -46,7 +50,7 @@ class Tools:
     scans:    the procedures, by number; the finder's patterns name the ones to run.
     scans_of: which of them a decoded text needs.
     actions:  of every rule that is on.
-    allowed:  whether a value is allow-listed.
+    exemptions: what rules leave alone · by_path: whether one of them goes by the place in the JSON.
     base64: number of the scan that stands for this encoding.
     built_in: the scans of the rules that come with the agent; an operator's own may concern any value.
     settled: texts with marks in which nothing is left to find.
@@ -56,7 +60,8 @@ class Tools:
     scans: tuple[Scan | None, ...]
     scans_of: Callable[[bytes], Scans]
     actions: Mapping[str, Action]
-    allowed: Callable[[str], bool] | None
+    exemptions: Sequence[Exemption]
+    by_path: bool
     names: Names
     gate: Gate
     marks: Marks
@@ -69,7 +74,20 @@ class Tools:
 class Verifier:
     """One line's work and its bounds."""
 
-    __slots__ = ("_budget", "_depth", "_pieces", "_steps", "gate", "headers", "is_json", "names", "tools")
+    __slots__ = (
+        "_budget",
+        "_depth",
+        "_pieces",
+        "_steps",
+        "drop",
+        "gate",
+        "headers",
+        "is_json",
+        "names",
+        "path",
+        "seen",
+        "tools",
+    )
 
     def __init__(self, tools: Tools, size: int) -> None:
         self.tools = tools
@@ -82,6 +100,10 @@ class Verifier:
         self._steps = _MOST_STEPS
         # Set by who has parsed the whole text already.
         self.is_json = False
+        # Findings of rules that only count; whether a rule orders the line out; where in the JSON the value stands.
+        self.seen: dict[str, int] = {}
+        self.drop = False
+        self.path = ""
 
     def step(self, weight: int = 1) -> None:
         """Called for each candidate, so that no text can make a line take longer than the bound."""
@@ -229,8 +251,16 @@ class Verifier:
         self._depth -= 1
 
     def _wanted(self, rule: str, secret: str) -> bool:
-        allowed = self.tools.allowed
-        return rule in self.tools.actions and not (allowed is not None and allowed(secret))
+        """Whether the rule changes this secret. What a rule only counts is counted here."""
+        action = self.tools.actions.get(rule)
+        if action is None or any(e.covers(rule, secret, self.path) for e in self.tools.exemptions):
+            return False
+        if action == "tag_only":
+            self.seen[rule] = self.seen.get(rule, 0) + 1
+            return False
+        if action == "drop_line":
+            self.drop = True
+        return True
 
     def _mark(self, rule: str, secret: str) -> str:
         return self.tools.marks.write(rule, self.tools.actions[rule], secret)
