@@ -65,8 +65,18 @@ def parser() -> argparse.ArgumentParser:
 
     redact = verbs.add_parser("redact", help="stdin to stdout without secrets: one line in, one line out")
     redact.add_argument("-c", "--config", type=Path, metavar="FILE")
+    redact.add_argument("what", nargs="?", choices=("rules",), help="`rules` lists the rules and reads nothing")
     redact.add_argument("--report", action="store_true", help="print counts for each rule to stderr at the end")
+    redact.add_argument("--json", action="store_true", help="list the rules as JSON")
     redact.set_defaults(run=_redact)
+
+    why = verbs.add_parser(
+        "explain", help="for each line on stdin: stream, time, metadata, and which rules fired or not"
+    )
+    why.add_argument("-c", "--config", type=Path, metavar="FILE")
+    why.add_argument("--path", default="/dev/stdin", help="the file the lines are said to come from (/dev/stdin)")
+    why.add_argument("--json", action="store_true", help="one JSON object a line")
+    why.set_defaults(run=_explain)
 
     demo = verbs.add_parser(
         "demo", help="a GreenStack-like application, this agent and a Loki stand-in, in one terminal"
@@ -156,7 +166,28 @@ def _redact(arguments: argparse.Namespace) -> int:
     from agent.filtering import redact_stream
 
     settings = _load(arguments.config) if arguments.config else None
+    if arguments.what == "rules":
+        from agent.explaining import list_rules
+
+        return list_rules(settings, sys.stdout, as_json=arguments.json)
     return redact_stream(settings, sys.stdin.buffer, sys.stdout.buffer, sys.stderr if arguments.report else None)
+
+
+@_reporting
+def _explain(arguments: argparse.Namespace) -> int:
+    import socket
+
+    from agent.explaining import explain_stream
+
+    settings = _load(arguments.config) if arguments.config else None
+    return explain_stream(
+        settings,
+        sys.stdin.buffer,
+        sys.stdout,
+        path=arguments.path,
+        host=(settings.labels.host if settings else "") or socket.gethostname(),
+        as_json=arguments.json,
+    )
 
 
 @_reporting

@@ -12,7 +12,8 @@ from typing import BinaryIO, TextIO
 
 from agent import config
 from agent.failures import OK
-from agent.keys import PseudonymKey
+from agent.keys import PseudonymKey, value_list
+from agent.patterns import NotKept
 from agent.transform.redact import Redactor
 
 _BLOCK_BYTES = 256 * 1024
@@ -22,16 +23,26 @@ def redact_stream(
     settings: config.Config | None, lines_in: BinaryIO, lines_out: BinaryIO, report: TextIO | None
 ) -> int:
     """Writes every line redacted, without waiting for more than has come. A last line without newline stays without."""
-    redactor = Redactor.build((settings or config.Config()).redact, pseudonym_key=_key(settings))
+    redact = (settings or config.Config()).redact
+    redactor = Redactor.build(
+        redact, pseudonym_key=key_of(settings), values=value_list(redact.values_file), store=NotKept()
+    )
+    for warning in redactor.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     hits: Counter[str] = Counter()
-    lines_seen = changed = failed = 0
+    seen: Counter[str] = Counter()
+    lines_seen = changed = failed = dropped = 0
+    open_key = False
     for block in _blocks(lines_in):
         whole = block if block.endswith(b"\n") else block + b"\n"
         lines = whole.split(b"\n")
         lines.pop()
         lines_seen += len(lines)
-        done = redactor.chunk(whole, lines)
+        done = redactor.chunk(whole, lines, open_key=open_key)
+        open_key = done.open_key
         hits.update(done.hits)
+        seen.update(done.seen)
+        dropped += len(done.dropped)
         changed += len(done.changed)
         failed += done.failed
         for index in done.dropped:
@@ -40,11 +51,21 @@ def redact_stream(
         lines_out.flush()
     if report is not None:
         print(f"{lines_seen} lines, {changed} changed", file=report)
+        if dropped:
+            print(f"{dropped:8} ordered out by a rule: left empty here, dropped by the agent", file=report)
         if failed:
             print(f"{failed:8} could not be judged and were replaced by stubs", file=report)
         for rule, count in hits.most_common():
             print(f"{count:8} {rule}", file=report)
+        for rule, count in seen.most_common():
+            print(f"{count:8} {rule} (seen only)", file=report)
     return OK
+
+
+def lines_of(lines_in: BinaryIO) -> Iterator[bytes]:
+    """Lines as they come, without their newlines."""
+    for block in _blocks(lines_in):
+        yield from block.removesuffix(b"\n").split(b"\n")
 
 
 def _blocks(lines_in: BinaryIO) -> Iterator[bytes]:
@@ -61,7 +82,7 @@ def _blocks(lines_in: BinaryIO) -> Iterator[bytes]:
         yield b"".join(rest)
 
 
-def _key(settings: config.Config | None) -> bytes:
+def key_of(settings: config.Config | None) -> bytes:
     """The daemon's key, so that pseudonyms are the same; a passing one where there is none to read.
 
     None is made for the daemon: it would belong to whoever runs this.

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import platform
 from pathlib import Path
 
+from agent.durable import replace_whole
 from agent.observe.events import Emit, PatternsNotKept
 
 FILE_NAME = "patterns.hyperscan"
@@ -47,22 +47,23 @@ class PatternFile:
 
     def save(self, key: str, payload: bytes) -> None:
         """Replaces the file. When it cannot be written, that is told, and the next start compiles again."""
-        new = self._path.with_name(f"{FILE_NAME}.new")
         try:
-            # One that an interrupted start left behind; `ship` beside the daemon does no harm, for both write the same.
-            with contextlib.suppress(FileNotFoundError):
-                new.unlink()
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._header(key, payload) + payload)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            replace_whole(self._path, self._header(key, payload) + payload)
         except OSError as error:
             self._emit(PatternsNotKept(str(self._path), error.strerror or str(error)))
 
     def _header(self, key: str, payload: bytes) -> bytes:
         return _MAGIC + _digest(f"{key}\0{self._processor}".encode()) + _digest(payload)
+
+
+class NotKept:
+    """For commands that leave nothing behind: each compiles anew."""
+
+    def load(self, _key: str) -> bytes | None:
+        return None
+
+    def save(self, _key: str, _payload: bytes) -> None:
+        pass
 
 
 def _digest(data: bytes) -> bytes:

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from agent import config
 from agent.transform.redaction import build as building
-from agent.transform.redaction import flat, own, pem
+from agent.transform.redaction import flat, nearly, own, pem
+from agent.transform.redaction.catalogue import RULES
 from agent.transform.redaction.engine import Engine
 from agent.transform.redaction.finder import Store
+from agent.transform.redaction.nearly import Miss
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
@@ -254,6 +256,18 @@ class Redactor:
         text = line.decode("utf-8", "surrogateescape")
         offset = _byte_offsets(text)
         return redacted, [Finding(h.rule, offset(h.start), offset(h.end), parts.action_of(h.rule)) for h in judged.hits]
+
+    def near_misses(self, line: bytes) -> list[Miss]:
+        """Why rules did not fire where one might expect it; places are bytes of the line."""
+        if self._parts is None:
+            return []
+        text = line.decode("utf-8", "surrogateescape")
+        offset = _byte_offsets(text)
+        changed = [(f.start, f.end) for f in self.line(line)[1]]
+        tools = self._parts.tools
+        found = nearly.misses(text, changed if text.isascii() else [], RULES, tools.names, tools.gate)
+        moved = (miss._replace(start=offset(miss.start), end=offset(miss.end)) for miss in found)
+        return [m for m in moved if not any(start < m.end and m.start < end for start, end in changed)]
 
     def text(self, value: str) -> str:
         """A label or metadata value."""

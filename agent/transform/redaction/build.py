@@ -141,7 +141,10 @@ def assemble(
         numbers[name] = len(scans)
         scans.append(scan)
     needles = _needles(settings, planned, scans, numbers)
+    # Ids, addresses and times may stand unread in the common line, unless a rule asks for them.
     built_in = frozenset(range(len(scans) - sum(user.id in planned.on for user in settings.rule)))
+    if "ip-address" in planned.on:
+        built_in -= {numbers["address"]}
     for rule, exact in (("own-secret", own_secrets), ("value-list", values)):
         if rule in planned.on and exact:
             needles += own.needles(exact, len(scans))

@@ -88,7 +88,9 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
             if verdict is None and content in clean:
                 continue
             if verifier.tools.by_path:
-                verifier.path = ".".join(f.key for f in (*stack, frame) if f.key) + (f".{key}" if key else "")
+                verifier.path = ".".join(
+                    name for name in (*(f.key for f in stack), frame.key, key) if name not in ("", _TOP)
+                )
             before = len(hits) + len(verifier.seen)
             if in_array and verdict is None and content and "=" in content:
                 verdict = _variable(content, verifier)
