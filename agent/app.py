@@ -101,7 +101,7 @@ class App:
         self._stop = asyncio.Event()
         self._happened = asyncio.Event()
         self._grace: asyncio.Timeout | None = None
-        self._in_grace = False
+        self._patience_s: float | None = None
         self._waits_for_key = False
         self._last_turn = time.monotonic()
 
@@ -218,14 +218,13 @@ class App:
 
     async def _wind_down(self, collecting: asyncio.Task[None]) -> None:
         """Seals what is read and delivers it, within the grace; with `once`, however long it takes until `stop`."""
-        patience = self.settings.agent.shutdown_grace if self._stop.is_set() else None
-        self._in_grace = self._stop.is_set()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience) as self._grace:
+            async with asyncio.timeout(self._patience_s) as self._grace:
                 await collecting
                 while self.buffer.statistics().waiting_entries:
                     self._happened.clear()
                     await self._happened.wait()
+        self._grace = None
 
     async def _beat(self) -> None:
         """Tells systemd that the loop turns, and READY once the first scan is done; has what was lost on disk read again."""
@@ -245,15 +244,16 @@ class App:
 
     def stop(self, reason: str = "request") -> None:
         """Stops reading and delivers within the grace; called again, without it. To be called on the loop."""
-        if not self._stop.is_set():
-            grace_s = self.settings.agent.shutdown_grace
+        if self._stop.is_set():
+            self._patience_s = 0.0
+        else:
+            self._patience_s = grace_s = self.settings.agent.shutdown_grace
             self.emit(AgentStopping(reason, grace_s))
             self._notifier.stopping(grace_s + 5)
             self._stop.set()
-            if self._grace is not None:  # `once` was delivering without a limit
-                self._grace.reschedule(asyncio.get_running_loop().time() + grace_s)
-        elif self._grace is not None:
-            self._grace.reschedule(asyncio.get_running_loop().time())
+        # There is one only while the rest is delivered, and one that has run out cannot be changed.
+        if self._grace is not None and not self._grace.expired():
+            self._grace.reschedule(asyncio.get_running_loop().time() + self._patience_s)
 
     def stop_on_signals(self) -> None:
         loop = asyncio.get_running_loop()

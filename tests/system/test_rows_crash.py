@@ -4,6 +4,7 @@ T66, T67 and T70, kills and power cuts, are in tests/crash.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -356,6 +357,26 @@ async def test_t77_a_second_signal_ends_at_once_and_loses_nothing(
         set_option(agent, "http://127.0.0.1:9", loki.url)
         await agent.start()
         await until_arrived(agent, loki, {str(log): lines})
+
+
+async def test_t77_any_number_of_signals_is_one_quick_end_without_a_traceback(tmp_path: Path, launch: Launch) -> None:
+    log = tmp_path / "app.log"
+    append(log, numbered("line", 1000, size=50))
+    agent = launch("http://127.0.0.1:9", str(log), redact=PLAIN)
+    set_option(agent, 'shutdown_grace = "10s"', 'shutdown_grace = "300s"')
+    await agent.start()
+    await agent.until(lambda seen: seen["waiting_entries"] == 1000)
+    assert agent.process is not None
+    process = agent.process
+    async with asyncio.timeout(20):
+        while process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)  # `send_signal` would take the exit code away
+            await asyncio.sleep(0)
+    # The last one may meet a process that has nothing left to do but end.
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert agent.errors().count("stopping on") == 1
+    assert "Traceback" not in agent.errors()
 
 
 async def test_t78_a_supervisor_that_does_not_wait_for_the_grace_costs_nothing(
