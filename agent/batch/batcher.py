@@ -6,11 +6,12 @@ together into one batch, so that a file's span is in the buffer completely or no
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent import config, wire
-from agent.batch.stamp import Stamper
+from agent.batch.stamp import START, Stamper
 from agent.model import Batch, Body, Entries, FileId, Span, StreamClock, StreamEntries
 
 # What an entry adds to its line on the wire, and in Loki between distributor and ingester: measured 47 bytes.
@@ -20,6 +21,10 @@ HARD_LIMIT_BYTES = 3 * 1024 * 1024
 # Loki takes nothing older than one hour before the newest entry it has of a stream (`max_chunk_age`/2, `pkg/ingester/stream.go`).
 # A body that is sent again after its reply was lost must not refuse its own beginning.
 MAX_BODY_NS = 50 * 60 * 1_000_000_000
+
+# A stream's single timestamps take up to 128 KiB. Of the streams that were fed longest ago only the clock is kept, as over a
+# restart: streams come and go for as long as the agent runs.
+REMEMBERED_STREAMS = 256
 
 
 @dataclass(slots=True)
@@ -48,7 +53,8 @@ class Batcher:
         self._max_wait_s = settings.max_wait
         self._encoding = encoding
         self._clocks = dict(clocks or {})
-        self._stampers: dict[str, Stamper] = {}
+        # The one fed last comes last. An OrderedDict finds its first key in constant time also after many deletions.
+        self._stampers: OrderedDict[str, Stamper] = OrderedDict()
         self._open: dict[str, _Group] = {}
         self.sealed_entries = 0
         """Entries of all batches given out so far."""
@@ -106,10 +112,7 @@ class Batcher:
 
     def _bodies(self, stream: StreamEntries, group: _Group) -> list[Body]:
         """The push bodies of one stream: one, unless it has outgrown the limits."""
-        stamper = self._stampers.get(stream.labels)
-        if stamper is None:
-            known = self._clocks.pop(stream.labels, None)
-            stamper = self._stampers[stream.labels] = Stamper(known) if known is not None else Stamper()
+        stamper = self._stamper(stream.labels)
         stamps, unsure = stamper.stamp(stream.timestamps_ns)
         metadata = stream.metadata
         if unsure:
@@ -118,6 +121,17 @@ class Batcher:
             self._body(stream, stamps[start:end], stream.lines[start:end], metadata[start:end], stamper.clock)
             for start, end in self._cuts(stamps, stream.lines, metadata)
         ]
+
+    def _stamper(self, labels: str) -> Stamper:
+        stamper = self._stampers.get(labels)
+        if stamper is not None:
+            self._stampers.move_to_end(labels)
+            return stamper
+        stamper = self._stampers[labels] = Stamper(self._clocks.pop(labels, START))
+        if len(self._stampers) > REMEMBERED_STREAMS:
+            longest_ago, forgetful = self._stampers.popitem(last=False)
+            self._clocks[longest_ago] = forgetful.clock
+        return stamper
 
     def _mark(self, metadata: list[bytes], unsure: list[int], group: _Group) -> None:
         """Entries whose timestamp may be taken get an id of their own: the batch's place in its file and a number."""

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import config, wire
-from agent.batch.batcher import Batcher
+from agent.batch.batcher import REMEMBERED_STREAMS, Batcher
 from agent.model import Batch, Entries, FileId, Origin, Position, Span, StreamClock, StreamEntries
 
 ORIGIN = Origin("app", "/a.log")
@@ -89,6 +89,22 @@ def test_the_streams_of_a_group_are_sealed_together() -> None:
     batcher.add(entries([b"b"], 2, labels='{a="1", e="y"}'), now=0)
     (batch,) = batcher.flush()
     assert [push.labels for push in pushes([batch])] == ['{a="1", e="x"}', '{a="1", e="y"}']
+
+
+def test_of_streams_fed_long_ago_only_the_clock_is_kept_and_no_two_lines_become_one() -> None:
+    batcher = Batcher(settings())
+
+    def fed(stream: int, times: list[int]) -> tuple[list[int], list[bytes]]:
+        batcher.add(entries([b"x"] * len(times), group=f'{{a="{stream}"}}', times=times), now=0)
+        (push,) = pushes(batcher.flush())
+        return push.timestamps_ns, push.metadata
+
+    for stream in range(REMEMBERED_STREAMS + 1):
+        fed(stream, [5, 3, 9, 9])
+    assert fed(1, [4, 9]) == ([4, 11], [b"", b""]), "every timestamp of this one is still known"
+    times, metadata = fed(0, [3, 9])
+    assert times == [3, 11]
+    assert [meta == b"" for meta in metadata] == [False, True], "3 may be taken: the line gets an id"
 
 
 def test_the_clock_of_a_stream_survives_in_its_batches() -> None:
