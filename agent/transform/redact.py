@@ -33,6 +33,8 @@ _LEVEL = re.compile(rb'"(?:level|levelname|severity)"\s{0,3}:\s{0,3}"([A-Za-z]{1
 _LOCAL_BYTES = LOCAL_CHARACTERS.encode()
 _EDGES = b".!#$&*+?^{|}~-"
 _KEY_FOLLOWS = re.compile(rb"[\"'\\]{1,16}\s{0,4}:")
+_PERCENT, _SLASH, _AT, _BRACKET, _BACKSLASH = b"%/@[\\"
+_MEMBER_ENDS = (b",", b"}")
 _STUB_SEARCH_BYTES = 4096
 _MOST_EMAILS = 65_536
 _MOST_ROUNDS = 4
@@ -148,14 +150,20 @@ class Redactor:
         if flags or open_key:
             facts.flagged = len(flags)
             email_only = parts.email_only
+            emails = 0
             for number, scans in flags.items():
-                fast = self._splice_emails(lines[number]) if scans == email_only else None
+                line = lines[number]
+                fast = None
+                if scans == email_only:
+                    fast = self._splice_known(line) or self._splice_emails(line)
                 if fast is None:
-                    self._slow(number, lines, frozenset(scans), facts)
+                    self._slow(number, lines, scans, facts)
                 elif fast[1]:
                     lines[number] = fast[0]
                     facts.changed.append(number)
-                    facts.hits["email"] = facts.hits.get("email", 0) + fast[1]
+                    emails += fast[1]
+            if emails:
+                facts.hits["email"] = facts.hits.get("email", 0) + emails
             if open_key or any(parts.pem in scans for scans in flags.values()):
                 self._key_lines(data, lines, facts, open_key)
         return facts
@@ -273,16 +281,40 @@ class Redactor:
         """A label or metadata value."""
         return self.line(value.encode("utf-8", "surrogatepass"))[0].decode("utf-8", "replace")
 
+    def _splice_known(self, line: bytes) -> tuple[bytes, int] | None:
+        """The fastest road, for a line with one address that was seen before and is the whole value of a JSON member.
+
+        None for any other. The quote before ends what could be the local part or a URL, the quote and comma behind the domain
+        show that it is no key; so what `_splice_emails` would see there is the same address.
+        """
+        left, _, right = line.partition(b"@")
+        # A byte that is given as a number is looked for four times as fast as one that is given as bytes.
+        if _AT in right or _PERCENT in line or _BACKSLASH in line:
+            return None
+        before, opening, local = left.rpartition(b'"')
+        domain, closing, behind = right.partition(b'"')
+        address = local + b"@" + domain
+        mark = self._email_marks.get(address)
+        if mark is None or not opening or behind[:1] not in _MEMBER_ENDS:
+            return None
+        return (b"".join((before, opening, mark, closing, behind)), 1) if mark != address else (line, 0)
+
     def _splice_emails(self, line: bytes) -> tuple[bytes, int] | None:
         """The fast road for a line with nothing but addresses; None sends it down the careful one."""
         assert self._parts is not None
         # Percent and JSON escapes of @, URLs, terminal colours: these need the text as it is meant.
-        # One character is looked for before two: that is ten times as fast.
         if len(line) > _LONG_TEXT and line.count(b"@") > _MOST_ADDRESSES:
             return None
-        if b"//" in line or (b"%" in line and b"%40" in line) or (b"\\" in line and b"u0040" in line):
+        # One byte is looked for before two: that is ten times as fast.
+        if (
+            (_SLASH in line and b"//" in line)
+            or (_PERCENT in line and b"%40" in line)
+            or (_BACKSLASH in line and b"u0040" in line)
+        ):
             return None
-        if b"[" in line and (b"\x1b[" in line or b"b[" in line or b"B[" in line or b"033[" in line or b"\\e[" in line):
+        if _BRACKET in line and (
+            b"\x1b[" in line or b"b[" in line or b"B[" in line or b"033[" in line or b"\\e[" in line
+        ):
             return None
         out: list[bytes] = []
         done = count = 0

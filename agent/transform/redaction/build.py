@@ -65,7 +65,7 @@ class Parts:
 
     finder: Finder
     tools: Tools
-    email_only: set[int]
+    email_only: frozenset[int]
     email_mark: Callable[[str], bytes]
     pem: int
     key_mark: bytes
@@ -175,7 +175,7 @@ def assemble(
     return Parts(
         finder=finder,
         tools=tools,
-        email_only={numbers["email"]} if fast else set(),
+        email_only=frozenset({numbers["email"]} if fast else ()),
         email_mark=lambda address: marks.write("email", planned.actions["email"], address).encode(),
         pem=numbers["pem"],
         key_mark=b"[REDACTED:pem-private-key]",

@@ -21,7 +21,7 @@ from agent.transform.redaction.engine import Unusable, compiled_in_child, fallba
 from agent.transform.redaction.finder_re import ReFinder
 from agent.transform.redaction.verify import HOPELESS
 
-Flags = dict[int, set[int]]
+Flags = dict[int, frozenset[int]]
 """Line number → the scans it needs, in the lines' order."""
 
 _MOST_MATCHES = 20_000
@@ -39,8 +39,11 @@ class Finder(Protocol):
     def scans_of(self, text: bytes) -> frozenset[int]: ...
 
 
-def by_line(data: bytes, found: list[tuple[int, int]]) -> Flags:
-    """Ends of matches → lines, by counting the newlines between one and the next."""
+def by_line(data: bytes, found: list[tuple[int, int]], alone: dict[int, frozenset[int]]) -> Flags:
+    """Ends of matches → lines, by counting the newlines between one and the next.
+
+    alone: a set for each scan by itself, made when it is first needed: most lines need one scan.
+    """
     flags: Flags = {}
     found.sort()
     line = position = 0
@@ -50,9 +53,12 @@ def by_line(data: bytes, found: list[tuple[int, int]]) -> Flags:
         position = end - 1
         scans = flags.get(line)
         if scans is None:
-            flags[line] = {scan}
-        else:
-            scans.add(scan)
+            one = alone.get(scan)
+            if one is None:
+                one = alone[scan] = frozenset((scan,))
+            flags[line] = one
+        elif scan not in scans:
+            flags[line] = scans | {scan}
     return flags
 
 
@@ -82,21 +88,22 @@ class HyperscanFinder:
             self._databases.append(_compile(own))
         self._terminated: type[Exception] = _hyperscan().ScanTerminated
         self._local = threading.local()
+        self._alone: dict[int, frozenset[int]] = {}
 
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags:
         try:
-            return by_line(data, self._scan(data, _MOST_MATCHES))
+            return by_line(data, self._scan(data, _MOST_MATCHES), self._alone)
         except TooManyMatches:
-            return {0: {HOPELESS}} if len(lines) == 1 else self._each_line(lines)
+            return {0: frozenset((HOPELESS,))} if len(lines) == 1 else self._each_line(lines)
 
     def _each_line(self, lines: Sequence[bytes]) -> Flags:
         """For a chunk of which some line was made to match everywhere; that line is given up, the others are not."""
         flags: Flags = {}
         for number, line in enumerate(lines):
             try:
-                scans = {scan for _, scan in self._scan(line, _MOST_MATCHES)}
+                scans = frozenset([scan for _, scan in self._scan(line, _MOST_MATCHES)])
             except TooManyMatches:
-                scans = {HOPELESS}
+                scans = frozenset((HOPELESS,))
             if scans:
                 flags[number] = scans
         return flags
@@ -199,7 +206,7 @@ class Re2Finder:
         for number, line in enumerate(lines):
             found = match(line)
             if found:
-                flags[number] = {scans[i] for i in found}
+                flags[number] = frozenset([scans[i] for i in found])
         return flags
 
     def scans_of(self, text: bytes) -> frozenset[int]:

@@ -40,7 +40,7 @@ class ReFinder:
             for literal in needed:
                 self._by_literal[literal].append(entry)
 
-    def flag(self, data: bytes, lines: Sequence[bytes], /) -> dict[int, set[int]]:
+    def flag(self, data: bytes, lines: Sequence[bytes], /) -> dict[int, frozenset[int]]:
         flags: dict[int, set[int]] = {}
         ends: list[int] = []
         total = -1
@@ -50,7 +50,7 @@ class ReFinder:
         starts = {0: 0} | {end + 1: number + 1 for number, end in enumerate(ends)}
         for start, scan in self._matches(data):
             flags.setdefault(starts[start], set()).add(scan)
-        return dict(sorted(flags.items()))
+        return {number: frozenset(scans) for number, scans in sorted(flags.items())}
 
     def scans_of(self, text: bytes) -> frozenset[int]:
         return frozenset(scan for _, scan in self._matches(text))

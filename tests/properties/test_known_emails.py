@@ -1,0 +1,77 @@
+"""The fastest road for a line with a known address leads where the careful one does."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent import config
+from agent.transform.redact import Redactor
+
+REDACTOR = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+CAREFUL = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+ADDRESSES = [
+    "bob@example.com",
+    "a.b+c@mail.example.org",
+    "icon@2x.png",
+    "git@github.com",
+    "x@y",
+    "-bob@example.com",
+    "bob@a@b.com",
+]
+PIECES = st.sampled_from(
+    [
+        *ADDRESSES,
+        '"',
+        '", ',
+        '"}',
+        '": ',
+        '"user": "',
+        "//",
+        "https://",
+        "%40",
+        "\\u0040",
+        "\\",
+        "/",
+        "@",
+        " ",
+        "{",
+        "}",
+        "ä",
+        "x",
+    ]
+)
+
+
+def redacted(redactor: Redactor, line: bytes) -> bytes:
+    lines = [line]
+    redactor.chunk(line + b"\n", lines)
+    return lines[0]
+
+
+def learned(redactor: Redactor) -> Redactor:
+    for address in ADDRESSES:
+        redacted(redactor, f'{{"user": "{address}", "n": 1}}'.encode())
+    return redactor
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_the_fastest_road_leads_where_the_careful_one_does(text: str) -> None:
+    line = text.encode()
+    fast = learned(REDACTOR)._splice_known(line)
+    if fast is None:
+        return
+    (careful, _) = CAREFUL.line(line)
+    assert fast[0] == careful
+
+
+def test_the_fastest_road_is_taken_by_an_ordinary_line() -> None:
+    line = b'{"timestamp": 1.5, "user": "bob@example.com", "path": "//x"}'
+    fast = learned(REDACTOR)._splice_known(line)
+    assert fast is not None
+    assert fast[1] == 1
+    assert b"bob" not in fast[0]
+    assert fast[0].endswith(b', "path": "//x"}')
+    assert REDACTOR._splice_known(b'{"bob@example.com": 1}') is None
+    assert REDACTOR._splice_known(b'{"user": "bob@example.com and ann@example.com", "n": 1}') is None
