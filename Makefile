@@ -4,7 +4,7 @@ BIN := .venv/bin
 # `make demo -- --seconds 10`: what follows the dashes goes to the command.
 ARGS = $(filter-out demo --,$(MAKECMDGOALS))
 
-.PHONY: demo test test-long check format lint types lock bench clean
+.PHONY: demo test test-long test-compiled check format lint types lock wheel bench clean
 
 .venv/.ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -20,6 +20,24 @@ test: .venv/.ready
 
 test-long: .venv/.ready
 	$(BIN)/pytest -m long --timeout 7200
+
+# The inner loop compiled from the same source, as the image has it, in a copy of the tree; see setup.py.
+COMPILED := build/compiled
+$(COMPILED)/.ready: .venv/.ready setup.py $(shell find agent bench tests -name '*.py')
+	rm -rf $(COMPILED)
+	mkdir -p $(COMPILED)
+	tar --create --exclude=./build --exclude=./.venv --exclude=./.git --exclude=./dist --exclude='__pycache__' . | \
+		tar --extract --directory $(COMPILED)
+	cd $(COMPILED) && GREENSTACK_AGENT_COMPILE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
+	touch $@
+
+# What the compiled modules do, and the agent with them. GREENSTACK_AGENT_COMPILED makes a test say so when they are not.
+test-compiled: $(COMPILED)/.ready
+	cd $(COMPILED) && GREENSTACK_AGENT_COMPILED=1 PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -n 2 --dist worksteal \
+		tests/unit tests/properties tests/redaction tests/contract tests/system/test_command.py tests/crash/test_kill.py
+
+wheel: .venv/.ready
+	GREENSTACK_AGENT_COMPILE=1 $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 check: lint types test
 
@@ -41,10 +59,8 @@ lock: .venv/.ready
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-header --no-annotate --extra dev --output-file requirements-dev.lock pyproject.toml
 
-bench: .venv/.ready
-	$(BIN)/python bench/throughput.py --lines 300000
-	$(BIN)/python bench/throughput.py --lines 300000 --emails 0.25
-	$(BIN)/python bench/redaction.py
+bench: $(COMPILED)/.ready
+	cd $(COMPILED) && PYTHONPATH=. $(CURDIR)/$(BIN)/python bench/all.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

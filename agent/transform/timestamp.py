@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
+_POINT, _COMMA, _QUOTE = 0x2E, 0x2C, 0x22
 _POWERS: tuple[int, ...] = tuple(10**n for n in range(10))
 _SCALES = ((11, 9), (14, 6), (17, 3))  # integer digits at most → decimal places up to nanoseconds
 
@@ -23,12 +24,12 @@ _TORN = re.compile(rb'"(?:timestamp|time|ts|@timestamp)":\s*("[^"\\]{1,40}"|-?\d
 def from_json(raw: bytes) -> int | None:
     """Nanoseconds of a JSON value's own text, None when it is no time."""
     # Epoch seconds with a fraction, as GreenStack writes them.
-    if raw[10:11] == b"." and len(raw) <= 20:
+    if 11 <= len(raw) <= 20 and raw[10] == _POINT:
         try:
             return int(raw[:10] + raw[11:]) * _POWERS[20 - len(raw)]
         except ValueError:
             pass  # an exponent, or text: the general way below
-    if raw[:1] == b'"':
+    if len(raw) > 1 and raw[0] == _QUOTE:
         return from_text(raw[1:-1].decode("utf-8", "replace"))
     return from_number(raw.decode("ascii", "replace"))
 
@@ -44,8 +45,10 @@ def in_place(line: bytes, at: int) -> int:
 def by_text(line: bytes, at: int) -> int:
     """In the interpreter each step costs the same, so few steps that do much."""
     comma = line.find(b",", at + 12, at + 21)
+    if comma < 0 or line[at + 10] != _POINT:
+        return -1
     second, fraction = line[at : at + 10], line[at + 11 : comma]
-    if comma < 0 or line[at + 10] != _POINT or not (second.isdigit() and fraction.isdigit()):
+    if not (second.isdigit() and fraction.isdigit()):
         return -1
     return int(second) * 1_000_000_000 + int(fraction) * _POWERS[at + 20 - comma]
 
@@ -74,7 +77,6 @@ def by_digit(line: bytes, at: int) -> int:
     return number if place < length and line[place] == _COMMA else -1
 
 
-_POINT, _COMMA = 0x2E, 0x2C
 _IS_COMPILED = not hasattr(by_digit, "__code__")
 
 

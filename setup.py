@@ -1,0 +1,35 @@
+"""All about the package is in pyproject.toml; here is only what it cannot say: the compiled form.
+
+With GREENSTACK_AGENT_COMPILE=1 mypyc compiles the pure modules of the inner loop, from the same source, into the wheel.
+Without it, or where there is no C compiler, they are what they are. See docs/decisions/0041-compiled-inner-loop.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+from setuptools import setup
+
+INNER_LOOP = [
+    "agent/wire.py",
+    "agent/batch/batcher.py",
+    "agent/batch/stamp.py",
+    "agent/transform/chain.py",
+    "agent/transform/label.py",
+    "agent/transform/level.py",
+    "agent/transform/metadata.py",
+    "agent/transform/parse.py",
+    "agent/transform/timestamp.py",
+]
+
+
+def extensions() -> list[object]:
+    if os.environ.get("GREENSTACK_AGENT_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415 - only who compiles has it
+
+    modules: list[object] = mypycify([*INNER_LOOP], opt_level="3", debug_level="0")
+    return modules
+
+
+setup(ext_modules=extensions())
