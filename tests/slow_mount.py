@@ -9,9 +9,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
+import signal
 import stat
 import struct
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -52,36 +55,45 @@ def why_not() -> str:
 
 
 class SlowMount:
-    """hang():  from now on no request is answered, until `go_on()`.
-    failing: errno by kind of request ("read", "open", "getattr", "lookup", "readdir"), for as long as it is in there.
-    """
-
-    KINDS: ClassVar[dict[int, str]] = {
-        _READ: "read",
-        _OPEN: "open",
-        _GETATTR: "getattr",
-        _LOOKUP: "lookup",
-        _READDIR: "readdir",
-    }
+    """failing: errno by kind of request ("read", "open", "getattr", "lookup", "readdir"); told with `fail` and `heal`."""
 
     def __init__(self, backing: Path, at: Path) -> None:
         self.backing, self.at = backing, at
-        self.failing: dict[str, int] = {}
-        self.asked_while_hung = 0
-        self._answers = threading.Event()
-        self._answers.set()
-        self._nodes: dict[int, str] = {1: ""}
-        self._numbers: dict[str, int] = {"": 1}
-        self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        options = f"fd={self._fd},rootmode=40000,user_id=0,group_id=0,allow_other"
+        fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0,allow_other"
         _call("mount", b"slow", os.fsencode(at), b"fuse", 0, options.encode())
-        threading.Thread(target=self._serve, name="slow-mount", daemon=True).start()
+        # In a process of its own, so that whoever hangs on it can still be killed: with it the hanging ends.
+        self._server = subprocess.Popen(
+            [sys.executable, __file__, str(backing), str(fuse)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fuse],
+        )  # fmt: skip
+        os.close(fuse)
+
+    def _tell(self, *words: object) -> str:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        if self._server.poll() is not None:
+            return "0"  # unmounted: nothing to tell any more
+        self._server.stdin.write((" ".join(map(str, words)) + "\n").encode())
+        self._server.stdin.flush()
+        return self._server.stdout.readline().decode().strip()
 
     def hang(self) -> None:
-        self._answers.clear()
+        """From now on no request is answered, until `go_on`. Whoever waits can be killed, as on a hung NFS."""
+        self._tell("hang")
 
     def go_on(self) -> None:
-        self._answers.set()
+        self._tell("go")
+
+    @property
+    def asked_while_hung(self) -> int:
+        return int(self._tell("asked"))
+
+    def fail(self, kind: str, code: int) -> None:
+        self._tell("fail", kind, code)
+
+    def heal(self) -> None:
+        self._tell("heal")
 
     def unmount(self) -> None:
         self.go_on()
@@ -89,33 +101,82 @@ class SlowMount:
 
     def close(self) -> None:
         """Whoever still waits gets an error."""
-        self.unmount()
-        with suppress(OSError):
-            os.close(self._fd)
+        self._server.kill()
+        self._server.communicate()
+        _libc.umount2(os.fsencode(self.at), _MNT_DETACH)
 
-    def _serve(self) -> None:
+
+class _Server:
+    KINDS: ClassVar[dict[int, str]] = {
+        _READ: "read", _OPEN: "open", _GETATTR: "getattr", _LOOKUP: "lookup", _READDIR: "readdir"
+    }  # fmt: skip
+
+    def __init__(self, backing: str, fd: int) -> None:
+        self.backing, self._fd = backing, fd
+        self._failing: dict[str, int] = {}
+        self._is_hung = False
+        self._waiting: dict[int, bytes] = {}
+        self._asked = 0
+        self._nodes: dict[int, str] = {1: ""}
+        self._numbers: dict[str, int] = {"": 1}
+
+    def serve(self) -> None:
         while True:
-            try:
-                request = os.read(self._fd, 1 << 17)
-            except OSError as error:
-                if error.errno in (errno.EINTR, errno.EAGAIN, errno.ENOENT):
-                    continue
-                return  # unmounted
-            _, op, unique, node, *_ = _HEADER.unpack_from(request)
-            if not self._answers.is_set():
-                self.asked_while_hung += 1
-                self._answers.wait()
-            if op in _NO_REPLY:
-                continue
-            code = self.failing.get(self.KINDS.get(op, ""), 0)
-            try:
-                answer = b"" if code else self._answer(op, node, request[_HEADER.size :])
-            except OSError as error:
-                code, answer = error.errno or errno.EIO, b""
-            try:
-                os.write(self._fd, struct.pack("<IiQ", 16 + len(answer), -code, unique) + answer)
-            except OSError:
-                continue  # who asked has gone
+            ready, _, _ = select.select([self._fd, 0], [], [])
+            if 0 in ready:
+                line = os.read(0, 4096).decode()
+                if not line:
+                    return
+                self._obey(line.split())
+            if self._fd in ready:
+                try:
+                    request = os.read(self._fd, 1 << 17)
+                except OSError as error:
+                    if error.errno in (errno.EINTR, errno.EAGAIN, errno.ENOENT):
+                        continue
+                    return  # unmounted
+                self._take(request)
+
+    def _obey(self, words: list[str]) -> None:
+        if words[0] == "hang":
+            self._is_hung, self._asked = True, 0
+        elif words[0] == "go":
+            self._is_hung = False
+            waiting, self._waiting = self._waiting, {}
+            for request in waiting.values():
+                self._reply(request)
+        elif words[0] == "fail":
+            self._failing[words[1]] = int(words[2])
+        elif words[0] == "heal":
+            self._failing.clear()
+        os.write(1, f"{self._asked}\n".encode())
+
+    def _take(self, request: bytes) -> None:
+        _, op, unique, *_ = _HEADER.unpack_from(request)
+        if op == _INTERRUPT:
+            (which,) = struct.unpack_from("<Q", request, _HEADER.size)
+            if self._waiting.pop(which, None) is not None:
+                self._write(which, errno.EINTR, b"")
+        elif op in _NO_REPLY:
+            return
+        elif self._is_hung:
+            self._asked += 1
+            self._waiting[unique] = request
+        else:
+            self._reply(request)
+
+    def _reply(self, request: bytes) -> None:
+        _, op, unique, node, *_ = _HEADER.unpack_from(request)
+        code = self._failing.get(self.KINDS.get(op, ""), 0)
+        try:
+            answer = b"" if code else self._answer(op, node, request[_HEADER.size :])
+        except OSError as error:
+            code, answer = error.errno or errno.EIO, b""
+        self._write(unique, code, answer)
+
+    def _write(self, unique: int, code: int, answer: bytes) -> None:
+        with suppress(OSError):  # who asked may have gone
+            os.write(self._fd, struct.pack("<IiQ", 16 + len(answer), -code, unique) + answer)
 
     def _answer(self, op: int, node: int, body: bytes) -> bytes:
         if op == _INIT:
@@ -182,3 +243,8 @@ def slow_mount(backing: Path, at: Path) -> Iterator[SlowMount]:
         yield mount
     finally:
         mount.close()
+
+
+if __name__ == "__main__":
+    _libc.prctl(1, signal.SIGKILL)  # die with the test
+    _Server(sys.argv[1], int(sys.argv[2])).serve()

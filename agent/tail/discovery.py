@@ -80,6 +80,8 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
         excluded = [re.compile(glob_pattern(pattern)) for pattern in source.exclude]
         roots = []
         for include in source.include:
+            if not area.is_reached_from(root_of(include)):
+                continue
             walk = _Walk(source, area, directories, listing)
             links = _Links(root_of(include))
             roots.append(links.root)
@@ -96,7 +98,7 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
                     directories.add(os.path.dirname(path))
                     _judge(source, path, pods.setdefault(root, _Links(root)), listing)
             roots += [beside.root for beside in pods.values()]
-        if source.olddir and source.olddir.startswith("/"):
+        if source.olddir and source.olddir.startswith("/") and area.holds(source.olddir):
             roots.append(os.path.join(os.path.realpath(source.olddir), ""))
         listing.roots[source.name] = tuple(roots)
     listing.directories = frozenset(_with_keys(directories))

@@ -56,6 +56,10 @@ class Area:
         own = max((len(mount) for mount in self.mounts if _is_below(path, mount)), default=-1)
         return own >= 0 and not any(len(mount) > own and _is_below(path, mount) for mount in self.foreign)
 
+    def is_reached_from(self, root: str) -> bool:
+        """Whether the way from a directory down leads into this area, without going into a foreign one."""
+        return self.holds(root) or any(_is_below(mount, root) for mount in self.mounts)
+
 
 WHOLE_TREE = Area("", ("/",))
 

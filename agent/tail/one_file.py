@@ -5,6 +5,7 @@ Belongs to one thread. Nothing here decides about other files; `generations` say
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections import deque
@@ -305,7 +306,10 @@ class OneFile:
 
     def close(self) -> None:
         if self._fd is not None:
-            os.close(self._fd)
+            with contextlib.suppress(
+                OSError
+            ):  # a file system that is gone says so; the descriptor is free all the same
+                os.close(self._fd)
             self._fd = None
             self._gzip = None
 

@@ -106,6 +106,7 @@ class Roll:
         if file.path != found.path and not self._renamed(file, found.path, now):
             return
         file.listed, file.is_link = True, found.is_link
+        file.next_try = now  # it can be seen again: no need to wait
         if not file.done and file.notice(found.size, found.mtime_ns, now):
             self.changed.append(file)
 
