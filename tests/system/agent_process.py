@@ -1,7 +1,9 @@
 """The installed command as a child process, with a real directory, real signals and a Loki stand-in."""
 
 import asyncio
+import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -16,9 +18,11 @@ START_S = 30.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the ports that the kernel gives to whoever asks for any, or one of those might have it before the agent does."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().randrange(10_000, 32_000)))
+            return int(probe.getsockname()[1])
 
 
 class AgentProcess:
