@@ -168,7 +168,8 @@ def test_a_rule_can_be_switched_off_by_id():
         text(redactor, "john@example.com token=abc123def password=hunter2")
         == "john@example.com token=abc123def password=[REDACTED:password]"
     )
-    assert {rule.id for rule in redactor.rules() if not rule.on} == {"email", "token"}
+    optional = {rule.id for rule in build().rules() if not rule.on}
+    assert {rule.id for rule in redactor.rules() if not rule.on} == {"email", "token"} | optional
 
 
 def test_the_password_rule_off_leaves_the_other_names_on():

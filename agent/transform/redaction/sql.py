@@ -54,17 +54,19 @@ def _literals(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
 
 
 _INPUT = re.compile(r"(?P<open>\binput_value=)(?=[\"'{\[])")
+_FIELD = re.compile(
+    r"(?P<name>[\w.\-]{1,200})(?:\s|\\+n){1,8}(?:Field|Value|Unable|Unexpected|Missing|Extra|Assertion|[A-Z][A-Za-z]{1,20} (?:should|must|is|has|cannot|may|error))\b[^\[\]\n]{0,300}(?:\[[^\[\]]{0,60}\][^\[\]\n]{0,60}){0,4}\[type=[a-z_.]{1,80}, \Z"
+)
 _LOC = re.compile(r"[\"']loc\\{0,8}[\"'] ?: ?[\[(](?P<names>[^\])]{1,300})[\])]")
 _INPUT_MEMBER = re.compile(r"[\"']input\\{0,8}[\"'] ?: ?(?=\\{0,8}[\"'])")
 _NEAR = 1_000
 
 
 def scan_pydantic(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """pydantic's text form: the field's name on one line, `input_value='…'` on the next; and its dicts as Python prints them."""
+    """pydantic's text form: the field's name, a sentence, `[type=…, input_value='…'`; and its dicts as Python prints them."""
     for found in verifier.each(_INPUT, text):
-        line = text.rfind("\n", 0, found.start())
-        field = text[max(0, text.rfind("\n", 0, max(line, 0)) + 1) : max(line, 0)].strip() if line > 0 else ""
-        verdict = verifier.names.verdict(field) if field and len(field) < 200 else None
+        field = _FIELD.search(text, max(0, found.start() - _NEAR), found.start())
+        verdict = verifier.names.verdict(field["name"]) if field else None
         value = quoted(text, found.end()) if verdict else None
         if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)

@@ -105,7 +105,7 @@ def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
         found = _ITEM.search(text, position, at + _LONGEST)
         if found is None:
             return
-        depth += text.count("[", position, found.start()) + text.count("{", position, found.start())
+        depth += sum(text.count(opening, position, found.start()) for opening in "[{(")
         if found[0] in "]})":
             if depth <= 0:
                 return
