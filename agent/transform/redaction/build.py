@@ -164,6 +164,7 @@ def assemble(
         gate=Gate(marks),
         marks=marks,
         base64=numbers["base64"],
+        wordy=frozenset(numbers.values()),
         clean={},
         built_in=built_in,
         settled=set(),

@@ -10,8 +10,10 @@ import hashlib
 import importlib
 import importlib.metadata
 import threading
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Protocol
 
 import msgspec
@@ -39,18 +41,16 @@ class Finder(Protocol):
     def scans_of(self, text: bytes) -> frozenset[int]: ...
 
 
-def by_line(data: bytes, found: list[tuple[int, int]], alone: dict[int, frozenset[int]]) -> Flags:
-    """Ends of matches → lines, by counting the newlines between one and the next.
+def by_line(
+    data: bytes, lines: Sequence[bytes], found: list[tuple[int, int]], alone: dict[int, frozenset[int]]
+) -> Flags:
+    """Ends of matches in `data` → numbers of its `lines`.
 
     alone: a set for each scan by itself, made when it is first needed: most lines need one scan.
     """
     flags: Flags = {}
     found.sort()
-    line = position = 0
-    count = data.count
-    for end, scan in found:
-        line += count(b"\n", position, end - 1)
-        position = end - 1
+    for line, scan in _counted(data, found) if len(found) * 8 > len(lines) else _sought(lines, found):
         scans = flags.get(line)
         if scans is None:
             one = alone.get(scan)
@@ -62,6 +62,28 @@ def by_line(data: bytes, found: list[tuple[int, int]], alone: dict[int, frozense
     return flags
 
 
+def _counted(data: bytes, found: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """For many matches: the newlines between one and the next."""
+    line = position = 0
+    count = data.count
+    for end, scan in found:
+        line += count(b"\n", position, end - 1)
+        position = end - 1
+        yield line, scan
+
+
+def _sought(lines: Sequence[bytes], found: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """For few, by bisection: to add lengths up takes a third of the time of a look at each byte."""
+    if not found:
+        return
+    ends = list(accumulate(map(len, lines)))
+    numbers, end_of = range(len(ends)), (lambda line: ends[line] + line)
+    line = 0
+    for end, scan in found:
+        line = bisect_left(numbers, end, lo=line, key=end_of)
+        yield line, scan
+
+
 class Store(Protocol):
     """Where compiled patterns are kept from one start to the next. key: what they were made of."""
 
@@ -71,7 +93,7 @@ class Store(Protocol):
 
 
 class HyperscanFinder:
-    """One automaton for secrets, one for personal data, one for the agent's own secrets.
+    """One automaton for all patterns (two cost a fifth more), another for the agent's own secrets.
 
     store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
     Raises engine.Unusable when the child dies.
@@ -80,8 +102,8 @@ class HyperscanFinder:
     engine = "hyperscan"
 
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
-        secrets = [n for n in needles if not n.pii and not n.own]
-        groups = [group for group in (secrets, [n for n in needles if n.pii]) if group]
+        shared = [n for n in needles if not n.own]
+        groups = [shared] if shared else []
         self._databases = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
         own = tuple(n for n in needles if n.own)
         if own:
@@ -92,7 +114,7 @@ class HyperscanFinder:
 
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags:
         try:
-            return by_line(data, self._scan(data, _MOST_MATCHES), self._alone)
+            return by_line(data, lines, self._scan(data, _MOST_MATCHES), self._alone)
         except TooManyMatches:
             return {0: frozenset((HOPELESS,))} if len(lines) == 1 else self._each_line(lines)
 

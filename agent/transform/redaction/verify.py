@@ -54,6 +54,7 @@ class Tools:
     base64: number of the scan that stands for this encoding.
     built_in: the scans of the rules that come with the agent; an operator's own may concern any value.
     settled: texts with marks in which nothing is left to find.
+    wordy:  the scans that find nothing in a number, base64 apart, of which a number may be.
     clean: values seen without a finding, by the scans they went through: most values of a log repeat.
     """
 
@@ -66,6 +67,7 @@ class Tools:
     gate: Gate
     marks: Marks
     base64: int
+    wordy: Scans
     clean: dict[Scans, set[str]]
     built_in: Scans
     settled: set[str]
