@@ -62,11 +62,19 @@ _INPUT_MEMBER = re.compile(r"[\"']input\\{0,8}[\"'] ?: ?(?=\\{0,8}[\"'])")
 _NEAR = 1_000
 
 
+def _line_before(text: str, at: int) -> str:
+    """The line above the one that `at` is in, if it may be a name."""
+    line = text.rfind("\n", 0, at)
+    above = text[max(0, text.rfind("\n", 0, max(line, 0)) + 1) : max(line, 0)].strip()
+    return above if len(above) < 200 else ""
+
+
 def scan_pydantic(text: str, verifier: Verifier) -> Iterator[Hit]:
     """pydantic's text form: the field's name, a sentence, `[type=…, input_value='…'`; and its dicts as Python prints them."""
     for found in verifier.each(_INPUT, text):
-        field = _FIELD.search(text, max(0, found.start() - _NEAR), found.start())
-        verdict = verifier.names.verdict(field["name"]) if field else None
+        joined = _FIELD.search(text, max(0, found.start() - _NEAR), found.start())
+        field = joined["name"] if joined else _line_before(text, found.start())
+        verdict = verifier.names.verdict(field) if field else None
         value = quoted(text, found.end()) if verdict else None
         if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
