@@ -23,10 +23,6 @@ from agent.transform.placing import UNTIMED, Placer
 _CACHE_LIMIT = 8192
 _SPACE = 0x20
 
-# What a 64-bit count of nanoseconds holds with room to spare (years 1823 to 2116); Loki stores no other times. It fits
-# into a small number of the compiled form, too.
-_REPRESENTABLE_NS = (1 << 62) - 1
-
 
 class Redacted(Protocol):
     """What redaction did to a chunk's lines: counts, and the indexes of lines to leave out."""
@@ -106,8 +102,7 @@ class Transform:
         self._metadata_cache: dict[Values, bytes] = {}
         # Files whose last chunk ended inside a private key that is spread over lines: the next one goes on with it.
         self._in_key: set[FileId] = set()
-        self._placer = Placer()
-        self._clamp = parse.out_of_range == "clamp"
+        self._placer = Placer(keeps_odd=parse.out_of_range == "send")
         self._max_age_ns = int(parse.max_age * 1e9)
         self._max_future_ns = int(parse.max_future * 1e9)
 
@@ -145,10 +140,8 @@ class Transform:
         )
 
     def _range(self, read_ns: int) -> tuple[int, int]:
-        """The oldest and newest time that leaves as it is."""
-        if self._clamp:
-            return read_ns - self._max_age_ns, read_ns + self._max_future_ns
-        return -_REPRESENTABLE_NS, _REPRESENTABLE_NS
+        """The oldest and newest time that Loki takes."""
+        return read_ns - self._max_age_ns, read_ns + self._max_future_ns
 
     def _read(self, lines: list[bytes], chunk: Chunk, group: str) -> _Seen:
         """What the lines say, and a time for those that say none, or one that Loki would refuse."""

@@ -31,6 +31,10 @@ _SMALL_BYTES = 64 * 1024
 _FIRST_BELIEVED_NS = 10**18
 
 
+# What a 64-bit count of nanoseconds holds with room to spare (years 1823 to 2116); Loki stores no other times.
+_REPRESENTABLE = range(-(1 << 62) + 1, 1 << 62)
+
+
 @dataclass(slots=True)
 class _Seen:
     """The last time a group's lines told, and the file of which a small chunk without any time came since."""
@@ -40,29 +44,35 @@ class _Seen:
 
 
 class Placer:
-    """Remembers of each group the last time that its lines told."""
+    """Remembers of each group the last time that its lines told.
 
-    def __init__(self) -> None:
+    keeps_odd: a time that Loki would refuse stays as it is; no other line goes by it.
+    """
+
+    def __init__(self, *, keeps_odd: bool = False) -> None:
+        self._keeps_odd = keeps_odd
         self._seen: dict[str, _Seen] = {}
 
     def place(self, times: list[int], chunk: Chunk, group: str, oldest_ns: int, newest_ns: int) -> dict[int, int]:
-        """Gives every line a time from oldest to newest. Returns index → what the line said, where that is another."""
+        """Gives lines a time from oldest to newest. Returns index → what the line said, where that is another."""
         if not times:
             return {}
         if oldest_ns <= min(times) and max(times) <= newest_ns:
             self._note(group, times[-1])
             return {}
-        replaced = {index: ns for index, ns in enumerate(times) if ns != UNTIMED and not oldest_ns <= ns <= newest_ns}
+        kept = _REPRESENTABLE if self._keeps_odd else range(0)
+        told = {index: ns for index, ns in enumerate(times) if ns != UNTIMED and not oldest_ns <= ns <= newest_ns}
+        replaced = {index: ns for index, ns in told.items() if ns not in kept}
         first_ns = next((ns for ns in times if oldest_ns <= ns <= newest_ns), None)
         if first_ns is not None:
             last_ns = first_ns
         else:
-            are_old = any(_FIRST_BELIEVED_NS <= ns < oldest_ns for ns in replaced.values())
+            are_old = any(_FIRST_BELIEVED_NS <= ns < oldest_ns for ns in told.values())
             last_ns = self._alone(chunk, group, oldest_ns, are_old=are_old)
         for index, ns in enumerate(times):
             if oldest_ns <= ns <= newest_ns:
                 last_ns = ns
-            else:
+            elif ns not in kept:
                 times[index] = last_ns
         if first_ns is not None:
             self._note(group, last_ns)

@@ -40,6 +40,15 @@ def test_what_a_line_said_is_told_when_it_gets_another_time() -> None:
     assert Placer().place(times, chunk, "g", OLDEST_NS, NEWEST_NS) == {2: 7}
 
 
+def test_a_time_that_is_sent_all_the_same_draws_no_other_line_along() -> None:
+    placer = Placer(keeps_odd=True)
+    first, odd, last = placed(placer, UNTIMED, TOO_OLD_NS, UNTIMED)
+    assert odd == TOO_OLD_NS
+    assert OLDEST_NS <= first == last <= NEWEST_NS
+    assert placed(placer, YESTERDAY_NS, TOO_OLD_NS, UNTIMED) == [YESTERDAY_NS, TOO_OLD_NS, YESTERDAY_NS]
+    assert placed(placer, UNTIMED, 1 << 63, YESTERDAY_NS) == [YESTERDAY_NS] * 3, "no time that Loki could store"
+
+
 def test_a_chunk_that_tells_no_time_happened_when_it_was_read() -> None:
     assert placed(Placer(), UNTIMED, UNTIMED) == [NOW_NS, NOW_NS]
     assert placed(Placer(), 12_345 * 10**9) == [NOW_NS], "seconds since the machine started are no date"
