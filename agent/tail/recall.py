@@ -166,6 +166,9 @@ class Recall:
             return True
         is_emptied = verdict is not None and verdict is not Verdict.INODE_USED_AGAIN
         if is_emptied and is_known_inode and self._is_first_scan and kin.path == position.origin.path:
+            if self._take_up_archive(known, source, now):  # its inode was free then, and is used again
+                file.close()
+                return True
             self._generations.append(file)
             self._copies.start_over(file, verdict or Verdict.SHORTER, now)
             return True
@@ -186,12 +189,21 @@ class Recall:
             self._copies.find_copy(emptied, now) if self._copies.may_have_kin(source, position.origin.path) else None
         )
         if found is None:
-            try:
-                found = self._copies.find_archive(position, source, now)
-            except OSError as error:
-                self._cannot_see(source.name, position.origin.path, error)
-            except NotTheFile:
-                return False
+            return self._take_up_archive(known, source, now)
+        self._memory.is_over(file_id)
+        self._generations.append(found)
+        self._generations.sort_by_age(position.origin.path)
+        return True
+
+    def _take_up_archive(self, known: Known, source: Source, now: float) -> bool:
+        file_id, position = known
+        found = None
+        try:
+            found = self._copies.find_archive(position, source, now)
+        except OSError as error:
+            self._cannot_see(source.name, position.origin.path, error)
+        except NotTheFile:
+            pass
         if found is None:
             return False
         self._memory.is_over(file_id)
