@@ -127,6 +127,7 @@ class Roll:
             if file.is_open:
                 file.look(now)
                 if file.deleted:
+                    file.path = None  # who has its name now is another
                     return
             path = self._find_name(file)
         except OSError as error:

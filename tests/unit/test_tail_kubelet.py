@@ -33,14 +33,18 @@ class Kubelet:
 
 
 async def live(
-    log: Path, positions: dict[FileId, Position], quiet_s: float, enough: Callable[[list[str], int], bool]
+    log: Path,
+    positions: dict[FileId, Position],
+    quiet_s: float,
+    enough: Callable[[list[str], int], bool],
+    scan: str = "50ms",
 ) -> list[str]:
     """The lines read until they are enough, told with the number of turns. What was taken is durable."""
     seen: list[str] = []
     turn = 0
     tailer = Tailer(
         [Source(include=(str(log),))],
-        Agent(watch="poll", scan_interval="50ms", poll_interval="50ms"),
+        Agent(watch="poll", scan_interval=scan, poll_interval="50ms"),
         Resume(dict(positions), {}),
         lambda event: None,
         timing=Timing(quiet_s=quiet_s),
@@ -74,3 +78,27 @@ async def test_t106_t108_archives_that_nobody_read_are_read_in_order_even_after_
     kubelet.say("F end")
     whole = ["a2-b1-b2", "b3", "b4-c1-c2", "c3", "c4-d1-d2", "d3", "d4-end"]
     assert await live(kubelet.log, positions, 0.0, lambda seen, _: len(seen) >= len(whole)) == whole
+
+
+async def test_t106_generations_that_came_and_were_compressed_between_two_looks_are_read(tmp_path: Path) -> None:
+    kubelet = Kubelet(tmp_path)
+    kubelet.say("F a1")
+
+    def rotate_when_read(seen: list[str], _: int) -> bool:
+        if seen == ["a1"] and not list(kubelet.log.parent.glob("0.log.*")):
+            kubelet.say("F a2")
+            for name in ("b", "c", "d"):  # faster than it is looked: the first is gone by then, but for its archive
+                kubelet.rotate()
+                kubelet.say(f"F {name}1", f"F {name}2")
+        return len(seen) >= 8
+
+    assert await live(kubelet.log, {}, 0.0, rotate_when_read, "300ms") == [
+        "a1",
+        "a2",
+        "b1",
+        "b2",
+        "c1",
+        "c2",
+        "d1",
+        "d2",
+    ]
