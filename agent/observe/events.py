@@ -317,6 +317,21 @@ class ArchiveDamaged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SuccessorInvisible(Event):
+    """A single file is mounted, such as a hostPath of type File; rotation outside makes another one that is not seen here."""
+
+    level = "warning"
+    text = (
+        "{path} is mounted alone: the file that rotation puts in its place cannot be seen; mount its directory instead"
+    )
+    counter = "invisible_successors"
+    by = ("source",)
+    once_per = ("path",)
+    source: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class CharactersReplaced(Event):
     """Bytes that are no text in UTF-8 are sent as replacement characters."""
 

@@ -19,6 +19,7 @@ from agent.observe.events import (
     FileUnreadable,
     PathRefused,
     RotationFound,
+    SuccessorInvisible,
 )
 from agent.tail.copies import Copies
 from agent.tail.discovery import Found, Key, Listing, NotTheFile, list_files
@@ -59,6 +60,7 @@ class Roll:
         self.copies = Copies(self.generations, emit, self._cannot_see, self.forget, wall_ns, once=once)
         self._recall = Recall(sources, memory, self.generations, self.copies, self._open, self._cannot_see, once=once)
         self._refused: set[tuple[str, str]] = set()
+        self._mounted_alone: set[str] = set()
         self._unseen: set[tuple[str, int]] = set()
 
     def scan(self, now: float) -> Listing:
@@ -91,6 +93,11 @@ class Roll:
             if (refused.path, refused.reason) not in self._refused:
                 self._refused.add((refused.path, refused.reason))
                 self._emit(PathRefused(refused.source.name, refused.path, refused.reason))
+        alone = {mount for mount in self.area.mounts if os.path.isfile(mount)} - self._mounted_alone
+        for found in listing.found if alone else ():
+            if found.path in alone:
+                self._mounted_alone.add(found.path)
+                self._emit(SuccessorInvisible(found.source.name, found.path))
         for unseen in listing.unseen:
             self._cannot_see(unseen.source.name, unseen.path, unseen.error)
 

@@ -9,6 +9,7 @@ import pytest
 from agent_process import AgentProcess, assert_nothing_is_unaccounted
 from node import Container, Node
 from oracle import difference, stored
+from small_disk import why_not
 
 from agent import wire
 from agent.demo.loki import LokiStandIn
@@ -92,3 +93,24 @@ async def test_t106_t108_every_message_arrives_once_and_whole_whatever_the_kubel
             (static, "kube-system", "etcd-node-1.example.com", "etcd"),
         )
     }
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+async def test_t115_a_file_that_is_mounted_alone_is_told_of_since_its_successor_cannot_be_seen(
+    tmp_path: Path, loki: LokiStandIn, launch: Callable[..., AgentProcess]
+) -> None:
+    outside, inside = tmp_path / "outside.log", tmp_path / "logs" / "app.log"
+    inside.parent.mkdir()
+    inside.touch()
+    outside.write_bytes(b"first\n")
+    mount = f'mount --bind "{outside}" "{inside}" && exec "$@"'
+    agent = launch(loki.url, f"{inside.parent}/*.log")
+    await agent.start(under=["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh"])
+    await loki.wait_for(lambda loki: stored(loki) == {str(inside): [b"first"]})
+    outside.rename(tmp_path / "outside.log.1")
+    outside.write_bytes(b"of the successor\n")
+    with (tmp_path / "outside.log.1").open("ab") as file:
+        file.write(b"second\n")
+    await loki.wait_for(lambda loki: stored(loki) == {str(inside): [b"first", b"second"]})
+    assert (await agent.metrics())["invisible_successors_total"] == 1
+    assert f"{inside} is mounted alone" in agent.errors()
