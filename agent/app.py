@@ -123,7 +123,14 @@ class App:
             )
             self.dead_letters = DeadLetters(self._state_dir / "dead-letters", self.emit)
             async with LokiClient(self.settings.loki) as client:
-                self.pusher = Pusher(self.settings.loki, client, self.dead_letters, self.emit, load=self.buffer.read)
+                self.pusher = Pusher(
+                    self.settings.loki,
+                    client,
+                    self.dead_letters,
+                    self.emit,
+                    load=self.buffer.read,
+                    note=self.buffer.note_progress,
+                )
                 async with self.tailer, self._listening() as self.port:
                     await self._work(transform, key)
             ended = self._ended()

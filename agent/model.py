@@ -205,6 +205,7 @@ class Record:
 
     sequence:  counts records of this buffer from 1, without gaps.
     segment, offset, length: where it lies.
+    bodies_done: so many of its first bodies were settled by an earlier run; it refused_before entries of them for good.
     """
 
     sequence: int
@@ -214,6 +215,8 @@ class Record:
     segment: int
     offset: int
     length: int
+    bodies_done: int = 0
+    refused_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from agent.buffer.log import PASSING_ERRORS, Log, Outcome
 from agent.buffer.outbox import Outbox
 from agent.buffer.recovery import Recovered, recover, survey
 from agent.buffer.segment import Mark, Storage
+from agent.buffer.settled import Settled
 from agent.model import Batch, Body, FileId, Record, Resume, Span
 from agent.observe.events import (
     BufferFull,
@@ -130,13 +131,17 @@ class DiskBuffer:
             found = survey(directory)
             try:
                 cursor = Cursor(directory)
+                held.callback(cursor.close)
+                settled = Settled(directory)
             except OSError as error:
                 raise StateUnusable(f"cannot open {error.filename}: {error.strerror}; free space or mend it") from error
-            held.callback(cursor.close)
+            held.callback(settled.close)
             recovered = recover(directory, found, cursor.hint, Damaged(directory), emit)
             log = Log(directory, settings.segment_bytes, recovered, storage)
             held.callback(log.close)
-            outbox = Outbox(log, recovered, cursor, directory, emit, pause_s=pause_s, index_records=index_records)
+            outbox = Outbox(
+                log, recovered, cursor, settled, directory, emit, pause_s=pause_s, index_records=index_records
+            )
             held.callback(outbox.close)
             buffer = cls(
                 directory,
@@ -316,6 +321,10 @@ class DiskBuffer:
         That it was dropped meanwhile is no error. Behind `close` it is as if it had not come: the record is sent again.
         """
         self._outbox.ack(record)
+
+    def note_progress(self, record: Record, bodies: int, refused: int) -> None:
+        """The first `bodies` of the record are settled, `refused` entries of them refused for good: a hint for a restart."""
+        self._outbox.note_progress(record, bodies, refused)
 
     def set_aside(self, record: Record, spans: Sequence[Span] = ()) -> None:
         """`read` found it corrupt: its bytes are kept in `damaged`, its entries counted, its group may go on.

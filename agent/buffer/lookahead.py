@@ -19,13 +19,17 @@ from agent.model import Record
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Records that are not there any more. before: where they began. length: of the damaged bytes, 0 when they are gone."""
+    """Records that are not there any more. before: where they began. length: of the damaged bytes, 0 when they are gone.
+
+    following: sequence of the first record behind them.
+    """
 
     before: Mark
     path: Path
     length: int
     records: int
     entries: int
+    following: int
 
 
 @dataclass(slots=True)
@@ -99,4 +103,4 @@ def _account(ahead: Ahead, here: Tally, segment: Segment, offset: int, until: in
     if (passed.sequence, passed.entries) != (here.sequence, here.entries):
         records, entries = here.records - passed.records, here.entries - passed.entries
         before = Mark(Place(segment.number, offset), passed)
-        ahead.damages.append(Damage(before, segment.path, until - offset, records, entries))
+        ahead.damages.append(Damage(before, segment.path, until - offset, records, entries, here.sequence))

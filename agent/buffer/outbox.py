@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from agent.buffer.log import PASSING_ERRORS, Log
 from agent.buffer.lookahead import Ahead, Damage, look_ahead
 from agent.buffer.recovery import Recovered
 from agent.buffer.segment import Mark
+from agent.buffer.settled import ALL_BODIES, Progress, Settled, fitting
 from agent.model import Record, Span
 from agent.observe.events import BufferDamaged, BufferDropped, BufferReadFailed, BufferSpansLost, Emit
 
@@ -38,6 +40,7 @@ class Outbox:
         log: Log,
         recovered: Recovered,
         cursor: Cursor,
+        settled: Settled,
         directory: Path,
         emit: Emit,
         *,
@@ -49,6 +52,9 @@ class Outbox:
         self._verified = recovered.judged[-1] if recovered.judged else 0
         self._judged = set(recovered.judged)
         self._cursor = cursor
+        self._settled = settled
+        # Of records behind the frontier.
+        self._done = fitting(settled.found(), recovered.segments, recovered.start, recovered.end)
         self._directory = directory
         self._aside = Damaged(directory)
         self._emit = emit
@@ -71,11 +77,11 @@ class Outbox:
 
     @property
     def waiting_entries(self) -> int:
-        return self._backlog.entries + self._log.end.tally.entries - self._frontier.tally.entries
+        return self._backlog.entries + self._log.end.tally.entries - self._frontier.tally.entries - self._done.entries
 
     @property
     def waiting_records(self) -> int:
-        return len(self._backlog) + self._log.end.tally.records - self._frontier.tally.records
+        return len(self._backlog) + self._log.end.tally.records - self._frontier.tally.records - self._done.records
 
     @property
     def oldest_ns(self) -> int | None:
@@ -155,12 +161,22 @@ class Outbox:
 
     def _take_in(self, ahead: Ahead) -> None:
         for pending in ahead.pendings:
-            self._backlog.add(pending)
+            self._add_undone(pending)
         self._frontier = ahead.mark
         for damage in ahead.damages:
             self._note_damage(damage)
         self._settle()
         self._arrived.set()
+
+    def _add_undone(self, pending: Pending) -> None:
+        record = pending.record
+        if self._done.take_whole(record.sequence) is not None:
+            return
+        begun = self._done.begun.pop(record.sequence, None)
+        if begun is not None:
+            record = replace(record, bodies_done=begun.bodies, refused_before=begun.refused)
+            pending = replace(pending, record=record)
+        self._backlog.add(pending)
 
     # --- out ------------------------------------------------------------------------------------------------------
 
@@ -179,7 +195,15 @@ class Outbox:
         if not self._closed and self._backlog.settle(record):
             self.delivered_entries += record.entries
             self._settle()
+            first = self._backlog.first
+            if first is not None and first.record.sequence < record.sequence:
+                self.note_progress(record, ALL_BODIES, 0)
             self._arrived.set()
+
+    def note_progress(self, record: Record, bodies: int, refused: int) -> None:
+        segment = self._log.segments.get(record.segment)
+        if segment is not None and not self._closed:
+            self._settled.note(Progress(record.segment, record.sequence, segment.tag, record.entries, bodies, refused))
 
     def set_aside(self, record: Record, spans: Sequence[Span]) -> None:
         """spans: what the record says it held; without them, what it said when it was found counts."""
@@ -190,7 +214,8 @@ class Outbox:
         if segment is None:
             self._note_drop(1, record.entries, 0)
         else:
-            self._note_damage(Damage(pending.mark, segment.path, record.length, 1, record.entries))
+            damage = Damage(pending.mark, segment.path, record.length, 1, record.entries, record.sequence + 1)
+            self._note_damage(damage)
             if not spans:
                 self._note_lost([span for place in pending.places for span in self._log.memory.span(*place)])
             elif record.segment != self._verified:
@@ -204,8 +229,10 @@ class Outbox:
         dropped = self._backlog.drop_segment(oldest.number)
         records, entries = len(dropped), sum(record.entries for record in dropped)
         if self._frontier.place.segment <= oldest.number:
-            records += following.tally.records - self._frontier.tally.records
-            entries += following.tally.entries - self._frontier.tally.entries
+            before = self._frontier.tally
+            done_records, done_entries = self._done.take_among(before.sequence, following.tally.sequence)
+            records += following.tally.records - before.records - done_records
+            entries += following.tally.entries - before.entries - done_entries
             self._frontier = following.beginning
         self._note_drop(records, entries, oldest.end)
         self._settle()
@@ -227,6 +254,7 @@ class Outbox:
         if segment is None:
             return
         self._cursor.write(mark, segment.tag)
+        self._settled.pass_to(mark.tally.sequence)
         if self._log.delete_before(segment.number) or self.all_settled:
             self.freed.set()
 
@@ -235,7 +263,9 @@ class Outbox:
         self._emit(BufferDropped(records, entries, size_bytes))
 
     def _note_damage(self, damage: Damage) -> None:
-        self.damaged_entries += damage.entries
+        done_records, done_entries = self._done.take_among(damage.before.tally.sequence, damage.following)
+        entries = damage.entries - done_entries
+        self.damaged_entries += entries
         offset = damage.before.place.offset
-        self._emit(BufferDamaged(str(damage.path), offset, damage.records, damage.entries))
+        self._emit(BufferDamaged(str(damage.path), offset, damage.records - done_records, entries))
         self._log.in_background(partial(self._aside.keep_bytes, damage.path, offset, damage.length))

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agent.buffer import cursor, damaged, lock
+from agent.buffer import cursor, damaged, lock, settled
 from agent.buffer.errors import StateUnusable
 from agent.buffer.memory import Memory
 from agent.buffer.meta import RecordMeta, Tally
@@ -38,7 +38,7 @@ from agent.observe.events import (
     Emit,
 )
 
-_OWN_NAMES = {cursor.FILE_NAME, lock.FILE_NAME, damaged.DIRECTORY_NAME}
+_OWN_NAMES = {cursor.FILE_NAME, settled.FILE_NAME, lock.FILE_NAME, damaged.DIRECTORY_NAME}
 
 
 @dataclass(slots=True)

@@ -57,12 +57,21 @@ class Delivery:
     def begin(self, bodies: Sequence[Body]) -> None:
         """Learns the bodies of the record, at the first attempt only."""
         if self.pieces is None:
+            done = self.record.bodies_done
             pieces = [Piece(number, 0, body.entries) for number, body in enumerate(bodies) if body.entries]
-            self.pieces = pieces[::-1]
+            self.pieces = [piece for piece in pieces[::-1] if piece.body >= done]
+            self.refused_entries = self.record.refused_before
+            self.delivered_entries = sum(body.entries for body in bodies[:done]) - self.refused_entries
+            self.delivered_bytes = sum(body.line_bytes for body in bodies[:done])
 
     @property
     def next(self) -> Piece | None:
         return self.pieces[-1] if self.pieces else None
+
+    @property
+    def bodies_done(self) -> int:
+        """How many of the first bodies are settled, unless all of them are."""
+        return self.pieces[-1].body if self.pieces else 0
 
     def split(self, piece: Piece) -> None:
         assert self.pieces is not None

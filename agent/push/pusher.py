@@ -114,6 +114,7 @@ class Pusher:
     """Call it with a record; several calls may run at a time, one for each group.
 
     load:    the bodies of a record; it blocks and is run in a thread.
+    note:    told of a record how many of its first bodies are settled, and how many of their entries were refused.
     random:  uniform in 0..1.  sleep, clock: seconds.  wall: epoch seconds.
     """
 
@@ -125,6 +126,7 @@ class Pusher:
         emit: Emit,
         *,
         load: Callable[[Record], tuple[Body, ...]],
+        note: Callable[[Record, int, int], None] = lambda _, __, ___: None,
         random: Callable[[], float] = dice.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -134,6 +136,7 @@ class Pusher:
         self._dead_letters = dead_letters
         self._emit = emit
         self._load = load
+        self._note = note
         self._sleep = sleep
         self._clock = clock
         self._wall = wall
@@ -243,6 +246,8 @@ class Pusher:
             line_bytes = sum(map(len, (await asyncio.to_thread(entries_of, body, piece)).lines))
         line_bytes -= sum(map(len, refused))
         delivery.settle(piece, delivered_bytes=line_bytes, refused=len(refused))
+        if delivery.bodies_done > piece.body:
+            self._note(delivery.record, delivery.bodies_done, delivery.refused_entries)
         if piece.entries > len(refused):
             self._last_success = (self._clock(), self._wall())
             self._emit(PushAccepted(piece.entries - len(refused), line_bytes))

@@ -170,10 +170,10 @@ class BufferMachine(RuleBasedStateMachine):
 
     @rule(
         kind=st.sampled_from(["stop", "torn", "power", "power and NULs"]),
-        lose_cursor=st.booleans(),
+        lost=st.sampled_from([(), ("settled",), ("settled", "cursor")]),
         tail=st.binary(min_size=1, max_size=50),
     )
-    def crash(self, kind: str, lose_cursor: bool, tail: bytes) -> None:
+    def crash(self, kind: str, lost: tuple[str, ...], tail: bytes) -> None:
         prefix = next((at for at, each in enumerate(self.log) if each.batch.bodies and not each.acked), len(self.log))
         self.loop.run_until_complete(self.unsent.aclose())
         self.buffer.close()
@@ -187,17 +187,23 @@ class BufferMachine(RuleBasedStateMachine):
                 os.truncate(path, self.disk.durable.get(facts.st_ino, 0))
                 if kind == "power and NULs" and path == newest:
                     os.truncate(path, path.stat().st_size + 777)
-        if lose_cursor:
-            (self.directory / "cursor").unlink()
+        for name in lost:
+            (self.directory / name).unlink()
         self._open()
-        # Acknowledged behind a gap, or without a cursor: delivered again, which is allowed. Never less.
         recovered = self.buffer.statistics().recovered_entries
-        starts = range(prefix + 1) if lose_cursor else [prefix]
-        entries = {at: sum(each.batch.entries for each in self.log[at:]) for at in starts}
+        # What was acknowledged behind a gap, or before a lost cursor, is delivered again, which is allowed. Never less.
+        starts = range(prefix + 1) if "cursor" in lost else [prefix]
+        if lost:
+            for each in self.log[prefix:]:
+                each.acked = False
+        entries = {
+            at: sum(each.batch.entries for each in self.log[at:] if at < prefix or not each.acked) for at in starts
+        }
         assert recovered in entries.values()
         self.start = max(at for at in starts if entries[at] == recovered)
-        for each in self.log[self.start :]:
-            each.acked = False
+        if self.start < prefix:
+            for each in self.log[self.start :]:
+                each.acked = False
         resume = self.buffer.resume()
         assert resume.positions == self.positions
         assert resume.clocks == self.clocks

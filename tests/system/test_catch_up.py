@@ -10,7 +10,7 @@ import pytest
 from agent_process import AgentProcess, assert_nothing_is_unaccounted
 from oracle import append, difference, numbered, stored
 
-from agent.demo.faults import Delay, FaultPlan
+from agent.demo.faults import Delay, FaultPlan, NeverRead, Status
 from agent.demo.limits import KIB, MIB
 from agent.demo.loki import Limits, LokiStandIn
 
@@ -202,6 +202,52 @@ async def test_an_old_file_is_delivered_whole_whatever_its_lines_say_of_their_ti
     seen = await agent.until(lambda seen: seen["unread_bytes"] == 0 and seen["waiting_entries"] == 0, WAIT_S)
     assert not (wrong := difference({str(log): lines}, stored(loki))), wrong
     assert seen.get("dropped_entries_total", 0) == 0, loki.discarded
+
+
+@pytest.mark.parametrize("ending", ["kill", "stop"])
+async def test_what_was_delivered_behind_a_refused_stream_is_not_sent_again_after_a_start(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch, ending: str
+) -> None:
+    """Hours later Loki refuses it as too far behind, and lines that it has would count as refused."""
+    logs = tmp_path / "log"
+    logs.mkdir()
+    refused, free = logs / "refused.log", logs / "free.log"
+    expected = {str(refused): numbered("refused", 10), str(free): history("free", 3000, 8 * HOUR_S, 0)}
+    limit = Status(429, "maximum active stream limit exceeded when trying to create stream")
+    loki.faults = FaultPlan().for_stream(f'{{filename="{refused}"}}', FaultPlan.always(limit))
+    append(refused, expected[str(refused)])
+    agent = launch(loki.url, f"{logs}/*.log", redact=PLAIN, batch='max_bytes = "32KiB"')
+    await agent.start()
+    await agent.until(lambda seen: seen["buffer_records"] == 1, WAIT_S)
+    append(free, expected[str(free)])
+    await agent.until(lambda seen: seen["delivered_entries_total"] == 3000, WAIT_S)
+    assert (await agent.kill() if ending == "kill" else await agent.stop()) in (None, 0)
+    before = len(loki.requests)
+    await agent.start()
+    assert (await agent.metrics())["recovered_entries"] == 10
+    loki.faults.stop()
+    seen = await agent.until(lambda seen: seen["waiting_entries"] == 0, WAIT_S)
+    assert (seen["delivered_entries_total"], seen.get("dropped_entries_total", 0)) == (10, 0)
+    assert not (wrong := difference(expected, stored(loki))), wrong
+    assert not any("free" in each.labels[0] for each in loki.requests[before:])
+
+
+async def test_a_record_that_spans_a_day_goes_on_in_its_middle_after_a_kill(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch
+) -> None:
+    log = tmp_path / "quiet.log"
+    lines = history("quiet", 1000, DAY_S, 0)
+    append(log, lines)
+    loki.faults = FaultPlan.script([*[None] * 20, NeverRead()])
+    agent = launch(loki.url, str(log), redact=PLAIN)
+    await agent.start()
+    await loki.wait_for(lambda there: there.pushes >= 21, WAIT_S)
+    await agent.kill()
+    loki.faults = FaultPlan()
+    await agent.start()
+    seen = await agent.until(lambda seen: seen["waiting_entries"] == 0, WAIT_S)
+    assert (seen["delivered_entries_total"], seen.get("dropped_entries_total", 0)) == (1000, 0)
+    assert not (wrong := difference({str(log): lines}, stored(loki))), wrong
 
 
 def _take(lines: Iterator[bytes], count: int) -> list[bytes]:

@@ -92,6 +92,7 @@ class Rig:
         self.slept: list[float] = []
         self.now_s = 0.0
         self.loads: list[int] = []
+        self.noted: list[tuple[int, int, int]] = []
         self.records: dict[int, tuple[Body, ...]] = {}
         self.push = Pusher(
             config.Loki(**settings),
@@ -99,6 +100,7 @@ class Rig:
             self.graves,
             self.events.append,
             load=self._load,
+            note=lambda record, bodies, refused: self.noted.append((record.sequence, bodies, refused)),
             random=lambda: 1.0,
             sleep=self._sleep,
             clock=lambda: self.now_s,
@@ -604,3 +606,15 @@ async def test_any_mixture_of_troubles_ends_with_every_entry_settled() -> None:
     for labels in by_stream:
         stamps = [ns for stream, ns, *_ in rig.loki.stored if stream == labels]
         assert stamps == sorted(stamps)
+
+
+async def test_which_bodies_are_settled_is_noted_and_an_earlier_run_need_not_be_repeated() -> None:
+    loki = FakeLoki()
+    rig = Rig(loki)
+    record = rig.record(*(body(2, labels=f'{{a="{number}"}}', first=10 * number) for number in range(3)))
+    assert (await rig.push(record)).delivered_entries == 6
+    assert rig.noted == [(1, 1, 0), (1, 2, 0)]
+    loki.pushes.clear()
+    outcome = await rig.push(replace(record, bodies_done=2, refused_before=1))
+    assert [push.labels for push in loki.pushes] == ['{a="2"}']
+    assert (outcome.delivered_entries, outcome.refused_entries) == (5, 1)
