@@ -60,6 +60,9 @@ SUSPECT_AFTER = 6
 """Failures in a row after which a request is halved, if Loki took others meanwhile: something about this one is at fault,
 such as an error 500 that no rule knows or a proxy that cuts long requests off."""
 
+PIECES_A_TURN = 16
+"""Requests for one record after which it lets the others go first: of some it takes thousands to find whom Loki refused."""
+
 TELL_RECOVERY_AFTER = 2
 """Failed rounds that make a recovery worth a message; single failures come and go."""
 
@@ -187,13 +190,16 @@ class Pusher:
         async with self._gate.turn() as probe:
             bodies = await asyncio.to_thread(self._load, delivery.record)
             delivery.begin(bodies)
-            while piece := delivery.next:
+            for _ in range(PIECES_A_TURN):
+                piece = delivery.next
+                if piece is None:
+                    return None
                 body = bodies[piece.body]
                 answer = await self._send(body, piece)
                 pause_s = await self._act(delivery, body, piece, answer, probe=probe)
                 if pause_s is not None:
                     return pause_s
-        return None
+        return 0.0 if delivery.next else None
 
     async def _send(self, body: Body, piece: Piece) -> _Answer:
         whole = piece.entries == body.entries

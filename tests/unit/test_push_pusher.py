@@ -16,7 +16,7 @@ from agent.model import Body, Record, StreamClock
 from agent.observe.events import EntriesRefused, Event, PushAccepted, PushFailed, PushHeld, PushRecovered
 from agent.push.client import LokiClient, Unreachable
 from agent.push.dead_letters import DeadLetter
-from agent.push.pusher import HALVE_AFTER_LIMITED, SUSPECT_AFTER, Outcome, Pusher
+from agent.push.pusher import HALVE_AFTER_LIMITED, PIECES_A_TURN, SUSPECT_AFTER, Outcome, Pusher
 from agent.push.reply import Reply
 from agent.secret import SecretMissing
 
@@ -618,3 +618,14 @@ async def test_which_bodies_are_settled_is_noted_and_an_earlier_run_need_not_be_
     outcome = await rig.push(replace(record, bodies_done=2, refused_before=1))
     assert [push.labels for push in loki.pushes] == ['{a="2"}']
     assert (outcome.delivered_entries, outcome.refused_entries) == (5, 1)
+
+
+async def test_a_record_that_takes_many_requests_lets_the_others_through() -> None:
+    loki = FakeLoki()
+    loki.rule = refusing(loki, frozenset(b"line %d" % number for number in range(0, 1000, 2)))
+    rig = Rig(loki, max_in_flight=1)
+    long, short = rig.record(body(1000)), rig.record(body(1, labels='{a="other"}', first=1), group="other")
+    outcome, _ = await asyncio.gather(rig.push(long), rig.push(short))
+    assert (outcome.delivered_entries, outcome.refused_entries) == (500, 500)
+    assert [push.labels for push in loki.pushes].index('{a="other"}') <= PIECES_A_TURN
+    assert len(loki.pushes) > 100
