@@ -1,102 +1,149 @@
-"""End to end: real files, real HTTP to a sink in another process, durable buffer, all rules, metrics on.
+"""End to end: real files, real HTTP to a sink in another process, durable buffer, all rules, snappy, metrics on.
 
-    python bench/throughput.py [--lines 500000] [--secrets 0.01] [--emails 0] [--no-redact]
+    python bench/throughput.py [--lines 500000] [--secrets 0.01] [--emails 0] [--no-redact] [--rounds 1] [--double]
 
-Prints lines per CPU second (user and system of the agent process), MB/s, peak memory; verifies that every line arrived.
-The agent is pinned to one core and the sink to another, where there are two.
+The daemon runs on one core, the sink on another. The corpus is put in place once the daemon is ready, so its start is told
+apart. Prints lines per CPU second (user and system of the agent's process), MB/s, peak memory, how long the event loop
+took to answer meanwhile; fails when a line is missing. --double measures half, all, and all in four files: the cost should
+grow with the lines alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import socket
-import subprocess
-import sys
+import statistics
 import tempfile
+import threading
 import time
-import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import corpus
+import rig
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@dataclass(frozen=True)
+class Figures:
+    lines: int
+    size: int
+    cpu_s: float
+    start_cpu_s: float
+    wall_s: float
+    peak_mib: float
+    lag_p99_ms: float
+    requests: int
+    sent: int
+
+    @property
+    def steady(self) -> float:
+        return self.lines / self.cpu_s
+
+    @property
+    def with_start(self) -> float:
+        return self.lines / (self.cpu_s + self.start_cpu_s)
 
 
-def get(url: str) -> dict[str, int]:
-    with urllib.request.urlopen(url, timeout=120) as reply:
-        answer: dict[str, int] = json.load(reply)
-        return answer
+class LagWatch:
+    """Asks the agent for a sign of life all the while."""
+
+    def __init__(self, agent: rig.Agent) -> None:
+        self._agent = agent
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.lags_s: list[float] = []
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            self.lags_s.append(self._agent.lag_s())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
-def until_listening(url: str) -> None:
-    for _ in range(500):
-        try:
-            get(url)
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise SystemExit(f"nothing listens on {url}")
+def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, files: int = 1) -> Figures:
+    with tempfile.TemporaryDirectory(prefix="greenstack-bench-") as name, rig.sink() as url:
+        directory = Path(name)
+        (directory / "logs").mkdir()
+        size = 0
+        for number in range(files):
+            path = directory / f"{number}.corpus"
+            size += corpus.write(path, lines // files, secrets=secrets, emails=emails, seed=1 + number)
+        agent = rig.Agent(directory, url, str(directory / "logs" / "*.txt"), redact=f"enabled = {str(redact).lower()}")
+        with agent:  # makes the state directory, and in it the compiled patterns
+            agent.until_ready()
+        with agent:
+            agent.until_ready()
+            start_cpu_s = agent.usage.cpu_s()
+            began, before_s = time.perf_counter(), agent.usage.precise_cpu_s()
+            with LagWatch(agent) as watch:
+                for number in range(files):
+                    (directory / f"{number}.corpus").rename(directory / "logs" / f"{number}.txt")
+                agent.until_delivered(lines // files * files)
+                cpu_s, wall_s = agent.usage.precise_cpu_s() - before_s, time.perf_counter() - began
+            peak_mib = agent.usage.peak_mib()
+        arrived = rig.get(f"{url}/count")
+    if arrived["entries"] != lines // files * files:
+        raise SystemExit(f"{arrived['entries']} of {lines} lines arrived")
+    lags = sorted(watch.lags_s) or [0.0]
+    lag_ms = 1000 * rig.percentile(lags, 0.99)
+    return Figures(lines, size, cpu_s, start_cpu_s, wall_s, peak_mib, lag_ms, arrived["requests"], arrived["bytes"])
 
 
-def pinned(core: int, command: list[str]) -> list[str]:
-    cores = sorted(os.sched_getaffinity(0))
-    return ["taskset", "-c", str(cores[min(core, len(cores) - 1)]), *command]
-
-
-def configuration(directory: Path, log: Path, port: int, redact: bool) -> Path:
-    path = directory / "config.toml"
-    path.write_text(
-        f'[agent]\nstate_dir = "{directory / "state"}"\n[[source]]\ninclude = ["{log}"]\n'
-        f'[redact]\nenabled = {str(redact).lower()}\n[parse]\nout_of_range = "send"\n'
-        f'[buffer]\nmin_free_bytes = "0B"\n[loki]\nurl = "http://127.0.0.1:{port}"\n[server]\nlisten = "127.0.0.1:0"\n'
+def told(figures: Figures) -> str:
+    return (
+        f"{figures.steady:12,.0f} lines per CPU second ({figures.cpu_s:.2f} s), {figures.with_start:,.0f} with the start "
+        f"({figures.start_cpu_s:.2f} s)\n"
+        f"{figures.size / figures.wall_s / 1e6:12.1f} MB/s wall ({figures.wall_s:.2f} s)\n"
+        f"{figures.peak_mib:12.1f} MiB peak memory\n"
+        f"{figures.lag_p99_ms:12.1f} ms until the event loop answered, p99\n"
+        f"{figures.sent / figures.size:12.2f} of the bytes on the wire, {figures.requests} requests"
     )
-    return path
+
+
+def rounds(count: int, lines: int, secrets: float, emails: float, *, redact: bool) -> Figures:
+    """The median of several."""
+    runs = sorted((measure(lines, secrets, emails, redact=redact) for _ in range(count)), key=lambda run: run.steady)
+    if count > 1:
+        spread = ", ".join(f"{run.steady:,.0f}" for run in runs)
+        print(f"  of {count} rounds the median; all: {spread}")
+    return runs[len(runs) // 2] if count % 2 else runs[int(statistics.median_low(range(count)))]
+
+
+def double(lines: int) -> None:
+    """The cost of a line in half as many, in all, and in all in four files."""
+    runs = {
+        f"{lines // 2} lines": measure(lines // 2, 0.01, 0.0),
+        f"{lines} lines": measure(lines, 0.01, 0.0),
+        f"{lines} lines in 4 files": measure(lines, 0.01, 0.0, files=4),
+    }
+    for name, run in runs.items():
+        print(f"  {name:<28}{run.cpu_s:>6.2f} CPU s {1e6 * run.cpu_s / run.lines:>7.2f} µs a line")
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--lines", type=int, default=500_000)
     arguments.add_argument("--secrets", type=float, default=0.01)
     arguments.add_argument("--emails", type=float, default=0.0)
     arguments.add_argument("--no-redact", action="store_true")
+    arguments.add_argument("--rounds", type=int, default=1)
+    arguments.add_argument("--double", action="store_true")
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="greenstack-bench-") as name:
-        directory = Path(name)
-        log = directory / "app.txt"
-        size = corpus.write(log, given.lines, secrets=given.secrets, emails=given.emails)
-        port = free_port()
-        sink = subprocess.Popen(pinned(1, [sys.executable, str(Path(__file__).with_name("sink.py")), str(port)]))
-        try:
-            until_listening(f"http://127.0.0.1:{port}/done")
-            config = configuration(directory, log, port, not given.no_redact)
-            began = time.perf_counter()
-            command = [sys.executable, "-m", "agent", "ship", "-c", str(config), str(log)]
-            agent = subprocess.run(pinned(0, command), stderr=subprocess.PIPE, check=False)
-            wall = time.perf_counter() - began
-            used = resource.getrusage(resource.RUSAGE_CHILDREN)
-            arrived = get(f"http://127.0.0.1:{port}/count")
-        finally:
-            sink.terminate()
-            sink.wait()
-        if agent.returncode or arrived["entries"] != given.lines:
-            raise SystemExit(f"{arrived['entries']} of {given.lines} arrived: {agent.stderr.decode()}")
-        cpu = used.ru_utime + used.ru_stime
-        print(
-            f"{given.lines} lines of {size / given.lines:.0f} bytes, {given.secrets:.0%} secrets, {given.emails:.0%} e-mails, "
-            f"redaction {'off' if given.no_redact else 'on'}"
-        )
-        print(f"{given.lines / cpu:12,.0f} lines per CPU second ({cpu:.2f} s, start included)")
-        print(f"{size / wall / 1e6:12.1f} MB/s wall ({wall:.2f} s)")
-        print(f"{used.ru_maxrss / 1024:12.1f} MiB peak memory")
-        print(f"{arrived['bytes'] / size:12.2f} of the bytes on the wire, {arrived['requests']} requests")
+    if given.double:
+        double(given.lines)
+        return
+    figures = rounds(given.rounds, given.lines, given.secrets, given.emails, redact=not given.no_redact)
+    print(
+        f"{given.lines} lines of {figures.size / given.lines:.0f} bytes, {given.secrets:.0%} secrets, "
+        f"{given.emails:.0%} e-mails, redaction {'off' if given.no_redact else 'on'} ({rig.machine()})"
+    )
+    print(told(figures))
 
 
 if __name__ == "__main__":
