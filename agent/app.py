@@ -55,6 +55,7 @@ from agent.transform.redaction.engine import installed_engine
 
 BEAT_S = 1.0
 TRY_AGAIN_S = 1.0
+GARBAGE_AFTER = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,8 @@ class App:
         # What is there by now stays; the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        # Lines are bytes and numbers, which it does not look at; lists of them are no garbage that needs haste.
+        gc.set_threshold(GARBAGE_AFTER, 20, 20)
         async with asyncio.TaskGroup() as tasks:
             collecting = tasks.create_task(self._collect(transform, key), name="collect")
             delivering = tasks.create_task(deliver(self.buffer, self._push, self.emit), name="deliver")

@@ -79,7 +79,7 @@ async def collect(
 def report(entries: Entries, emit: Emit) -> None:
     """The facts of a chunk as events."""
     source, path = entries.origin.source, entries.origin.path
-    emit(ChunkRead(source, entries.lines, sum(sum(map(len, stream.lines)) for stream in entries.streams)))
+    emit(ChunkRead(source, entries.lines, max(0, entries.span.after.offset - entries.span.start)))
     for result, count in entries.parsed.items():
         if count:
             emit(LinesParsed(source, result, count))

@@ -117,9 +117,12 @@ class Batcher:
         metadata = stream.metadata
         if unsure:
             self._mark(metadata, unsure, group)
+        cuts = self._cuts(stamps, stream.lines, metadata, group.size)
+        if len(cuts) == 1:
+            return [self._body(stream, stamps, stream.lines, metadata, stamper.clock)]
         return [
             self._body(stream, stamps[start:end], stream.lines[start:end], metadata[start:end], stamper.clock)
-            for start, end in self._cuts(stamps, stream.lines, metadata)
+            for start, end in cuts
         ]
 
     def _stamper(self, labels: str) -> Stamper:
@@ -140,10 +143,13 @@ class Batcher:
         for index in unsure:
             metadata[index] += wire.encode_metadata([(b"line_id", f"{place}.{index:x}".encode())])
 
-    def _cuts(self, stamps: list[int], lines: list[bytes], metadata: list[bytes]) -> list[tuple[int, int]]:
+    def _cuts(
+        self, stamps: list[int], lines: list[bytes], metadata: list[bytes], size_at_most: int
+    ) -> list[tuple[int, int]]:
         """Index ranges, each within the limits; a line larger than the limit stands alone."""
         is_short = max(stamps) - min(stamps) <= MAX_BODY_NS
-        if is_short and len(lines) <= self._max_entries and _size(lines, metadata) <= HARD_LIMIT_BYTES:
+        is_small = size_at_most <= HARD_LIMIT_BYTES or _size(lines, metadata) <= HARD_LIMIT_BYTES
+        if is_short and is_small and len(lines) <= self._max_entries:
             return [(0, len(lines))]
         cuts: list[tuple[int, int]] = []
         start = size = 0
