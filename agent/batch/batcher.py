@@ -16,6 +16,10 @@ from agent.model import Batch, Body, Entries, FileId, Span, StreamClock, StreamE
 
 # What an entry adds to its line on the wire, and in Loki between distributor and ingester: measured 47 bytes.
 ENTRY_OVERHEAD_BYTES = 47
+
+# What all groups together may have open: with many busy files the oldest group goes early, so that memory does not grow with
+# their number.
+OPEN_BYTES = 16 * 1024 * 1024
 HARD_LIMIT_BYTES = 3 * 1024 * 1024
 
 # Loki takes nothing older than one hour before the newest entry it has of a stream (`max_chunk_age`/2, `pkg/ingester/stream.go`).
@@ -56,6 +60,7 @@ class Batcher:
         # The one fed last comes last. An OrderedDict finds its first key in constant time also after many deletions.
         self._stampers: OrderedDict[str, Stamper] = OrderedDict()
         self._open: dict[str, _Group] = {}
+        self._open_bytes = 0
         self.sealed_entries = 0
         """Entries of all batches given out so far."""
 
@@ -65,7 +70,7 @@ class Batcher:
         return sum(group.entries for group in self._open.values())
 
     def add(self, entries: Entries, now: float) -> list[Batch]:
-        """Takes a chunk's entries; gives the batch that they made full, if any."""
+        """Takes a chunk's entries; gives the batches that are full, or have to make room for them."""
         size = sum(_size(stream.lines, stream.metadata) for stream in entries.streams)
         sealed = []
         group = self._open.get(entries.group)
@@ -77,6 +82,8 @@ class Batcher:
         self._join(group, entries, size)
         if group.size >= self._max_bytes or group.entries >= self._max_entries:
             sealed.append(self._seal(entries.group))
+        while self._open_bytes > OPEN_BYTES:
+            sealed.append(self._seal(next(iter(self._open))))
         return sealed
 
     def _join(self, group: _Group, entries: Entries, size: int) -> None:
@@ -93,6 +100,7 @@ class Batcher:
                 known.lines.extend(stream.lines)
                 known.metadata.extend(stream.metadata)
         group.size += size
+        self._open_bytes += size
         group.entries += entries.entries
 
     def expired(self, now: float) -> list[Batch]:
@@ -106,6 +114,7 @@ class Batcher:
 
     def _seal(self, name: str) -> Batch:
         group = self._open.pop(name)
+        self._open_bytes -= group.size
         bodies = [body for stream in group.streams.values() for body in self._bodies(stream, group)]
         self.sealed_entries += group.entries
         return Batch(group=name, spans=tuple(group.spans.values()), bodies=tuple(bodies))

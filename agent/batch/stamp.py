@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from agent.model import StreamClock
 
-REMEMBERED = 8192
+REMEMBERED = 1024
 """Timestamps known at least, per stream with out-of-order lines; 8 bytes each."""
 
 START = StreamClock(tie_ns=-1, high_ns=-1)

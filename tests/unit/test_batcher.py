@@ -1,9 +1,11 @@
 """agent.batch.batcher: entries → sealed batches."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import config, wire
+from agent.batch import batcher as batcher_module
 from agent.batch.batcher import REMEMBERED_STREAMS, Batcher
 from agent.model import Batch, Entries, FileId, Origin, Position, Span, StreamClock, StreamEntries
 
@@ -153,3 +155,15 @@ def test_every_line_is_in_one_batch_in_order_and_spans_join(chunks: list[list[by
         assert batch.spans[0].start == at
         at = batch.spans[-1].after.offset
     assert at == start
+
+
+def test_many_busy_groups_together_stay_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "OPEN_BYTES", 10_000)
+    batcher = Batcher(settings())
+    sealed = [
+        batch for number in range(30) for batch in batcher.add(entries([b"x" * 1000], group=f'{{a="{number}"}}'), now=0)
+    ]
+    assert [batch.group for batch in sealed] == [f'{{a="{number}"}}' for number in range(21)], "the oldest first"
+    assert batcher.waiting == 9
+    assert len(batcher.flush()) == 9
+    assert batcher.waiting == 0
