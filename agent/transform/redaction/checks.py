@@ -66,6 +66,16 @@ def _jumps(token: str) -> bool:
     return jumps > 4 and jumps > 0.36 * len(token)
 
 
+_JOINT = re.compile(r"[-_.:/]")
+
+
+def is_a_name(token: str) -> bool:
+    """Several parts in small letters and digits, four in ten characters in words: `greenstack-token-x2k4q`."""
+    parts = _JOINT.split(token)
+    words = sum(len(p) for p in parts if len(p) > 2 and p.isalpha())
+    return len(parts) > 1 and token == token.lower() and 10 * words >= 4 * sum(map(len, parts))
+
+
 def luhn(digits: str) -> bool:
     total = 0
     for place, char in enumerate(reversed(digits)):

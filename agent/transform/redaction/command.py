@@ -20,7 +20,7 @@ _USER_FLAG = re.compile(
 _TOOL = re.compile(
     r"\b(?P<tool>mysql|mysqldump|mysqladmin|mariadb(?:-dump)?|sshpass|redis-cli|mongo(?:sh|dump)?|7z[az]?|unzip|zip|ldap(?:search|modify|add|delete)"
     r"|rabbitmqctl (?:add_user|change_password|authenticate_user) \S{1,64}|htpasswd -\w*b\w* (?:-\w{1,3} ){0,3}\S{1,200} \S{1,64}|net use|wpa_passphrase \S{1,64}"
-    r"|openssl|keytool|jarsigner|(?:docker|podman|az|oc|helm registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay)(?: \S{1,40}){0,2} login|smbclient|sqlcmd|bcp|ipmitool|snmpget|snmpwalk)"
+    r"|ssh-keygen|openssl|keytool|jarsigner|(?:docker|podman|az|oc|helm registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay)(?: \S{1,40}){0,2} login|smbclient|sqlcmd|bcp|ipmitool|snmpget|snmpwalk)"
     r"(?=[ ])(?P<rest>[^|;\n]{1,400})"
 )
 _OPTIONS: dict[str, re.Pattern[str]] = {
@@ -39,13 +39,17 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
         "smb": r"%(?=\S)",
         "sql": r" -P ?(?=\S)",
         "snmp": r" -[AXP] ",
+        "keygen": r" -[NP] ?(?=\S)",
     }.items()
 }
 _KIND = (
     ("mysql", "mysql"), ("maria", "mysql"), ("sshpass", "sshpass"), ("redis", "redis"), ("mongo", "login"), ("7z", "zip"), ("unzip", "sql"), ("zip", "sql"), ("ldap", "ldap"), ("rabbit", "next"), ("htpasswd", "next"), ("wpa", "next"),
-    ("net use", "net"), ("openssl", "openssl"), ("keytool", "keytool"), ("jarsigner", "keytool"), ("smbclient", "smb"), ("sqlcmd", "sql"), ("bcp", "sql"), ("ipmitool", "sql"), ("snmp", "snmp"),
+    ("ssh-keygen", "keygen"), ("net use", "net"), ("openssl", "openssl"), ("keytool", "keytool"), ("jarsigner", "keytool"), ("smbclient", "smb"), ("sqlcmd", "sql"), ("bcp", "sql"), ("ipmitool", "sql"), ("snmp", "snmp"),
 )  # fmt: skip
 _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]{1,80})[ ]{1,3}(?=[^\s=])")
+_DIRECTIVE = re.compile(
+    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass))[ \t]{1,8}(?P<secret>[^\s\"'\\]{4,256})"
+)
 _ORACLE = re.compile(
     r"(?:jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
 )
@@ -67,7 +71,7 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
         value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
         if verdict and value and not leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
-    for pattern, least in ((_ORACLE, 0), (_AUTH, 6)):
+    for pattern, least in ((_ORACLE, 0), (_DIRECTIVE, 4), (_AUTH, 6)):
         for found in verifier.each(pattern, text):
             if not leaves(found["secret"], ANY) and (not least or strong(found["secret"], least)):
                 yield Hit(*found.span("secret"), "cli-password")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from agent.transform.redaction.checks import has_digit, has_letter, lower_word
+from agent.transform.redaction.checks import UUID, has_digit, has_letter, is_a_name, lower_word
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Verdict
 
@@ -117,6 +118,22 @@ def _says_something(value: str) -> bool:
     return any((_LABEL.fullmatch(value), _MESSAGE.search(value), _VALIDATION.match(value)))
 
 
+# What a kind of name does not take for its value.
+_BY_KIND: dict[str, Callable[[str], bool]] = {
+    "session": lambda value: len(value) < 16,
+    "auth": lambda value: len(value) < 8,
+    **dict.fromkeys(("string", "authorization", "cookie"), lambda value: _TIME.fullmatch(value) is not None),
+    "digits": lambda value: sum(c.isdigit() for c in value) < 12,
+    "vendor": lambda value: (
+        len(value) < 16 or not has_digit(value) or is_a_name(value) or UUID.fullmatch(value) is not None
+    ),
+    "loose": lambda value: lower_word(value) and len(value) < 16,
+    "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),
+    "pass": lambda value: not has_letter(value) and len(value) < 6,
+    "pwd": lambda value: _PATH.fullmatch(value) is not None,
+}
+
+
 class Gate:
     """Decides for a value whether it is one at all."""
 
@@ -134,25 +151,8 @@ class Gate:
         """For a value whose ends are certain: a JSON string, or a quoted one."""
         if value.strip(" {}[]()").lower() in _EMPTY_WORDS or self.masked(value) or _says_something(value):
             return True
-        match verdict.kind:
-            case "session":
-                return len(value) < 16
-            case "auth":
-                return len(value) < 8
-            case "string" | "authorization" | "cookie":
-                return _TIME.fullmatch(value) is not None
-            case "digits":
-                return sum(c.isdigit() for c in value) < 12
-            case "vendor":
-                return len(value) < 16 or not has_digit(value)
-            case "pin":
-                return not (4 <= len(value) <= 8 and value.isdecimal())
-            case "pass":
-                return not has_letter(value) and len(value) < 6
-            case "pwd":
-                return _PATH.fullmatch(value) is not None
-            case _:
-                return False
+        rule = _BY_KIND.get(verdict.kind)
+        return rule is not None and rule(value)
 
     def leaves_number(self, value: str, verdict: Verdict) -> bool:
         """For a JSON number: counts under token-like names stay."""

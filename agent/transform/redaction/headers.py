@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction import checks
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import quoted
+from agent.transform.redaction.values import bare, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -27,6 +27,7 @@ _PARAMETER = re.compile(
     re.IGNORECASE,
 )
 _CREDENTIAL = re.compile(r"[^\s\"'`,;<>\\]{4,8192}")
+_NAMED_CREDENTIAL = re.compile(r"(?i:token|key|api_?key|credential|access_token|id)=(?=[^=\s])")
 _COOKIE = re.compile(r"(?P<name>[^\s=;,\"'\\]{1,128})=(?P<quote>\\{0,7}\"?)(?P<secret>[^\s;,\"'\\]{0,8192})")
 _COOKIE_END = re.compile(r"[\"'\\<>\n]")
 _ATTRIBUTES = frozenset(["path", "domain", "expires", "max-age", "samesite", "version", "priority", "comment", "size"])
@@ -50,6 +51,12 @@ class Headers:
                 yield Hit(*part.span("secret"), verdict.rule)
             return
         begin = scheme.end() if scheme else begin
+        named = _NAMED_CREDENTIAL.match(text, begin, end)
+        if named is not None:
+            inner = quoted(text, named.end()) or bare(text, named.end())
+            if inner is not None and not self._verifier.gate.leaves(text[inner.start : inner.end], verdict):
+                yield Hit(inner.start, inner.end, verdict.rule)
+            return
         if value is not None:
             if not self._verifier.gate.leaves(text[begin:end], verdict):
                 yield Hit(begin, end, verdict.rule)

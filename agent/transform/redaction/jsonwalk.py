@@ -67,6 +67,8 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
             stack.append(frame)
             own_keys = _BY_KEYS if token[3] == "{" else _NOT_IN_LISTS
             forced = verdict if verdict is not None and verdict.kind not in own_keys else None
+            if forced is not None and forced.kind == "loose":
+                forced = Verdict(forced.rule, "any")
             frame = _Frame("" if in_array else key, forced)
             verdict, in_array, key = forced, token[3] == "[", ""
         elif kind == _CLOSE:

@@ -56,6 +56,7 @@ _TWO_WORD_ENDS = frozenset(
         "passe",
     ]
 )
+_ODBC = Verdict("password", "any")
 _LONGEST_NAME = 160
 _MARK = "[REDACTED:"
 
@@ -72,6 +73,8 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         verdict = verifier.names.verdict(name)
         if verdict is None:
             verdict = _longer_name(text, name, start, verifier)
+        if verdict is None and name == "PWD" and text[start - 1 : start] == ";":
+            verdict = _ODBC  # elsewhere it is the shell's variable
         if verdict is None:
             continue
         if separator[0] == " |":

@@ -46,7 +46,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         (
             "password passwd passwort kennwort passphrase passcode password+confirm password+confirmation password+again "
             "password+repeat password+new password+old password+current password+hash password+digest passwd+hash pw+hash "
-            "hashed+pw passwords pin+code puk master+pw contrasena contrase+ñ+a contrase+n+a mot+de+passe senha wachtwoord"
+            "hashed+pw nt+hash ntlm+hash lm+hash passwords pin+code puk master+pw contrasena contrase+ñ+a contrase+n+a mot+de+passe senha wachtwoord"
         ),
     ),
     ("password", "pass", "pass pw"),
@@ -259,6 +259,20 @@ _KEY_OWNERS = frozenset(
         "grafana",
         "loki",
         "newrelic",
+        "app",
+        "application",
+        "sdk",
+        "server",
+        "write",
+        "merchant",
+        "consumer",
+        "partner",
+        "bot",
+        "provider",
+        "gateway",
+        "user",
+        "client",
+        "push",
     ]
 ) | frozenset(_VENDOR_NAMES)
 NAMED_RULES = tuple(sorted(set(_VENDOR_NAMES.values())))

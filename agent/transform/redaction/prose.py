@@ -18,7 +18,7 @@ ANY = Verdict("password", "any")
 
 _PAIR = re.compile(
     r"(?i:\b(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ -]?in"
-    r"|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten|identifiants))"
+    r"|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten|identifiants))(?![.\w-])"
     r"(?:[ \t](?:used|with|as|for|are|is|details?|pair|data|info|by|user|credentials?|using|of|the|attempt|failed|attempted|von|f.r|mit)){0,4}"
     r"(?:[ \t](?P<whom>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})(?=:[ \t]))?"
     r"[ \t\"'`\\]{0,4}[:=]?(?:[ \t]{0,3})[\"'`(\\\[<]{0,3}(?P<name>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})"
@@ -142,7 +142,7 @@ def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> 
     if len(secret) < 4 or verifier.names.verdict(secret) is not None:
         return False
     if what in _CODES or _is_token(what):
-        if checks.lower_word(secret) or " " in secret:
+        if checks.lower_word(secret) or " " in secret or checks.is_a_name(secret):
             return False
         if what in _CODES and not (secret.isdigit() and len(secret) >= 6):
             return False
@@ -169,7 +169,7 @@ def _certain(what: str, token: str) -> bool:
     # `token greenstack-token-x2k4q`, `secret db-main-2` are names of things.
     if checks.UUID.fullmatch(token):
         return len(what) > len("secret")  # `token 550e…` is an id, `api key 550e…` is the key
-    return strong(token, 16) and not _is_a_name(token)
+    return strong(token, 16) and not checks.is_a_name(token)
 
 
 _MADE_OF_WORDS = re.compile(
@@ -189,11 +189,6 @@ def strong(token: str, least: int) -> bool:
         and token[0] not in "/.~-{[<(%"
         and "=" not in token.rstrip("=")
         and "[" not in token
+        and ("/" not in token or len(token) >= 24)
         and not _MADE_OF_WORDS.fullmatch(token)
     )
-
-
-def _is_a_name(token: str) -> bool:
-    """At least two parts, half of them words: `greenstack-token-x2k4q`."""
-    parts = re.split(r"[-_.:/]", token)
-    return len(parts) > 1 and 2 * sum(p.isalpha() and p.islower() and len(p) > 2 for p in parts) >= len(parts)

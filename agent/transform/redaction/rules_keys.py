@@ -42,14 +42,15 @@ _OWNERS = (
     "|functions?|webhook|admin|root|ssh|hmac|jwt|session|auth|wallet|preshared|psk|hash|host|integration|token|instrumentation|crypto"
     "|cookie|google|aws|gcp|azure|openai|anthropic|stripe|vendor|github|gitlab|slack|sendgrid|mailgun|maps|gemini|groq|deepseek"
     "|firebase|supabase|pinecone|sentry|grafana|loki|newrelic|heroku|scaleway|ibm|cloudflare|oracle|datadog|dd|honeycomb|splunk"
+    "|app|application|sdk|server|write|merchant|consumer|partner|bot|provider|gateway|user|client|push"
     "|launchdarkly|pagerduty|twilio|mollie|adyen|cohere|mistral|together|fireworks|voyage|fastly|algolia|mapbox|okta"
 )
 STEMS = (
-    r"passw(?:or[dt]|d)s?|kennwort|passphrase|passcode|pwd|pass|pw|puk|\bpin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
+    r"passw(?:or[dt]|d)s?|kennwort|passphrase|passcode|pwd|pass|pw|puk|(?:\b|_)pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
     r"|saml_?response|authorization|cookies?|session[ _.\-]?id|sess(?:ion)?_?id|(?:\b|_)sid|(?:laravel|gitlab)_session|csrf|xsrf"
     r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp|(?:mfa|verification|recovery|backup|pin|2fa)[ _.\-]?codes?"
-    r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|\bpan|iban|ssn|mnemonic|seed[ _.\-]?phrase"
-    rf"|secret_key_base|p12|pkcs12|pfx|keystore[ _.\-]?data|privkey|priv[ _.\-]?key|private_pem|\bott|\bpat|(?:{_OWNERS})[ _.\-]?keys?"
+    r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_)pan|(?:nt|ntlm|lm)[ _.\-]hash|iban|ssn|mnemonic|seed[ _.\-]?phrase"
+    rf"|secret_key_base|p12|pkcs12|pfx|keystore[ _.\-]?data|privkey|priv[ _.\-]?key|private_pem|(?:\b|_)(?:ott|pat)|(?:{_OWNERS})[ _.\-]?keys?"
 )
 _FOREIGN = r"contrase[^ =]{1,6}a|mot[ _]de[ _]passe|senha|wachtwoord|geheimnis|zugangsdaten|anmeldedaten|(?:api|zugangs|geheim)-?schl[^ =]{1,6}ssel"
 _TAIL = r"(?:[ _.\-]?(?:confirm(?:ation)?|again|repeat|new|old|current|hash|digest|value|cookie))?[_.\-]?[0-9]{0,4}"

@@ -53,7 +53,7 @@ MESSAGING = group(
         "slack",
         "Slack token",
         "xox[abcdeoprs]-",
-        B62 + "-%",
+        B62 + "-_%+/=",
         16,
         "xoxb-{d:12}-{d:12}-{b62:24}",
         "xoxp-{d:12}-{d:12}-{d:12}-{hex:32}",

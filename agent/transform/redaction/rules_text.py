@@ -172,7 +172,7 @@ PROSE = group(
                 rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
             rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
-            rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:changed from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\]{{1,40}}?[0-9]",
+            rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:changed from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]{{0,40}}?[0-9]",
         ),
         scanner="prose",
         must=(
@@ -189,11 +189,12 @@ PROSE = group(
         "user:password of curl, password of mysql",
         find=(
             r"(?:-u|--user|--proxy-user|-U|-a|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
-            r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|ldap[a-z]{3,6}|openssl|keytool|jarsigner|smbclient|sqlcmd|bcp|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAX]|pass|passin|passout|storepass|keypass)|/user:|%)",
+            r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|ldap[a-z]{3,6}|openssl|keytool|ssh-keygen|jarsigner|smbclient|sqlcmd|bcp|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAXN]|pass|passin|passout|storepass|keypass)|/user:|%)",
             r"(?:htpasswd -|rabbitmqctl (?:add_user|change_password|authenticate_user) |wpa_passphrase )[^\s]",
             r"(?:docker|podman|az|oc|registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay) (?:[^\s]{1,40} ){0,2}login [^\n]{0,400}?(?:-p|-t|--token|--password)[ =]",
             rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
             r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
+            r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass)[ \t]{1,8}[^\s]",
             r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,8}[^\s\"'\\,]{2}",
         ),
         scanner="cli",

@@ -87,6 +87,7 @@ def scan_query(text: str, verifier: Verifier) -> Iterator[Hit]:
         if (
             checks.has_digit(link["secret"])
             and checks.has_letter(link["secret"])
+            and max(map(len, re.split("[-_]", link["secret"]))) >= 12
             and not checks.UUID.fullmatch(link["secret"])
         ):
             yield Hit(*link.span("secret"), "magic-link")

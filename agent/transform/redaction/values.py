@@ -16,26 +16,23 @@ _CUT = re.compile(
 _LONGEST = 65_536
 DESCRIPTIVE = frozenset(
     [
-        "type",
-        "minLength",
-        "maxLength",
-        "min_length",
-        "max_length",
-        "minimum",
-        "maximum",
-        "min",
-        "max",
-        "required",
-        "nullable",
-        "optional",
-        "sensitive",
-        "readOnly",
-        "writeOnly",
-        "format",
-        "in",
+        *("type", "format", "in", "name", "namespace", "provider", "source", "region", "version", "status", "enabled"),
+        *("minLength", "maxLength", "min_length", "max_length", "minimum", "maximum", "min", "max"),
+        *("required", "nullable", "optional", "sensitive", "readOnly", "writeOnly"),
+        *(
+            "expires",
+            "expires_at",
+            "expiresAt",
+            "expiration",
+            "ttl",
+            "created",
+            "created_at",
+            "createdAt",
+            "updated_at",
+        ),
     ]
 )
-"""What a schema says of a field: `"password": {"type": "string", "minLength": 12}` holds no password."""
+"""What is said about a secret and is none: `"password": {"type": "string", "minLength": 12}`."""
 _MOST_ITEMS = 10_000
 
 
