@@ -17,7 +17,7 @@ from agent.observe.events import CopyFound, Emit, FileTruncated
 from agent.tail.discovery import NotTheFile
 from agent.tail.generations import Generations
 from agent.tail.identity import Verdict
-from agent.tail.one_file import OneFile
+from agent.tail.one_file import Hold, OneFile
 from agent.tail.relatives import (
     Names,
     Relative,
@@ -108,10 +108,13 @@ class Copies:
     def start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
         """It holds other content than was read. What was not read may be in a copy; what it holds now comes after."""
         self._emit(FileTruncated(file.source.name, file.path or file.origin.path, file.offset, verdict.value))
-        if file.is_renamed and not file.listed:
-            self._forget(file, "overwritten", now)
-            return
         generations = self._generations
+        if file.is_renamed and not file.listed:  # overwritten by the next copy, or emptied and still written to
+            again = generations.anew(file, file.origin, file.path or file.origin.path, now)
+            again.hold = Hold(now + generations.timing.copy_wait_s)
+            generations.replace(file, [again])
+            self._look(again, now)
+            return
         path, origin = file.path or file.origin.path, file.origin
         if file.is_renamed and file.path is not None:  # a glob shows it under its new name, and its old content is gone
             origin = Origin(origin.source, path, origin.labels)
@@ -127,10 +130,14 @@ class Copies:
             generations.append(again)
         if copy is not None:
             self.remember(again, now)
+        self._look(again, now)
+
+    @staticmethod
+    def _look(file: OneFile, now: float) -> None:
         try:
-            again.look(now)
+            file.look(now)
         except OSError as error:
-            again.failed(error.errno or 0, now)
+            file.failed(error.errno or 0, now)
 
     def remember(self, file: OneFile, now: float) -> None:
         """Note a file whose turn may be a while off.
@@ -155,6 +162,7 @@ class Copies:
             for candidate in reversed(kin):
                 if (offset := self._copied_up_to(candidate, file, known, now)) is not None:
                     return self._adopt(candidate, file, known, offset, now)
+            return None if known is None else self.find_archive(known, file.source, now)
         except OSError as error:
             self._cannot_see(file.source.name, file.origin.path, error)
         except NotTheFile:
@@ -257,7 +265,7 @@ class Copies:
         if names is None:
             try:
                 names = Names(os.listdir(directory))
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError:  # not there, or not to be seen: the scan tells
                 names = Names([])
             self._names[directory] = names
         return names

@@ -34,7 +34,10 @@ class Memory:
 
     def __init__(self, resume: Resume) -> None:
         self._lock = threading.Lock()
-        self._absent = {key: _Absent(known, None) for key, known in latest_positions(resume).items()}
+        self._absent: dict[Key, _Absent] = {}
+        self._by_path: dict[str, set[Key]] = {}
+        for key, known in latest_positions(resume).items():
+            self._put(key, _Absent(known, None))
         self._incarnations = {key: absent.known[0].incarnation for key, absent in self._absent.items()}
         self._over: list[FileId] = []
         self.is_empty = not self._absent
@@ -52,30 +55,32 @@ class Memory:
                 key: absent.known for key, absent in self._absent.items() if area.holds(absent.known[1].origin.path)
             }
             for key in mine:
-                del self._absent[key]
+                self._pop(key)
             return mine
 
     def take(self, keys: Iterable[Key]) -> dict[Key, Known]:
         """Those of files that are there again."""
         with self._lock:
-            return {key: self._absent.pop(key).known for key in self._absent.keys() & set(keys)}
+            return {key: self._pop(key) for key in self._absent.keys() & set(keys)}
 
     def take_moved(self, inodes: Iterable[int]) -> dict[Key, Known]:
         """Those with these inodes on whatever device: its number may be another after a reboot or a new mount."""
         wanted = set(inodes)
         with self._lock:
             keys = [key for key in self._absent if key[1] in wanted]
-            return {key: self._absent.pop(key).known for key in keys}
+            return {key: self._pop(key) for key in keys}
 
     def remember(self, key: Key, known: Known, since: float | None) -> None:
         with self._lock:
-            self._absent[key] = _Absent(known, since)
+            if key in self._absent:
+                self._pop(key)
+            self._put(key, _Absent(known, since))
             if len(self._absent) > _MOST:
-                self._over.append(self._absent.pop(next(iter(self._absent))).known[0])
+                self._over.append(self._pop(next(iter(self._absent)))[0])
 
     def of_path(self, path: str) -> list[Position]:
         with self._lock:
-            return [absent.known[1] for absent in self._absent.values() if absent.known[1].origin.path == path]
+            return [self._absent[key].known[1] for key in self._by_path.get(path, ())]
 
     def expire(self, now: float, wall_ns: int) -> None:
         """Forget what has been absent for days. A wall clock that jumps by years makes nothing forgotten within an hour."""
@@ -86,8 +91,19 @@ class Memory:
                 absent_s = now - absent.since
                 unwritten_s = (wall_ns - absent.known[1].mtime_ns) / 1e9
                 if absent_s >= _ABSENT_S or (absent_s >= _LEAST_ABSENT_S and unwritten_s >= _ABSENT_S):
-                    del self._absent[key]
-                    self._over.append(absent.known[0])
+                    self._over.append(self._pop(key)[0])
+
+    def _put(self, key: Key, absent: _Absent) -> None:
+        self._absent[key] = absent
+        self._by_path.setdefault(absent.known[1].origin.path, set()).add(key)
+
+    def _pop(self, key: Key) -> Known:
+        known = self._absent.pop(key).known
+        path = known[1].origin.path
+        self._by_path[path].discard(key)
+        if not self._by_path[path]:
+            del self._by_path[path]
+        return known
 
     # --- spans to be read again -------------------------------------------------------------------------------------
 

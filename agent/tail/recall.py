@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from agent.config import Source
-from agent.model import Origin
+from agent.model import Origin, Position
 from agent.tail.copies import Copies
 from agent.tail.discovery import Found, Key, NotTheFile, open_regular
 from agent.tail.generations import Generations
@@ -62,7 +62,7 @@ class Recall:
             self._pending = self._memory.claim(area)
         self._take_up_returned(present, now)
         missed = self._take_up_pending(present, now) if self._pending else []
-        if self._is_first_scan and not self._once:
+        if not self._once:
             self._take_up_moved(present, now)
         for origin, youngest_ns in missed:
             self.between(origin, youngest_ns, now)
@@ -77,7 +77,7 @@ class Recall:
     def _take_up_moved(self, present: dict[Key, Found], now: float) -> None:
         """Files whose device has another number now, as it may after a reboot or a new mount: same inode, same content."""
         by_inode = {key[1]: found for key, found in present.items() if key not in self._generations.files}
-        for key, (file, position) in self._memory.take_moved(by_inode).items():
+        for key, (file, position) in self._memory.take_moved(by_inode).items() if by_inode else ():
             found = by_inode[key[1]]
             has_name = found.path == position.origin.path or extends(found.path, position.origin.path)
             if position.offset and has_name:
@@ -213,25 +213,36 @@ class Recall:
 
     # --- generations nobody saw -------------------------------------------------------------------------------------
 
-    def between(self, origin: Origin, youngest_ns: int, now: float) -> None:
+    def between_known(self, path: str, now: float) -> None:
+        """Before a new file under a path that is followed, or was."""
+        chain = self._generations.chains.get(path, [])
+        known = self._memory.of_path(path)
+        origins = [file.origin for file in chain] + [position.origin for position in known]
+        source = self._sources.get(origins[-1].source) if origins else None
+        if source is not None and self._copies.may_have_kin(source, path):
+            self.between(origins[-1], max((position.mtime_ns for position in known), default=0), now)
+
+    def between(self, origin: Origin, youngest_ns: int, now: float, emptied: Position | None = None) -> None:
         """Generations that came and were rotated away while nobody looked: beside a path whose known files are all
         renamed, emptied or gone, unknown files with rotated names that are younger than the youngest known one.
 
-        youngest_ns: when the youngest of those that are gone was last written; 0 when none is."""
+        youngest_ns: when the youngest of those that are gone was last written; 0 when none is.  emptied: what the present
+        file held before.
+        """
         path, source = origin.path, self._sources.get(origin.source)
         chain = self._generations.chains.get(path, [])
-        if source is None or any(file.path == path and file.offset for file in chain):
+        current = [file for file in chain if file.path == path and not file.deleted]
+        if source is None or any(file.offset for file in current):
             return
-        known_ns = [file.mtime_ns for file in chain if file.path != path]
+        known_ns = [file.mtime_ns for file in chain if file not in current]
         youngest_ns = max(youngest_ns, self._generations.last_written.get(path, 0), *known_ns, 0)
         try:
             kin = relatives(source, path)
         except OSError as error:
             self._cannot_see("", path, error)
             return
-        current = [file for file in chain if file.path == path]
         for missed in kin:
-            if missed.mtime_ns >= youngest_ns and self._is_unknown_generation(missed, path, source, chain):
+            if missed.mtime_ns >= youngest_ns and self._is_unknown_generation(missed, path, source, chain, emptied):
                 self._adopt(missed, origin, source, now)
         for file in current:  # comes after them
             self._generations.move_to_end(file)
@@ -247,7 +258,9 @@ class Recall:
         generations.append(generation)
         self._copies.remember(generation, now)
 
-    def _is_unknown_generation(self, kin: Relative, path: str, source: Source, chain: Iterable[OneFile]) -> bool:
+    def _is_unknown_generation(
+        self, kin: Relative, path: str, source: Source, chain: Iterable[OneFile], emptied: Position | None
+    ) -> bool:
         known = self._generations.files.get(kin.key)
         is_known = known is not None and known.hold is None and not known.ignored
         if is_known or kin.key in self._pending or kin.size == 0:
@@ -255,6 +268,7 @@ class Recall:
         if not is_rotated_name(os.path.basename(kin.path), os.path.basename(path)):
             return False
         positions = [file.position() for file in chain if file.is_known_by_content]
+        positions += [emptied] if emptied is not None else []
         try:
             head = _head(kin)
             if head.startswith(GZIP_MAGIC):
@@ -262,17 +276,13 @@ class Recall:
                 is_known = any(position.offset and is_archive_of(kin, position) for position in positions)
                 return source.compressed == "auto" and not is_known
             return not any(
-                file.offset and (is_copy_of_position(kin, file.position()) or _is_shorter(kin, file)) for file in chain
-            )
+                position.offset and is_copy_of_position(kin, position) for position in positions
+            ) and not any(file.offset and is_shorter_copy(kin, file.position(), file.anchors) for file in chain)
         except OSError as error:
             self._cannot_see("", kin.path, error)
         except NotTheFile:
             pass
         return False
-
-
-def _is_shorter(kin: Relative, file: OneFile) -> bool:
-    return is_shorter_copy(kin, file.position(), file.anchors)
 
 
 def _head(kin: Relative) -> bytes:

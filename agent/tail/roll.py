@@ -57,6 +57,7 @@ class Roll:
         self._is_first_scan = True
         self.generations = Generations(timing, memory, wall_ns, archives=once)
         self.changed: list[OneFile] = []
+        self._rotated: set[str] = set()
         self.copies = Copies(self.generations, emit, self._cannot_see, self.forget, wall_ns, once=once)
         self._recall = Recall(sources, memory, self.generations, self.copies, self._open, self._cannot_see, once=once)
         self._refused: set[tuple[str, str]] = set()
@@ -77,6 +78,8 @@ class Roll:
             seen = present.get(file.key)
             if seen is not None:
                 self._seen_again(file, seen, now)
+            elif file.path is not None and not self.area.holds(file.path):
+                self._hidden(file)
             elif not file.done:
                 file.listed = False
                 self._missing(file, now)
@@ -85,6 +88,9 @@ class Roll:
         fresh.sort(key=lambda found: (found.path not in self.generations.chains, len(found.path), found.path))
         for found in fresh:
             self._enrol(found, now)
+        for path in self._rotated:  # perhaps more than once since the last scan
+            self._recall.between_known(path, now)
+        self._rotated.clear()
         self._is_first_scan = False
         return listing
 
@@ -125,6 +131,7 @@ class Roll:
             file.deleted = True
             self.forget(file, "deleted", now)
             return False
+        self._rotated.add(file.origin.path)
         self._emit(RotationFound(file.source.name, file.origin.path, path))
         return True
 
@@ -132,9 +139,11 @@ class Roll:
         """No glob shows it: it was renamed, moved away or deleted, or cannot be seen just now."""
         try:
             if file.is_open:
+                was_deleted = file.deleted
                 file.look(now)
                 if file.deleted:
                     file.path = None  # who has its name now is another
+                    self._rotated |= set() if was_deleted else {file.origin.path}
                     return
             path = self._find_name(file)
         except OSError as error:
@@ -150,6 +159,7 @@ class Roll:
 
     def _gone(self, file: OneFile, now: float) -> None:
         """No name is left that leads to it. Perhaps it was compressed."""
+        self._rotated.add(file.origin.path)
         archive = self._find_archive(file, now)
         if archive is None:
             self.forget(file, "deleted", now)
@@ -165,6 +175,13 @@ class Roll:
             return self.copies.find_archive(file.position(), file.source, now)
         except (OSError, NotTheFile):
             return None  # what cannot be read now is looked for again at the next start
+
+    def start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
+        """It was emptied or overwritten, perhaps more than once since it was looked at."""
+        known = file.position() if file.is_known_by_content else None
+        self.copies.start_over(file, verdict, now)
+        if known is not None and known.mtime_ns and not self._once:
+            self._recall.between(file.origin, known.mtime_ns, now, known)
 
     def _find_name(self, file: OneFile) -> str | None:
         if file.path is not None:
@@ -188,6 +205,14 @@ class Roll:
         if file.is_known_by_content and not file.deleted:
             self._recall.remember(file.key, (file.id, file.position()), now)
         self.generations.remove(file)
+
+    def _hidden(self, file: OneFile) -> None:
+        """Something was mounted over its directory, or its directory turned out to be mounted: another area's by now."""
+        file.listed = False
+        if not (file.is_open and file.has_unread and file.admitted):
+            if file.is_known_by_content:
+                self._memory.remember(file.key, (file.id, file.position()), None)
+            self.generations.remove(file)
 
     def park(self) -> None:
         """Of a file system that is gone: close everything and remember how far it was read."""
@@ -213,8 +238,8 @@ class Roll:
         generations = self.generations
         if found.key in generations.files:  # taken meanwhile, as a generation of another path
             return
-        if found.path in generations.chains and not self._is_first_scan and not self._once:
-            self._recall.between(generations.chains[found.path][-1].origin, 0, now)
+        if not self._is_first_scan and not self._once:
+            self._recall.between_known(found.path, now)
             if found.key in generations.files:  # renamed since the scan, and found as a generation of this path
                 return
         labels = {**labels_of(found.path), **found.source.labels}

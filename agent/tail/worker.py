@@ -272,7 +272,7 @@ class Worker:
             self._restless.append(file)
 
     def _start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
-        self._copies.start_over(file, verdict, now)
+        self._roll.start_over(file, verdict, now)
         self._by_path = {file.path: file for file in self._generations.files.values() if file.path is not None}
         self._find_restless()
         for new in self._generations.files.values():
