@@ -91,6 +91,15 @@ def test_a_rule_that_does_not_compile_is_78(tmp_path: Path) -> None:
     assert b"mine" in done.stderr or b"redact.rule" in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_a_start_of_events_that_no_automaton_matches_is_78_and_named(tmp_path: Path, verb: str) -> None:
+    source = '[[source]]\nname = "traces"\ninclude = ["/var/log/traces/*.log"]\nmultiline = { start = "a{40000}" }\n'
+    done = call(verb, "-c", str(config_file(tmp_path, extra=source)))
+    assert done.returncode == 78, done.stderr
+    assert b"'traces': multiline.start 'a{40000}' cannot be matched in linear time" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_an_unusable_state_directory_is_73(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = config_file(tmp_path)

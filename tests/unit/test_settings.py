@@ -899,3 +899,22 @@ def test_the_schema_takes_one_way_to_a_secret() -> None:
 
 def test_the_schema_has_no_null_for_toml_has_none() -> None:
     assert "null" not in json.dumps(schema())
+
+
+@pytest.mark.parametrize(
+    ("multiline", "problem"),
+    [
+        ('{ start = "(?=a)b" }', "look-around is not supported"),
+        ('{ start = "(" }', "not a regular expression"),
+        ('{ start = "a*" }', "matches the empty text"),
+        ('{ start = "a\\\\nb" }', "cannot hold a line break"),
+        ('{ timeout = "2s" }', "start"),
+        ('{ start = "a", timeout = "1h" }', "timeout"),
+        ('{ start = "a", max_line = 3 }', "max_lines"),
+        ('{ start = "a", max_lines = 1 }', "max_lines"),
+    ],
+)
+def test_a_mistake_in_multiline_is_told_at_its_place(told: Any, multiline: str, problem: str) -> None:
+    (message,) = told(f"[[source]]\nmultiline = {multiline}\n")
+    assert message.startswith("config.toml:2: source[0].multiline") or "source.multiline" in message
+    assert problem in message

@@ -1,0 +1,46 @@
+"""agent.transform.events: lines that are one event become one entry, each redacted as if it stood alone."""
+
+from agent import config
+from agent.model import Chunk, FileId, Origin, Position, Span
+from agent.transform.chain import Transform
+from agent.transform.events import gather
+from agent.transform.redact import Redactor
+
+ORIGIN = Origin("app", "/a.log")
+LINES = ["Traceback (most recent call last):", "  send('joe@example.org')", "  password=hunter2secret", "ValueError"]
+KEY = ["-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA7bq", "-----END RSA PRIVATE KEY-----"]
+
+
+def chunk(lines: list[str], counts: tuple[int, ...] | None) -> Chunk:
+    data = "".join(line + "\n" for line in lines).encode()
+    after = Position(len(data), 0, b"", b"", 0, ORIGIN)
+    return Chunk(ORIGIN, Span(FileId(1, 2), 0, after), data, 1_763_461_800 * 10**9, line_counts=counts)
+
+
+def transform() -> Transform:
+    redactor = Redactor.build(config.Redact(), pseudonym_key=bytes(32))
+    return Transform(config.Parse(), config.Labels(), config.Metadata(), redactor, host="h")
+
+
+def test_an_event_is_redacted_line_by_line_and_sent_as_one() -> None:
+    lines = [*LINES, "plain", *KEY]
+    alone = [line for stream in transform()(chunk(lines, None)).streams for line in stream.lines]
+    together = transform()(chunk(lines, (4, 1, 3)))
+    (stream,) = together.streams
+    assert stream.lines == [b"\n".join(alone[:4]), alone[4], b"\n".join(alone[5:])]
+    text = b"".join(stream.lines)
+    assert not any(secret in text for secret in (b"joe@", b"hunter2", b"MIIEp"))
+    assert (together.lines, together.entries, sum(together.parsed.values())) == (3, 3, 3)
+
+
+def test_an_empty_event_is_dropped_and_an_empty_line_in_an_event_is_not() -> None:
+    made = transform()(chunk(["", "one", "", "two"], (1, 3)))
+    (stream,) = made.streams
+    assert stream.lines == [b"one\n\ntwo"]
+    assert made.dropped == {"empty": 1}
+
+
+def test_a_line_that_a_rule_orders_out_leaves_its_event_and_an_event_without_lines_goes() -> None:
+    lines = [b"a1", b"a2", b"a3", b"b1", b"b2"]
+    assert gather(list(lines), (3, 2), [1]) == ([b"a1\na3", b"b1\nb2"], [])
+    assert gather(list(lines), (3, 2), [3, 4]) == ([b"a1\na2\na3", b""], [1])
