@@ -49,7 +49,7 @@ from agent.systemd import Notifier
 from agent.tail.all_files import Tailer
 from agent.tail.kubernetes import own_logs
 from agent.tail.multiline import check_starts
-from agent.transform.chain import Transform
+from agent.transform.chain import MAX_LINE_BYTES, Transform
 from agent.transform.redact import Redactor
 from agent.transform.redaction.engine import installed_engine
 
@@ -159,6 +159,7 @@ class App:
             redactor,
             host=self.settings.labels.host or socket.gethostname(),
             text_only=frozenset(source.name for source in self._sources if source.format == "text"),
+            max_line_bytes=max(MAX_LINE_BYTES, *(source.max_line_bytes for source in self._sources)),
         )
 
     @asynccontextmanager

@@ -47,7 +47,9 @@ OWN_LABELS = frozenset({"filename", "host"})
 """Labels that come by themselves on every stream."""
 KUBERNETES_LABELS = frozenset({"container", "namespace", "pod"})
 """Labels that come by themselves on streams of a pod's log."""
-OWN_METADATA = frozenset({"detected_level", "original_timestamp", "part", "redaction_rules"})
+OWN_METADATA = frozenset(
+    {"clipped_bytes", "detected_level", "line_id", "original_timestamp", "part", "redaction_rules"}
+)
 """Structured metadata the agent writes itself."""
 
 _LABEL_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -478,8 +480,8 @@ class Labels(Table):
 class Metadata(Table):
     """[metadata]: searchable beside the line, no stream of its own."""
 
-    fields: tuple[FieldName, ...] = ("request_id", "trace_id", "span_id")
-    """JSON fields sent as structured metadata."""
+    fields: tuple[FieldName, ...] = Field(("request_id", "trace_id", "span_id"), max_length=24)
+    """JSON fields sent as structured metadata, each up to 2048 bytes of it: Loki takes 64 KiB for a line."""
 
 
 class Batch(Table):

@@ -17,6 +17,7 @@ from agent.observe.events import (
     EmptyLines,
     EntriesDelivered,
     EntriesGivenUp,
+    LinesClipped,
     LinesDropped,
     LinesParsed,
     RedactionFailed,
@@ -87,6 +88,8 @@ def report(entries: Entries, emit: Emit) -> None:
         emit(SecretsRedacted(source, rule, count))
     for rule, count in entries.redactions_seen.items():
         emit(SecretsSeen(source, rule, count))
+    if entries.clipped:
+        emit(LinesClipped(path, entries.clipped))
     if entries.redaction_failures:
         emit(RedactionFailed(source, path, entries.redaction_failures))
     for reason, count in entries.dropped.items():

@@ -363,6 +363,18 @@ class LinesParsed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LinesClipped(Event):
+    """Marks in place of shorter secrets made lines longer than Loki takes; they end at its limit."""
+
+    level = "warning"
+    text = "{path}: {count} lines became longer than Loki takes when secrets were replaced; their ends are missing"
+    counter = "clipped_lines"
+    amount = "count"
+    path: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class SecretsRedacted(Event):
     """Secrets or personal data were taken out of lines."""
 

@@ -15,10 +15,13 @@ import msgspec
 from agent import config, wire
 from agent.model import Chunk, Entries, FileId, StreamEntries
 from agent.transform import events, level, timestamp
-from agent.transform.label import Labeller
+from agent.transform.label import Labeller, clip
 from agent.transform.metadata import MetadataEncoder, detected
 from agent.transform.parse import LineDecoder, Scalar, Values, View
 from agent.transform.placing import UNTIMED, Placer
+
+# Loki 3.7 `pkg/validation/limits.go`: max_line_size.
+MAX_LINE_BYTES = 256 * 1024
 
 _CACHE_LIMIT = 8192
 _SPACE = 0x20
@@ -27,6 +30,8 @@ _SPACE = 0x20
 class Redacted(Protocol):
     """What redaction did to a chunk's lines: counts, and the indexes of lines to leave out."""
 
+    @property
+    def changed(self) -> Sequence[int]: ...
     @property
     def dropped(self) -> Sequence[int]: ...
     @property
@@ -70,6 +75,7 @@ class Transform:
     parse, labels, metadata: their configuration sections.
     host:      value of the label `host`.
     text_only: names of the sources whose lines are not looked into.
+    max_line_bytes: what Loki takes; the reader's limit, which a line may outgrow when marks replace shorter secrets.
     """
 
     def __init__(
@@ -81,7 +87,9 @@ class Transform:
         *,
         host: str,
         text_only: frozenset[str] = frozenset(),
+        max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
+        self._max_line_bytes = max_line_bytes
         self._redactor = redactor
         self._text_only = text_only
         # One list of fields: levels, metadata, labels; a field asked for twice is decoded once.
@@ -123,6 +131,7 @@ class Transform:
         self._mark_parts(seen.metadata, chunk)
         for index, rules in tags.items():
             seen.metadata[index] += wire.encode_metadata([(b"redaction_rules", rules.encode())])
+        clipped = self._clip(lines, seen.metadata) if redacted.changed else 0
         dropped = self._drop(lines, seen, ordered_out)
         return Entries(
             origin=chunk.origin,
@@ -133,6 +142,7 @@ class Transform:
             dropped=dropped,
             parsed={"json": total - seen.lenient - seen.text, "lenient": seen.lenient, "text": seen.text},
             clamped=seen.clamped,
+            clipped=clipped,
             redactions=redacted.hits,
             redactions_seen=redacted.seen,
             redaction_failures=redacted.failed,
@@ -266,6 +276,18 @@ class Transform:
             metadata[0] += wire.encode_metadata([(b"part", str(chunk.first_part).encode())])
         if chunk.last_part and metadata and not (chunk.first_part and len(metadata) == 1):
             metadata[-1] += wire.encode_metadata([(b"part", str(chunk.last_part).encode())])
+
+    def _clip(self, lines: list[bytes], metadata: list[bytes]) -> int:
+        """Ends lines that redaction made longer than Loki takes at its limit; gives how many."""
+        limit = self._max_line_bytes
+        if max(map(len, lines), default=0) <= limit:
+            return 0
+        too_long = [index for index, line in enumerate(lines) if len(line) > limit]
+        for index in too_long:
+            short = clip(lines[index], limit)
+            metadata[index] += wire.encode_metadata([(b"clipped_bytes", str(len(lines[index]) - len(short)).encode())])
+            lines[index] = short
+        return len(too_long)
 
     def _drop(self, lines: list[bytes], seen: _Seen, ordered_out: Sequence[int]) -> dict[str, int]:
         """Takes empty lines, and those a rule orders out, from the parallel lists; gives counts by reason."""

@@ -27,6 +27,7 @@ class Untouched:
         self.seen: dict[str, int] = {}
         self.tags: dict[int, str] = {}
         self.open_key = False
+        self.changed: tuple[int, ...] = ()
 
     def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> "Untouched":
         return self
@@ -133,6 +134,24 @@ def test_a_time_that_no_64_bits_hold_is_clamped_even_when_asked_to_send(moment: 
     assert times == [NOW_NS, NOW_NS]
     assert metadata[0][0][0] == b"original_timestamp"
     assert metadata[1] == [], "a line without a time inherits none that is impossible"
+
+
+def test_a_line_that_redaction_makes_too_long_ends_at_the_limit_and_says_so() -> None:
+    class Longer(Untouched):
+        def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> "Longer":
+            lines[1] = lines[1].replace(b"pw", "[REDACTED:pässword]".encode())
+            self.changed = (1,)
+            return self
+
+    limited = Transform(config.Parse(), config.Labels(), config.Metadata(), Longer(), host="h", max_line_bytes=100)
+    line = b'{"timestamp": %d, "message": "' % (NOW_NS // 10**9) + b"x" * 50 + b'pw"}'
+    entries = limited(chunk(line, line))
+    _, lines, metadata = only(entries)
+    whole = line.replace(b"pw", "[REDACTED:pässword]".encode())
+    assert lines == [line, whole[:99]], "cut before the character that the limit would have split"
+    assert metadata[1] == [(b"clipped_bytes", b"%d" % (len(whole) - 99))]
+    assert entries.clipped == 1
+    assert only(limited(chunk(b"", b"pw")))[1] == ["[REDACTED:pässword]".encode()]
 
 
 def test_a_time_out_of_range_is_sent_as_it_is_when_asked() -> None:

@@ -42,5 +42,6 @@ def test_an_empty_event_is_dropped_and_an_empty_line_in_an_event_is_not() -> Non
 
 def test_a_line_that_a_rule_orders_out_leaves_its_event_and_an_event_without_lines_goes() -> None:
     lines = [b"a1", b"a2", b"a3", b"b1", b"b2"]
-    assert gather(list(lines), (3, 2), [1]) == ([b"a1\na3", b"b1\nb2"], [])
-    assert gather(list(lines), (3, 2), [3, 4]) == ([b"a1\na2\na3", b""], [1])
+    assert gather(list(lines), (3, 2), [1], {}) == ([b"a1\na3", b"b1\nb2"], [], {})
+    assert gather(list(lines), (3, 2), [3, 4], {}) == ([b"a1\na2\na3", b""], [1], {})
+    assert gather(list(lines), (3, 2), [], {0: "email", 2: "email,card", 4: "card"})[2] == {0: "email,card", 1: "card"}
