@@ -125,7 +125,7 @@ class Entries:
     dropped:     lines by reason.
     parsed:      lines by how they were understood: json, lenient (JSON but for a NaN or a lone surrogate), text.
     clamped:     lines whose time was out of range.
-    clipped:     lines that redaction made too long for Loki, and that end at its limit.
+    clipped:     lines that became too long for Loki when redacted or decoded, and that end at its limit.
     redactions:  findings by rule.
     redactions_seen: findings of rules that only count, by rule.
     redaction_failures: lines that could not be judged and were replaced by a stub.

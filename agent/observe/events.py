@@ -364,10 +364,12 @@ class LinesParsed(Event):
 
 @dataclass(frozen=True, slots=True)
 class LinesClipped(Event):
-    """Marks in place of shorter secrets made lines longer than Loki takes; they end at its limit."""
+    """Marks in place of shorter secrets, or decoding, made lines longer than Loki takes; they end at its limit."""
 
     level = "warning"
-    text = "{path}: {count} lines became longer than Loki takes when secrets were replaced; their ends are missing"
+    text = (
+        "{path}: {count} lines became longer than Loki takes when they were decoded or redacted; their ends are missing"
+    )
     counter = "clipped_lines"
     amount = "count"
     path: str

@@ -75,7 +75,7 @@ class Transform:
     parse, labels, metadata: their configuration sections.
     host:      value of the label `host`.
     text_only: names of the sources whose lines are not looked into.
-    max_line_bytes: what Loki takes; the reader's limit, which a line may outgrow when marks replace shorter secrets.
+    max_line_bytes: what Loki takes. The reader keeps to it, but a line may grow when marks replace secrets, or when it is decoded.
     """
 
     def __init__(
@@ -131,7 +131,8 @@ class Transform:
         self._mark_parts(seen.metadata, chunk)
         for index, rules in tags.items():
             seen.metadata[index] += wire.encode_metadata([(b"redaction_rules", rules.encode())])
-        clipped = self._clip(lines, seen.metadata) if redacted.changed else 0
+        may_be_long = redacted.changed or len(chunk.data) > self._max_line_bytes
+        clipped = self._clip(lines, seen.metadata) if may_be_long else 0
         dropped = self._drop(lines, seen, ordered_out)
         return Entries(
             origin=chunk.origin,
@@ -278,7 +279,7 @@ class Transform:
             metadata[-1] += wire.encode_metadata([(b"part", str(chunk.last_part).encode())])
 
     def _clip(self, lines: list[bytes], metadata: list[bytes]) -> int:
-        """Ends lines that redaction made longer than Loki takes at its limit; gives how many."""
+        """Ends lines that marks, or decoding, made longer than Loki takes at its limit; gives how many."""
         limit = self._max_line_bytes
         if max(map(len, lines), default=0) <= limit:
             return 0

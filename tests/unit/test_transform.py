@@ -151,6 +151,8 @@ def test_a_line_that_redaction_makes_too_long_ends_at_the_limit_and_says_so() ->
     assert lines == [line, whole[:99]], "cut before the character that the limit would have split"
     assert metadata[1] == [(b"clipped_bytes", b"%d" % (len(whole) - 99))]
     assert entries.clipped == 1
+    grown = Transform(config.Parse(), config.Labels(), config.Metadata(), Untouched(), host="h", max_line_bytes=100)
+    assert only(grown(chunk("ä".encode() * 60)))[1] == ["ä".encode() * 50], "latin-1 is twice as long as UTF-8"
     assert only(limited(chunk(b"", b"pw")))[1] == ["[REDACTED:pässword]".encode()]
 
 
