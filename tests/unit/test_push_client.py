@@ -71,10 +71,15 @@ async def raw_server(
 ) -> AsyncIterator[str]:
     """A server that speaks bytes, for what a proper one does not do."""
 
+    serving: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         try:
             await handle(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
@@ -85,6 +90,9 @@ async def raw_server(
     finally:
         server.close()
         await server.wait_closed()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving)
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
