@@ -7,7 +7,7 @@ first that is still here is settled: the contiguous prefix the cursor may pass.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +43,7 @@ class Backlog:
         self._busy: dict[str, int] = {}
         self._ready: list[tuple[int, str]] = []
         self._orphans = 0
+        self._by_segment: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._in_order) + self._orphans
@@ -51,6 +52,7 @@ class Backlog:
         """The newest so far."""
         record = pending.record
         self._in_order[record.sequence] = pending
+        self._by_segment[record.segment] += 1
         self.entries += record.entries
         queue = self._waiting.setdefault(record.group, deque())
         queue.append(pending)
@@ -78,6 +80,8 @@ class Backlog:
             return False
         if self._in_order.pop(record.sequence, None) is None:
             self._orphans -= 1
+        else:
+            self._by_segment[record.segment] -= 1
         self.entries -= pending.record.entries
         del self._busy[record.group]
         queue = self._waiting[record.group]
@@ -96,6 +100,7 @@ class Backlog:
             if record.segment > number:
                 break
             del self._in_order[sequence]
+            self._by_segment[record.segment] -= 1
             if sequence in self._in_flight:
                 self._orphans += 1
                 continue
@@ -109,6 +114,10 @@ class Backlog:
             else:
                 del self._waiting[group]
         return dropped
+
+    def is_in(self, segment: int) -> bool:
+        """Whether a record of this segment is here."""
+        return self._by_segment[segment] > 0
 
     def in_flight(self, record: Record) -> Pending | None:
         return self._in_flight.get(record.sequence)

@@ -195,6 +195,18 @@ class Log:
             self._thread.submit(_remove, segment.path)
         return bool(settled)
 
+    def delete(self, number: int, once: Callable[[], None]) -> None:
+        """Deletes one segment, once `once` has worked; when it fails (OSError) the file stays until the next start."""
+        segment = self.segments.pop(number)
+        self.size_bytes -= segment.end
+
+        def job() -> None:
+            with contextlib.suppress(OSError):
+                once()
+                os.unlink(segment.path)
+
+        self._thread.submit(job)
+
     def in_background(self, work: Callable[[], None]) -> Future[None]:
         """Done in its turn: behind the writes and deletions asked for earlier, before those asked for later."""
         return self._thread.submit(work)

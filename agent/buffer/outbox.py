@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from agent.buffer.backlog import Backlog, Pending
@@ -115,7 +116,10 @@ class Outbox:
     def follow(self) -> None:
         """Goes along to the log's end, into a new segment too, when no record lies between."""
         if self._frontier.tally == self._log.end.tally:
+            is_further = self._log.end.place.segment > self._frontier.place.segment
             self._frontier = self._log.end
+            if is_further:
+                self._free_between()
         self._settle()
 
     async def _look_further(self) -> None:
@@ -149,7 +153,8 @@ class Outbox:
         first: dict[int, Mark] = {}
         for damage in damages:
             number = damage.before.place.segment
-            if number not in self._judged:
+            is_done = self._done.cover(damage.before.tally.sequence, damage.following, damage.records)
+            if number not in self._judged and not is_done:
                 first.setdefault(number, damage.before)
         self._judged |= first.keys()
         return self._log.lost_in(first.values())
@@ -162,9 +167,12 @@ class Outbox:
     def _take_in(self, ahead: Ahead) -> None:
         for pending in ahead.pendings:
             self._add_undone(pending)
+        is_further = ahead.mark.place.segment > self._frontier.place.segment
         self._frontier = ahead.mark
         for damage in ahead.damages:
             self._note_damage(damage)
+        if is_further:
+            self._free_between()
         self._settle()
         self._arrived.set()
 
@@ -194,10 +202,12 @@ class Outbox:
     def ack(self, record: Record) -> None:
         if not self._closed and self._backlog.settle(record):
             self.delivered_entries += record.entries
-            self._settle()
             first = self._backlog.first
             if first is not None and first.record.sequence < record.sequence:
                 self.note_progress(record, ALL_BODIES, 0)
+                if not self._backlog.is_in(record.segment):
+                    self._free_between()
+            self._settle()
             self._arrived.set()
 
     def note_progress(self, record: Record, bodies: int, refused: int) -> None:
@@ -258,14 +268,29 @@ class Outbox:
         if self._log.delete_before(segment.number) or self.all_settled:
             self.freed.set()
 
+    def _free_between(self) -> None:
+        """Deletes segments behind an unsettled record in which everything is settled, and noted to be."""
+        first = self._backlog.first
+        if first is None:
+            return
+        for segment, following in pairwise(list(self._log.segments.values())):
+            is_between = first.record.segment < segment.number < self._frontier.place.segment
+            if is_between and not self._backlog.is_in(segment.number):
+                records = following.tally.records - segment.tally.records
+                if self._settled.whole_in(segment.number) == records:
+                    self._log.delete(segment.number, self._settled.sync)
+                    self.freed.set()
+
     def _note_drop(self, records: int, entries: int, size_bytes: int) -> None:
         self.dropped_entries += entries
         self._emit(BufferDropped(records, entries, size_bytes))
 
     def _note_damage(self, damage: Damage) -> None:
         done_records, done_entries = self._done.take_among(damage.before.tally.sequence, damage.following)
-        entries = damage.entries - done_entries
+        records, entries = damage.records - done_records, damage.entries - done_entries
+        if not records and not entries:  # what is gone was settled before
+            return
         self.damaged_entries += entries
         offset = damage.before.place.offset
-        self._emit(BufferDamaged(str(damage.path), offset, damage.records - done_records, entries))
+        self._emit(BufferDamaged(str(damage.path), offset, records, entries))
         self._log.in_background(partial(self._aside.keep_bytes, damage.path, offset, damage.length))

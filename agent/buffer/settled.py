@@ -4,6 +4,9 @@ A hint like the cursor, and written without a sync like it: losing it repeats, n
 always taken again: Loki refuses what is an hour older than the newest of its stream, and what it has would then count as
 refused. So a start sends nothing of which is known that Loki has it.
 
+A segment between unsettled ones that is settled as a whole is deleted, or one stream that Loki refuses would fill the buffer
+for all. Only then this file is synced, before the deletion.
+
 The file is a row of slots, each for one record:
 
     offset length
@@ -22,8 +25,10 @@ import contextlib
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from agent.buffer.segment import Mark, Segment
@@ -87,6 +92,10 @@ class Done:
         self.entries -= entries or 0
         return entries
 
+    def cover(self, begin: int, end: int, records: int) -> bool:
+        """Whether all the `records` from sequence `begin` to `end` are done wholly."""
+        return bool(self.whole) and sum(sequence in self.whole for sequence in range(begin, end)) == records
+
     def take_among(self, begin: int, end: int) -> tuple[int, int]:
         """How many records, and entries, from sequence `begin` to `end` are done wholly. They are forgotten."""
         taken = [self.take_whole(sequence) for sequence in range(begin, end)] if self.whole else []
@@ -95,7 +104,7 @@ class Done:
 
 
 def fitting(found: Iterable[Progress], segments: Sequence[Segment], start: Mark, end: Mark) -> Done:
-    """What is said of records of these segments from `start` to `end`.
+    """What is said of records of these segments, and of segments gone from between them, from `start` to `end`.
 
     A sequence can come again when the log lost its end, but not in the same segment.
     """
@@ -104,9 +113,16 @@ def fitting(found: Iterable[Progress], segments: Sequence[Segment], start: Mark,
         (segment.number, segment.tag): range(max(segment.tally.sequence, start.tally.sequence), stop)
         for segment, stop in zip(segments, ends, strict=False)
     }
+    # A segment that was deleted because all in it is settled leaves its sequences to the one before it.
+    gaps = {
+        number: range(max(segment.tally.sequence, start.tally.sequence), following.tally.sequence)
+        for segment, following in pairwise(segments)
+        for number in range(segment.number + 1, following.number)
+    }
     done = Done()
     for progress in found:
-        if progress.sequence not in known.get((progress.segment, progress.tag), ()):
+        sequences = known.get((progress.segment, progress.tag)) or gaps.get(progress.segment, range(0))
+        if progress.sequence not in sequences:
             continue
         if progress.whole:
             done.whole[progress.sequence] = progress.entries
@@ -125,7 +141,9 @@ class Settled:
     def __init__(self, directory: Path) -> None:
         self._fd = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._size = min(os.fstat(self._fd).st_size // SLOT_BYTES * SLOT_BYTES, _MAX_BYTES)
-        self._last = max((progress.sequence for progress in self.found()), default=0)
+        there = set(self.found())
+        self._last = max((progress.sequence for progress in there), default=0)
+        self._whole_in = Counter(progress.segment for progress in there if progress.whole)
         self._tidy_at = _SMALLEST_TIDIED_BYTES
 
     def found(self) -> Iterator[Progress]:
@@ -141,6 +159,15 @@ class Settled:
             if os.pwrite(self._fd, encode(progress), self._size) == SLOT_BYTES:
                 self._size += SLOT_BYTES
                 self._last = max(self._last, progress.sequence)
+                self._whole_in[progress.segment] += progress.whole
+
+    def whole_in(self, segment: int) -> int:
+        """Of how many records of a segment it says that all of them is settled."""
+        return self._whole_in[segment]
+
+    def sync(self) -> None:
+        """Makes durable what is noted: from now on it is no hint, for what it speaks of may go. Raises OSError."""
+        os.fdatasync(self._fd)
 
     def pass_to(self, sequence: int) -> None:
         """Everything before this record is settled: nothing need be said of it any more."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -187,6 +188,9 @@ class BufferMachine(RuleBasedStateMachine):
                 os.truncate(path, self.disk.durable.get(facts.st_ino, 0))
                 if kind == "power and NULs" and path == newest:
                     os.truncate(path, path.stat().st_size + 777)
+        numbers = [int(path.stem) for path in sorted(self.directory.glob("*.segment"))]
+        if "settled" in lost and any(number + 1 != later for number, later in pairwise(numbers)):
+            lost = ()  # what it says of a deleted segment was synced before, and is no hint any more
         for name in lost:
             (self.directory / name).unlink()
         self._open()

@@ -481,6 +481,64 @@ async def test_a_full_buffer_waits_for_deliveries(tmp_path: Path) -> None:
         assert len(opened.of(BufferFull)) == len(opened.of(BufferHasRoom)) >= 1
 
 
+async def stuck(opened: Opened, count: int, *, beside: int = 0) -> None:
+    """One record that nobody takes, and as many others, each delivered at once."""
+    await opened.buffer.append([batch("a", 0, entries=3)])
+    assert (await opened.take()).group == "a"
+    for at in range(beside, beside + count):
+        await asyncio.wait_for(opened.buffer.append([batch("b", at * 1000, size=1000, entries=2)]), 5)
+        opened.buffer.ack(await opened.take())
+
+
+async def test_a_stuck_record_does_not_fill_the_buffer_for_the_others(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=30_000), pause_s=3600) as opened:
+        await stuck(opened, 100)
+        facts = opened.buffer.statistics()
+        assert facts.bytes < 15_000
+        assert facts.segments <= 3
+        assert (facts.waiting_entries, facts.delivered_entries, facts.full) == (3, 200, False)
+    assert len(segments(tmp_path)) <= 3
+    with Opened(tmp_path, small(max_bytes=30_000)) as opened:
+        facts = opened.buffer.statistics()
+        assert (facts.recovered_entries, facts.waiting_entries, facts.waiting_records) == (3, 3, 1)
+        assert await opened.take_all() == [("a", 0)]
+        assert opened.buffer.take_lost() == ()
+        assert opened.buffer.resume().positions[file_of("b")].offset == 100_000
+        assert not opened.of(BufferDamaged)
+        assert opened.buffer.statistics().waiting_entries == 0
+
+
+async def test_what_is_settled_around_what_is_not_goes_over_several_starts(tmp_path: Path) -> None:
+    for start in range(4):
+        with Opened(tmp_path, small(max_bytes=30_000), pause_s=3600) as opened:
+            assert opened.buffer.statistics().waiting_entries == 3 * start
+            await opened.buffer.append([batch("acdefg"[start], 0, entries=3)])
+            taken = [(await opened.take()).group for _ in range(start + 1)]
+            assert taken == list("acdefg"[: start + 1])
+            for at in range(start * 30, start * 30 + 30):
+                await asyncio.wait_for(opened.buffer.append([batch("b", at * 1000, size=1000)]), 5)
+                opened.buffer.ack(await opened.take())
+            assert opened.buffer.statistics().bytes < 25_000
+    with Opened(tmp_path) as opened:
+        assert sorted(await opened.take_all()) == [("a", 0), ("c", 0), ("d", 0), ("e", 0)]
+        assert not opened.of(BufferDamaged)
+
+
+async def test_without_the_note_of_what_was_settled_what_is_gone_counts_as_damage_and_is_read_again(
+    tmp_path: Path,
+) -> None:
+    with Opened(tmp_path, small(max_bytes=30_000), pause_s=3600) as opened:
+        await stuck(opened, 60)
+    (tmp_path / "settled").unlink()
+    with Opened(tmp_path) as opened:
+        assert ("a", 0) in await opened.take_all()
+        facts = opened.buffer.statistics()
+        assert facts.recovered_entries == facts.delivered_entries + facts.damaged_entries
+        lost = opened.buffer.take_lost()
+        assert {each.file for each in lost} == {file_of("b")}
+        assert sum(each.after.offset - each.start for each in lost) == 500 * facts.damaged_entries
+
+
 async def test_one_delivered_segment_that_fills_the_buffer_makes_way(tmp_path: Path) -> None:
     with Opened(tmp_path, small(max_bytes=5000, segment_bytes=5000)) as opened:
         for at in range(4):
