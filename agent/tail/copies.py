@@ -69,12 +69,12 @@ class Copies:
         chains = self._generations.chains
         for base in possible_bases(name):
             for file in chains.get(os.path.join(directory, base), ()):
-                if not file.is_renamed and not file.deleted:
+                if not file.is_renamed:
                     yield file
         if source.olddir is not None:
             for origin, chain in chains.items():
                 if directory in places(source, origin)[1:] and name.startswith(os.path.basename(origin)):
-                    yield from (file for file in chain if not file.is_renamed and not file.deleted)
+                    yield from (file for file in chain if not file.is_renamed)
 
     def consider_held(self, file: OneFile, now: float) -> None:
         """Release a held file once it is plain that it is no copy; a copy is adopted when its original is emptied."""
@@ -109,16 +109,16 @@ class Copies:
         """It holds other content than was read. What was not read may be in a copy; what it holds now comes after."""
         self._emit(FileTruncated(file.source.name, file.path or file.origin.path, file.offset, verdict.value))
         generations = self._generations
+        copy = None if self._once else self.find_copy(file, now)
         if file.is_renamed and not file.listed:  # overwritten by the next copy, or emptied and still written to
             again = generations.anew(file, file.origin, file.path or file.origin.path, now)
             again.hold = Hold(now + generations.timing.copy_wait_s)
-            generations.replace(file, [again])
+            generations.replace(file, [again] if copy is None else [copy, again])
             self._look(again, now)
             return
         path, origin = file.path or file.origin.path, file.origin
         if file.is_renamed and file.path is not None:  # a glob shows it under its new name, and its old content is gone
             origin = Origin(origin.source, path, origin.labels)
-        copy = None if self._once or origin != file.origin else self.find_copy(file, now)
         again = generations.anew(file, origin, path, now)
         again.admitted = file.admitted and copy is None
         if copy is not None:
@@ -126,7 +126,10 @@ class Copies:
         if again.origin == file.origin:
             generations.replace(file, [again] if copy is None else [copy, again])
         else:
-            generations.remove(file)
+            if copy is None:
+                generations.remove(file)
+            else:
+                generations.replace(file, [copy])
             generations.append(again)
         if copy is not None:
             self.remember(again, now)

@@ -234,7 +234,8 @@ class Recall:
         current = [file for file in chain if file.path == path and not file.deleted]
         if source is None or any(file.offset for file in current):
             return
-        known_ns = [file.mtime_ns for file in chain if file not in current]
+        # As far as it was read: its writer may have gone on after those that were missed.
+        known_ns = [file.position().mtime_ns for file in chain if file not in current and file.is_known_by_content]
         youngest_ns = max(youngest_ns, self._generations.last_written.get(path, 0), *known_ns, 0)
         try:
             kin = relatives(source, path)

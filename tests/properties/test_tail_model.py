@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -43,6 +43,7 @@ class Generation:
 
     late:    lines written after it was renamed.
     partial: an unended last line.
+    is_strange: it was renamed before the agent could see it, when nothing said that its path was ever followed.
     unseen:  lines that were compressed before the agent could see them.
     """
 
@@ -51,6 +52,7 @@ class Generation:
     late: set[str] = field(default_factory=set)
     partial: str = ""
     was_renamed: bool = False
+    is_strange: bool = False
     unseen: set[str] = field(default_factory=set)
 
 
@@ -115,9 +117,11 @@ class Files(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        for path, generation in self.content.items():
-            if path.exists() and path.stat().st_mode & 0o444:
-                self.owed.update(line for line in generation.lines if line not in generation.unseen)
+        # While one cannot be read, those after it wait.
+        if all(path.stat().st_mode & 0o444 for path in self.content if path.exists()):
+            for generation in self.content.values():
+                if not generation.is_strange:
+                    self.owed.update(line for line in generation.lines if line not in generation.unseen)
         self.is_forgotten = self.is_forgotten and not self.log.exists()
         for _ in range(8):
             self.turn()
@@ -206,7 +210,7 @@ class Files(RuleBasedStateMachine):
         """Every rotated file one number further; the oldest is deleted."""
         if self.is_forgotten:  # nothing says that the path was ever followed, and it was not seen since
             generation = self.content[self.log]
-            generation.unseen.update(line for line in generation.lines if line not in self.owed)
+            generation.is_strange = True
         for number in range(KEPT, 0, -1):
             for suffix in ("", ".gz"):
                 older = self.directory / f"app.log.{number}{suffix}"
@@ -354,8 +358,12 @@ class Files(RuleBasedStateMachine):
         assert not still_open, f"descriptors: {still_open} after {told}"
 
 
+# The steps are told by the failure itself; `long` makes them fewer.
+SHORT = settings(max_examples=40, stateful_step_count=25, derandomize=True, phases=(Phase.generate,))
+
+
 def test_t121_whatever_happens_to_files_their_lines_come_once_and_in_order() -> None:
-    run_state_machine_as_test(Files, settings=settings(max_examples=40, stateful_step_count=25, derandomize=True))
+    run_state_machine_as_test(Files, settings=SHORT)
 
 
 @pytest.mark.long
