@@ -180,7 +180,9 @@ class Copies:
         if known is None:
             # Nothing was read, so there is no content to compare: the youngest of the names rotation gives has to do.
             has_name = is_rotated_name(os.path.basename(candidate.path), os.path.basename(file.origin.path))
-            is_big_enough = 0 < file.size_before <= candidate.size
+            tracked = self._generations.files.get(candidate.key)
+            is_fresh = tracked is None or tracked.hold is not None
+            is_big_enough = is_fresh and 0 < file.size_before <= candidate.size
             return 0 if has_name and is_big_enough and not is_compressed(candidate.path, candidate.key) else None
         if candidate.size >= known.offset:
             return known.offset if is_copy_of_position(candidate, known) else None
@@ -191,9 +193,9 @@ class Copies:
     def _is_followed(self, candidate: Relative, now: float) -> bool:
         """Whether it is known already. A file that is not held open may be gone and have left its inode to the copy."""
         followed = self._generations.files.get(candidate.key)
-        if followed is None or followed.hold is not None:
-            return False
-        if followed.is_open or followed.offset == 0:
+        if followed is None or followed.hold is not None or (followed.offset == 0 and not followed.ignored):
+            return False  # nothing was read of it, so its content tells what it is
+        if followed.is_open or followed.ignored:
             return True
         followed.path = candidate.path
         if followed.open() is Verdict.SAME:

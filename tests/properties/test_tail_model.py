@@ -242,7 +242,9 @@ class Files(RuleBasedStateMachine):
     @rule()
     def copy_and_truncate(self) -> None:
         self.make_room()
-        self.doubt |= not self.log.stat().st_mode & 0o444  # cannot be compared with its copy: a repeat, not a loss
+        if not self.log.stat().st_mode & 0o444:  # nobody can say then what is a copy of what
+            self.doubt = self.content[self.log].is_strange = True
+            self.owed -= {line for line in self.content[self.log].lines if line not in self.delivered}
         shutil.copyfile(self.log, self.rotated(1))
         self.stamp(self.rotated(1))
         os.truncate(self.log, 0)
