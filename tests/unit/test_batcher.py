@@ -1,7 +1,5 @@
 """agent.batch.batcher: entries → sealed batches."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,16 +50,6 @@ def test_a_batch_is_sealed_when_its_oldest_line_has_waited() -> None:
     assert pushes([batch])[0].lines == [b"one", b"two"]
     assert (batch.spans[0].start, batch.spans[0].after.offset) == (0, 8)
     assert batcher.expired(99.0) == []
-
-
-def test_a_chunk_that_ends_an_earlier_generation_moves_both_files_in_one_batch() -> None:
-    earlier = FileId(1, 1)
-    batcher = Batcher(settings())
-    batcher.add(replace(entries([b"before"]), span=Span(earlier, 0, position(7))), now=0)
-    batcher.add(replace(entries([b"joined"]), also=(Span(earlier, 7, position(20)),)), now=0)
-    (batch,) = batcher.flush()
-    assert {span.file: (span.start, span.after.offset) for span in batch.spans} == {earlier: (0, 20), FILE: (0, 7)}
-    assert pushes([batch])[0].lines == [b"before", b"joined"]
 
 
 def test_a_batch_is_sealed_before_it_would_be_too_large() -> None:

@@ -1,6 +1,9 @@
 """agent.transform.events: lines that are one event become one entry, each redacted as if it stood alone."""
 
+from dataclasses import replace
+
 from agent import config
+from agent.batch.batcher import Batcher
 from agent.model import Chunk, FileId, Origin, Position, Span
 from agent.transform.chain import Transform
 from agent.transform.events import gather
@@ -45,3 +48,20 @@ def test_a_line_that_a_rule_orders_out_leaves_its_event_and_an_event_without_lin
     assert gather(list(lines), (3, 2), [1], {}) == ([b"a1\na3", b"b1\nb2"], [], {})
     assert gather(list(lines), (3, 2), [3, 4], {}) == ([b"a1\na2\na3", b""], [1], {})
     assert gather(list(lines), (3, 2), [], {0: "email", 2: "email,card", 4: "card"})[2] == {0: "email,card", 1: "card"}
+
+
+def test_a_chunk_that_ends_an_earlier_generation_moves_both_files_in_one_batch() -> None:
+    earlier, later = FileId(1, 1), FileId(1, 2)
+
+    def span(file: FileId, start: int, end: int) -> Span:
+        return Span(file, start, Position(end, 0, b"", b"", 0, ORIGIN))
+
+    batcher = Batcher(config.Batch())
+    for made in (
+        replace(chunk(["before"], None), span=span(earlier, 0, 7)),
+        replace(chunk(["joined"], None), span=span(later, 0, 9), also=(span(earlier, 7, 20),)),
+    ):
+        batcher.add(transform()(made), now=0)
+    (batch,) = batcher.flush()
+    assert {span.file: (span.start, span.after.offset) for span in batch.spans} == {earlier: (0, 20), later: (0, 9)}
+    assert batch.entries == 2
