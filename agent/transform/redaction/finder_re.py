@@ -13,8 +13,11 @@ from itertools import product
 
 from agent.transform.redaction import literals
 from agent.transform.redaction.catalogue import BASE64_ANCHOR_LENGTH, Needle
+from agent.transform.redaction.verify import HOPELESS
 
 _RUN = re.compile(rb"[A-Za-z0-9+/_\-]{12,}+")
+_LONGEST = 256 * 1024
+"""This engine backtracks: a longer line could take it seconds, so such a line is given up."""
 _CLASSES = {"[+-]": "+-", "[/_]": "/_"}
 _PART = re.compile(r"\[\+-\]|\[/_\]|[A-Za-z0-9]")
 
@@ -42,6 +45,9 @@ class ReFinder:
 
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> dict[int, frozenset[int]]:
         flags: dict[int, set[int]] = {}
+        if any(len(line) > _LONGEST for line in lines):
+            each = ((number, self.scans_of(line)) for number, line in enumerate(lines))
+            return {number: set(scans) for number, scans in each if scans}
         ends: list[int] = []
         total = -1
         for line in lines:
@@ -53,6 +59,8 @@ class ReFinder:
         return {number: frozenset(scans) for number, scans in sorted(flags.items())}
 
     def scans_of(self, text: bytes) -> frozenset[int]:
+        if len(text) > _LONGEST:
+            return frozenset((HOPELESS,))
         return frozenset(scan for _, scan in self._matches(text))
 
     def _matches(self, data: bytes) -> Iterator[tuple[int, int]]:
