@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import sys
@@ -15,6 +16,7 @@ from agent.transform.redaction.engine import Engine
 CHUNK_BYTES = 256 * 1024
 ROUND_S = 1.5
 KEY = b"bench" * 8
+SECRET = "hunter2hunter"
 
 
 def greenstack_line(dice: random.Random, user: str | None = None, message: str = "IODD upload started") -> bytes:
@@ -83,29 +85,111 @@ def measure(redactor: Redactor, lines: list[bytes]) -> tuple[float, float, float
     return size / spent / 1e6, spent / count * 1e6, 100 * flagged / count
 
 
+UNITS: tuple[bytes, ...] = (
+    *(
+        b"a=",
+        b"password=",
+        b"password=x1, ",
+        b"a@",
+        b"john@example.com ",
+        b"eyJhbGci.",
+        b"://a:b",
+        b'{"password":',
+        b'{"a":',
+        b"[[",
+    ),
+    *(
+        b'\\"',
+        b'"',
+        b"'",
+        b"`",
+        b"\\",
+        b"4111 ",
+        b"4111-1111-1111-1111 ",
+        b"%41%70",
+        b"%",
+        b"%2541",
+        b"Basic dXNlcjpw",
+        b"credentials: a:",
+    ),
+    *(
+        b"password is ",
+        b"password for x ",
+        b"password (",
+        b"sk-",
+        b"x ",
+        b"A",
+        b"0",
+        b"-",
+        b"---- ",
+        b"_",
+        b".",
+        b":",
+        b"&a=b",
+        b"?token=",
+    ),
+    *(
+        b"<password>",
+        b"<a>",
+        b"\\u0070",
+        b"\x1b[0m",
+        b"\xe2\x80\x8b",
+        b"DE893704 ",
+        b"123-45-6789 ",
+        b"Bearer abcdefgh1 ",
+        b"token ",
+        b"token: ",
+    ),
+    *(
+        b'"name": "password", ',
+        b"--password x ",
+        b"INSERT INTO a (password) VALUES (",
+        b"IDENTIFIED BY '",
+        b"-----BEGIN PRIVATE KEY-----",
+    ),
+    *(
+        b"-----END PRIVATE KEY-----",
+        b"'loc': ('password',), ",
+        b"Cookie: a=b; ",
+        b"Authorization: ",
+        b"mysql -p",
+        b"AUTH ",
+        b"docker login ",
+    ),
+    *(
+        b"/reset/abcdefghijklmnopqrstuvwxyz1/",
+        b"AKIAABCDEFGHIJKLMNOP ",
+        b"\xff",
+        b"password | ",
+        b's:8:"password";',
+        b"passwordpassword",
+    ),
+    b"dXNlcjpwYXNzd29yZD1odW50ZXIy ",
+)
+SIZE = 1_000_000
+LIMIT_MS = 50.0
+
+
 def adversarial() -> dict[str, bytes]:
-    return {
-        "a=a=a=…": b"a=" * 500_000,
-        "password=": b"password=" * 111_000,
-        "password=x, …": b"password=x1, " * 77_000,
-        "@@@": b"a@" * 500_000,
-        "eyJ…": b"eyJ" + b"a" * 1_000_000,
-        "eyJeyJ": b"eyJhbGci." * 111_000,
-        "a@b.c.d": b"a@" + b"b." * 500_000,
-        "://": b"://a:b" * 166_000,
-        "[[[": b'{"password":' * 83_000,
-        "quotes": b"\\\"'" * 333_000 + b"password='",
-        "BEGIN": b"-----BEGIN PRIVATE KEY-----" * 37_000,
-        "digits": b"4111 " * 200_000,
-        "percent": b"%41%70" * 166_000,
-        "json": json.dumps({f"k{i}": {"password": i} for i in range(38_000)}).encode(),
-        "json in json": json.dumps({"a": json.dumps({"b": json.dumps([{"token": "a"}] * 60_000)})}).encode(),
-        "basic": b"Basic " + b"a" * 1_000_000,
-        "credentials": b"credentials: a:" * 66_000,
-        "password is": b"password is " * 83_000,
-        "sk-": b"sk-" * 333_000,
-        "words": b"password for " + b"x " * 500_000,
+    """Lines of a megabyte that ask for much work, and large harmless ones beside a secret."""
+    dice = random.Random(7)
+    lines = {repr(unit)[2:26]: unit * (SIZE // len(unit)) for unit in UNITS}
+    beside = {
+        "zeros in base64": base64.b64encode(bytes(SIZE * 3 // 4)).decode(),
+        "bytes in base64": base64.b64encode(dice.randbytes(SIZE * 3 // 4)).decode(),
+        "text in base64": base64.b64encode(b"hello world, " * 57_000).decode(),
+        "a run of A": "A" * SIZE,
+        "prose": "the quick brown fox jumps over 13 lazy dogs. " * 22_000,
+        "digits": ",".join(str(dice.randrange(10**9)) for _ in range(100_000)),
+        "a stack": '  File "/app/x.py", line 3, in f\n    x = f(y=1, z=2)\n' * 20_000,
+        "a query": "&".join(f"k{i}=v{i}" for i in range(80_000)),
     }
+    lines |= {f"{name} + secret": json.dumps({"password": SECRET, "d": text}).encode() for name, text in beside.items()}
+    lines["many members"] = json.dumps({f"k{i}": {"password": i} for i in range(38_000)}).encode()
+    lines["flat members"] = json.dumps({f"password{i}": f"x{i}" for i in range(30_000)}).encode()
+    lines["json in json"] = json.dumps({"a": json.dumps({"b": json.dumps([{"token": "a"}] * 60_000)})}).encode()
+    lines["deep"] = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    return lines
 
 
 def main() -> None:
@@ -130,11 +214,24 @@ def main() -> None:
     for name, lines in sets.items():
         speed, per_line, flagged = measure(redactor, lines)
         print(f"{name:<24}{speed:>8.0f}{per_line:>9.2f}{1e6 / per_line:>10.0f}{flagged:>8.1f}%")
-    print("\n1 MB lines made to be slow, ms")
-    for name, line in adversarial().items():
+    print(f"\n1 MB lines made to be slow: those above {LIMIT_MS:.0f} ms, and the slowest ten")
+    took: list[tuple[float, str, bool, bool]] = []
+    for name, harmful in adversarial().items():
+        line = (
+            harmful
+            if "secret" in name or harmful.startswith((b"{", b"["))
+            else harmful + b" password=" + SECRET.encode()
+        )
+        out = [line]
         begin = time.process_time()
-        facts = redactor.chunk(line + b"\n", [line])
-        print(f"  {name:<20}{(time.process_time() - begin) * 1000:>8.1f}{'  stub' if facts.failed else ''}")
+        facts = redactor.chunk(line + b"\n", out)
+        took.append(((time.process_time() - begin) * 1000, name, bool(facts.failed), SECRET.encode() in out[0]))
+    took.sort(reverse=True)
+    for place, (ms, name, stubbed, leaked) in enumerate(took):
+        if place < 10 or ms > LIMIT_MS or leaked:
+            print(f"  {name:<28}{ms:>8.1f}{'  stub' if stubbed else ''}{'  LEAKED' if leaked else ''}")
+    stubs = sum(stubbed for _, _, stubbed, _ in took)
+    print(f"  {len(took)} lines, {stubs} given up as stubs, {sum(leaked for *_, leaked in took)} leaked")
 
 
 if __name__ == "__main__":

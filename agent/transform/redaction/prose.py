@@ -173,7 +173,7 @@ def _certain(what: str, token: str) -> bool:
 
 
 _MADE_OF_WORDS = re.compile(
-    r"v?\d+(?:\.\d+)+\S*|\d+(?:\.\d+)?[A-Za-z]{1,6}|(?:sha|md|aes|argon|bcrypt|scrypt|pbkdf|[hrep]s|utf|utf8mb|iso|rfc|tlsv?|oauth|base|hmac|ed|rsa|http)[-_]?\d[\w.-]{0,30}"
+    r"v?\d+(?:\.\d+)+\S*|\d+(?:\.\d+)?[A-Za-z]{1,6}|(?:sha|md|aes|argon|bcrypt|scrypt|pbkdf|[hrep]s|utf|utf8mb|iso|rfc|tlsv?|oauth|base|hmac|ed|rsa|http)[-_]?\d[\w.-]{0,10}"
     r"|\d{4}-\d\d-\d\d.*|0x.*|.*\(.*",
     re.IGNORECASE,
 )

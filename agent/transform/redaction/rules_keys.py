@@ -55,9 +55,9 @@ STEMS = (
 _FOREIGN = r"contrase[^ =]{1,6}a|mot[ _]de[ _]passe|senha|wachtwoord|geheimnis|zugangsdaten|anmeldedaten|(?:api|zugangs|geheim)-?schl[^ =]{1,6}ssel"
 _TAIL = r"(?:[ _.\-]?(?:confirm(?:ation)?|again|repeat|new|old|current|hash|digest|value|cookie))?[_.\-]?[0-9]{0,4}"
 _COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
-_CLOSE = rf"(?:[ \t\"'`\\\])>]|{_COLOUR}){{0,20}}"
+_CLOSE = rf"(?:[ \t\"'`\\\])>]|{_COLOUR})*"
 _SEPARATOR = r"(?:[=:]|->| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
-_AFTER = rf"(?:[ \t]|{_COLOUR}){{0,6}}"
+_AFTER = rf"(?:[ \t]|{_COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
     r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}[\"'`](?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
@@ -112,7 +112,7 @@ def pair_needles(stems: str) -> tuple[str, ...]:
 
 
 def flag_needles(stems: str) -> tuple[str, ...]:
-    return (rf"(?im)--(?:[a-z0-9][a-z0-9_.\-]{{0,23}})?(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
+    return (rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
 
 
 def markup_needles(stems: str) -> tuple[str, ...]:
