@@ -71,7 +71,7 @@ class Utf8:
         return data[at - 1 : at] == b"\r"
 
     def cut(self, data: bytes, start: int, at: int) -> int:
-        return utf8_border(data, start, at)
+        return between_members(data, start, utf8_border(data, start, at))
 
     def text(self, data: bytes) -> bytes:
         return data.replace(b"\r\n", b"\n") if b"\r" in data else data
@@ -86,6 +86,25 @@ def utf8_border(data: bytes, start: int, at: int) -> int:
         if border >= len(data) or data[border] & 0xC0 != 0x80:
             return border
     return at
+
+
+_CUT_SEARCH_BYTES = 4096
+
+
+def between_members(data: bytes, start: int, at: int) -> int:
+    """A place shortly before `at` where a name and its value, or a token, are not torn apart; `at` if there is none.
+
+    Each part is redacted by itself: half a secret, or one without its name, would not be known for what it is.
+    """
+    low = max(start + (at - start) // 2, at - _CUT_SEARCH_BYTES)
+    for mark in (b",", b";", b"&", b"\\n"):
+        place = data.rfind(mark, low, at)
+        if place >= 0:
+            return place + len(mark)
+    place = data.rfind(b" ", low, at)
+    while place > low and data[place - 1 : place] in (b":", b"=", b" "):
+        place = data.rfind(b" ", low, place)
+    return place + 1 if place > low else at
 
 
 def frame(body: bytes, limit: int, part: int = 0, *, final: bool = False, units: Units = UTF8) -> list[Piece]:

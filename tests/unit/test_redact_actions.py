@@ -11,6 +11,7 @@ import pytest
 from agent import config
 from agent.keys import ValuesUnusable, own_secrets, value_list
 from agent.model import Chunk, FileId, Origin, Position, Span
+from agent.tail.framing import frame
 from agent.transform.chain import Transform
 from agent.transform.redact import BadRule, Redacted, Redactor
 from agent.wire import decode_metadata
@@ -238,3 +239,20 @@ def test_rules_can_be_listed_with_what_they_do():
 
 def test_tags_survive_json():
     assert json.loads(text(build(tag=True), '{"password": "hunter2"}')) == {"password": "[REDACTED:password]"}
+
+
+@pytest.mark.parametrize("shift", range(0, 90, 7))
+def test_a_secret_at_the_cut_of_an_over_long_line_goes(shift):
+    redactor = build()
+    line = (
+        '{"text": "' + "x" * (960 + shift) + '", "password": "hunter2hunter2hunter2", "token": "abcdefgh12345678"}'
+    ).encode()
+    out = []
+    for piece in frame(line + b"\n", 1024):
+        lines = piece.data.split(b"\n")[:-1]
+        redactor.chunk(piece.data, lines)
+        out += lines
+    joined = b"".join(out)
+    assert len(out) > 1
+    assert b"hunter2" not in joined
+    assert b"abcdefgh" not in joined

@@ -47,3 +47,12 @@ def test_bytes_that_are_not_utf8_are_cut_at_the_limit() -> None:
 
 def test_at_the_end_a_last_line_gets_the_newline_it_never_had() -> None:
     assert frame(b"one\ntwo", 100, final=True) == [Piece(4, b"one\n"), Piece(3, b"two\n")]
+
+
+def test_a_part_ends_between_members_so_that_no_secret_is_torn_from_its_name() -> None:
+    line = b'{"a": "' + b"x" * 900 + b'", "password": "' + b"hunter2" * 20 + b'", "b": 1}'
+    first, *_ = frame(line + b"\n", 1024)
+    assert first.data == b'{"a": "' + b"x" * 900 + b'",\n'
+    words = b"y" * 900 + b" then password: " + b"hunter2" * 20
+    assert frame(words + b"\n", 1024)[0].data.endswith(b"y then \n")
+    assert len(frame(b"z" * 3000 + b"\n", 1024)[0].data) == 1025
