@@ -66,6 +66,10 @@ def test_a_rule_finds_its_samples_and_leaves_what_looks_alike(redactor, everythi
         assert redactor.line(text.encode())[0].decode() == text
 
 
+NEEDS_MORE_THAN_A_LINE = {"pem-lines", "own-secret", "value-list", "sensitive-key"}
+"""These have tests of their own: they need several lines, or a configuration."""
+
+
 def test_the_catalogue_is_complete_and_its_ids_are_names():
     assert len(RULES) >= 136
     assert len({rule.id for rule in RULES}) == len(RULES)
@@ -74,9 +78,9 @@ def test_the_catalogue_is_complete_and_its_ids_are_names():
         assert rule.id.islower()
         assert rule.about
         assert rule.group
-        if rule.pattern:
+        if rule.id not in NEEDS_MORE_THAN_A_LINE:
+            assert len(rule.must) >= 3, rule.id
             assert len(rule.must_not) >= 3, rule.id
-            assert rule.must, rule.id
 
 
 def test_recall_over_contexts_and_encodings(redactor, seed):

@@ -275,7 +275,8 @@ _KEY_OWNERS = frozenset(
         "push",
     ]
 ) | frozenset(_VENDOR_NAMES)
-NAMED_RULES = tuple(sorted(set(_VENDOR_NAMES.values())))
+NAMED_RULES = {rule: owner for owner, rule in sorted(_VENDOR_NAMES.items(), key=lambda item: item[1])}
+"""Rule → a vendor's word, in the order of the rules."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+")
 _IODD_ID = re.compile(r"(?:V|T[A-Z]?|UI|RT)_[A-Z][a-z]")

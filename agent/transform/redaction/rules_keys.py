@@ -221,7 +221,16 @@ KEYS = group(
         ('{"otp": "«{d:6}»"}', "otp=«{d:6}»", '{"recovery_codes": ["«{b36:10}»"]}'),
         ('{"otp": null}', '{"otp_enabled": true}', "otp required"),
     ),
-    _key("connection-string", "a connection string under its name: what is secret inside", (), ()),
+    _key(
+        "connection-string",
+        "a connection string under its name: what is secret inside",
+        (
+            '{"connection_string": "Server=s;User Id=u;Password=«{b62:12}»;"}',
+            '{"dsn": "postgres://u:«{b62:12}»@h/x"}',
+            "DATABASE_URL=mysql://u:«{b62:12}»@h/x",
+        ),
+        ('{"connection_string": null}', '{"dsn": "postgres://h/x"}', "DATABASE_URL=sqlite:///x.db"),
+    ),
     _key("sensitive-key", "a name of your own, `redact.keys`", (), ()),
     _key(
         "card-data",
@@ -230,7 +239,19 @@ KEYS = group(
         ('{"card": "none"}', '{"cvv": null}', '{"card_type": "visa"}'),
         "pii",
     ),
-    *(_key(ident, f"{ident.replace('-', ' ')} by its name", (), ()) for ident in NAMED_RULES),
+    *(
+        _key(
+            ident,
+            f"{ident.replace('-', ' ')} by its name",
+            (
+                f"{owner.upper()}_API_KEY=«{{b62:32}}»",
+                f'{{"{owner}_token": "«{{b62:40}}»"}}',
+                f"{owner}_secret_key: '«{{b62:32}}»'",
+            ),
+            (f'{{"{owner}_key_count": 3}}', f'{{"{owner}_token": null}}', f"{owner}_token_ttl=3600"),
+        )
+        for ident, owner in NAMED_RULES.items()
+    ),
     Rule(
         "name-value-pair",
         "",

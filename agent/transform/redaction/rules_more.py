@@ -44,8 +44,22 @@ _RULES = (
         must=("Steuer-ID «86095742719»", "NHS number «943 476 5919»", "dni: «12345678Z»"),
         must_not=("Steuer-ID 86095742718", "NHS number 943 476 5918", "order 86095742719"),
     ),
-    Rule("person", "", "name, birthday or postal address by the name of its field", scanner="names"),
-    Rule("geo", "", "coordinates by the name of their field", scanner="names"),
+    Rule(
+        "person",
+        "",
+        "name, birthday or postal address by the name of its field",
+        scanner="names",
+        must=('{"first_name": "«{a:6}»"}', '{"dob": "«1990-01-02»"}', "street_address='«{a:6} 5»'"),
+        must_not=('{"first_name": null}', '{"username": "bob"}', '{"street_count": 3}'),
+    ),
+    Rule(
+        "geo",
+        "",
+        "coordinates by the name of their field",
+        scanner="names",
+        must=('{"latitude": «52.{d:4}»}', '{"lon": «13.{d:4}»}', '{"geo_point": "«52.{d:4},13.1»"}'),
+        must_not=('{"lat": null}', '{"latency": 12.5}', '{"long": "text"}'),
+    ),
     Rule(
         "high-entropy",
         "",
@@ -56,6 +70,8 @@ _RULES = (
         scanner="entropy",
         preset="secrets",
         action="tag_only",
+        must=("token store «{b62:24}» kept", "secret entry «{b62:32}» read", "api key slot «{b62:28}» used"),
+        must_not=("token store greenstack-token-2024-x", "secret entry {hexl:32}", "token of {=uuid} kept"),
         traps="ids, digests, file names: it only counts unless you choose an action",
     ),
 )

@@ -94,6 +94,10 @@ def bedrock(dice: random.Random) -> str:
     return "ABSK" + base64.b64encode(b"BedrockAPIKey-" + from_class("b62", 90, dice).encode()).decode().rstrip("=")
 
 
+def wrapped(dice: random.Random) -> str:
+    return base64.b64encode(f"user=bob&password={from_class('b62', 12, dice)}&n=1".encode()).decode()
+
+
 def email(dice: random.Random) -> str:
     return f"{from_class('a', 6, dice)}.{from_class('a', 7, dice)}@{from_class('a', 8, dice)}.{dice.choice(('com', 'de', 'io'))}"
 
@@ -108,6 +112,7 @@ NAMED: dict[str, Callable[[random.Random], str]] = {
     "discord": discord,
     "bedrock": bedrock,
     "email": email,
+    "b64pw": wrapped,
 }
 
 

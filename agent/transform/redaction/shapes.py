@@ -58,10 +58,18 @@ def token(
         action=action,
         anchors=tuple(text for text in dict.fromkeys((*anchors, *literals)) if len(text) >= _SHORTEST_ANCHOR),
         shortest=least,
-        must=samples,
+        must=_three(samples),
         must_not=(literal, literal + "xxxx", "documented as " + literal + "x" * (least + 4), *must_not),
         traps=traps,
     )
+
+
+def _three(samples: tuple[str, ...]) -> tuple[str, ...]:
+    """At least three samples: the token by itself, in a sentence and in JSON."""
+    first = samples[0]
+    if len(samples) >= 3 or "«" in first:
+        return samples
+    return (*samples, f"got «{first}», went on", f'{{"note": "«{first}»"}}')
 
 
 def group(name: str, *rules: Rule) -> tuple[Rule, ...]:
