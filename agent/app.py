@@ -33,6 +33,8 @@ from agent.observe.events import (
     ChunkRead,
     Emit,
     Event,
+    FinderChosen,
+    FinderSlow,
     PseudonymKeyNotKept,
     RedactionDoubtful,
     RedactionOff,
@@ -149,6 +151,9 @@ class App:
             values=value_list(redact.values_file),
             store=PatternFile(Path(self.settings.agent.state_dir), self.emit),
         )
+        self.emit(FinderChosen(redactor.engine))
+        if redactor.engine in ("re2", "re"):
+            self.emit(FinderSlow(redactor.engine))
         for warning in redactor.warnings:
             self.emit(RedactionDoubtful(warning))
         check_starts(self._sources, redactor.engine if redact.enabled else installed_engine())

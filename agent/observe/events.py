@@ -105,6 +105,26 @@ class PatternsNotKept(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FinderChosen(Event):
+    """The engine that looks for secrets: hyperscan, re2 or re."""
+
+    level = None
+    counter = "redaction_finders"
+    by = ("engine",)
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinderSlow(Event):
+    """Hyperscan does not work on this machine; another engine looks for secrets, many times slower."""
+
+    level = "warning"
+    text = "hyperscan does not work on this machine; {engine} looks for secrets instead, many times slower"
+    counter = "redaction_fallbacks"
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class RedactionDoubtful(Event):
     """An exemption that is too wide or over, or a value that cannot be looked for."""
 

@@ -188,11 +188,7 @@ class BufferMachine(RuleBasedStateMachine):
                 os.truncate(path, self.disk.durable.get(facts.st_ino, 0))
                 if kind == "power and NULs" and path == newest:
                     os.truncate(path, path.stat().st_size + 777)
-        numbers = [int(path.stem) for path in sorted(self.directory.glob("*.segment"))]
-        if "settled" in lost and any(number + 1 != later for number, later in pairwise(numbers)):
-            lost = ()  # what it says of a deleted segment was synced before, and is no hint any more
-        for name in lost:
-            (self.directory / name).unlink()
+        lost = self._lose(lost)
         self._open()
         recovered = self.buffer.statistics().recovered_entries
         # What was acknowledged behind a gap, or before a lost cursor, is delivered again, which is allowed. Never less.
@@ -212,6 +208,15 @@ class BufferMachine(RuleBasedStateMachine):
         assert resume.positions == self.positions
         assert resume.clocks == self.clocks
         assert resume.lost == ()
+
+    def _lose(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Deletes hints; not when one speaks of a segment that is gone: then it was synced before and is no hint any more."""
+        numbers = [int(path.stem) for path in sorted(self.directory.glob("*.segment"))]
+        if any(number + 1 != later for number, later in pairwise(numbers)):
+            return ()
+        for name in names:
+            (self.directory / name).unlink()
+        return names
 
     # --- always ---------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ _TWO_WORD_ENDS = frozenset(
         "passe",
     ]
 )
+_CHEAP = 2
+"""So many separators without a sensitive name before them cost what a candidate costs."""
 _ODBC = Verdict("password", "any")
 _LONGEST_NAME = 160
 _MARK = "[REDACTED:"
@@ -64,7 +66,9 @@ _MARK = "[REDACTED:"
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
     """Every separator with a sensitive name before it and a value behind it."""
     done = -1
-    for separator in verifier.each(_SEPARATOR, text):
+    for number, separator in enumerate(_SEPARATOR.finditer(text)):
+        if number % _CHEAP == 0:
+            verifier.step()
         if separator.start() < done:
             continue
         name, start = name_before(text, separator.start())
@@ -77,6 +81,7 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
             verdict = _ODBC  # elsewhere it is the shell's variable
         if verdict is None:
             continue
+        verifier.step()
         if separator[0] == " |":
             yield from _cell(text, separator.end(), verdict)
             continue
