@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import __version__
+from agent import __version__, memory
 from agent.batch.batcher import Batcher
 from agent.buffer.disk import CorruptRecord, DiskBuffer, StateUnusable
 from agent.config import Config, Source
@@ -58,6 +58,8 @@ from agent.transform.redaction.engine import installed_engine
 BEAT_S = 1.0
 TRY_AGAIN_S = 1.0
 GARBAGE_AFTER = 20_000
+TRIM_EVERY_S = 60.0
+SHORTEST_IDLE_S, LONGEST_IDLE_S = 0.02, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ class App:
             self.emit(ChunkRead(source.name, 0, 0))
         # What is there by now stays; the collector need not look at it again.
         gc.collect()
+        memory.trim()
         gc.freeze()
         # Lines are bytes and numbers, which it does not look at; lists of them are no garbage that needs haste.
         gc.set_threshold(GARBAGE_AFTER, 20, 20)
@@ -203,7 +206,9 @@ class App:
             self._last_turn = time.monotonic()
             return transform(chunk)
 
-        await collect(self.tailer, turn, self.batcher, self.buffer, self.emit, time.monotonic)
+        # Often enough for the promise of `max_wait`, and no oftener: each look costs an idle agent a wake-up.
+        idle_s = min(LONGEST_IDLE_S, max(SHORTEST_IDLE_S, self.settings.batch.max_wait / 4))
+        await collect(self.tailer, turn, self.batcher, self.buffer, self.emit, time.monotonic, idle_s)
 
     async def _until_kept(self, key: PseudonymKey) -> None:
         """Until what the pseudonyms are made with outlives this process, or it is to stop."""
@@ -243,8 +248,10 @@ class App:
         self._grace = None
 
     async def _beat(self) -> None:
-        """Tells systemd that the loop turns, and READY once the first scan is done; has what was lost on disk read again."""
+        """Tells systemd that the loop turns, and READY once the first scan is done; has what was lost on disk read again;
+        gives back the memory that a backlog took."""
         said_ready = False
+        trimmed_s = time.monotonic()
         while True:
             facts = self.facts()
             if not said_ready and facts.first_scan_done:
@@ -256,6 +263,9 @@ class App:
                 self.tailer.read_again(lost)
             waiting = self.buffer.statistics().waiting_entries
             self._notifier.status(facts.held or f"shipping; {waiting} entries wait")
+            if not waiting and time.monotonic() - trimmed_s >= TRIM_EVERY_S:
+                memory.trim()
+                trimmed_s = time.monotonic()
             await asyncio.sleep(BEAT_S if said_ready else 0.05)
 
     def stop(self, reason: str = "request") -> None:

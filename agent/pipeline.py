@@ -27,7 +27,7 @@ from agent.observe.events import (
 
 
 class Tailer(Protocol):
-    def turns(self) -> AsyncIterator[list[Chunk]]: ...
+    def turns(self, idle_s: float, /) -> AsyncIterator[list[Chunk]]: ...
 
 
 class Batcher(Protocol):
@@ -61,12 +61,15 @@ async def collect(
     buffer: Buffer,
     emit: Emit,
     clock: Callable[[], float],
+    idle_s: float = 0.1,
 ) -> None:
     """Move lines from the files into the buffer, until the tailer is told to stop.
 
+    idle_s: how often to look for what has waited long enough, while nothing is read.
+
     Waits in one place, `append`, while the buffer is full; the files keep the rest.
     """
-    async for chunks in tailer.turns():
+    async for chunks in tailer.turns(idle_s):
         sealed: list[Batch] = []
         for chunk in chunks:
             entries = transform(chunk)

@@ -15,7 +15,7 @@ from agent.tail.discovery import Key
 Directories = frozenset[tuple[str, Key]]
 
 _DEBOUNCE_MS = 50
-_STEP_MS = 10
+_STEP_MS = 25
 _WAKE_MS = 1000
 _RETRY_S = 60.0
 _MODIFIED = 2

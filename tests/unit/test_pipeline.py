@@ -28,7 +28,7 @@ class Turns:
     def __init__(self, *turns: list[Chunk]) -> None:
         self._turns = turns
 
-    async def turns(self) -> AsyncIterator[list[Chunk]]:
+    async def turns(self, idle_s: float) -> AsyncIterator[list[Chunk]]:
         for turn in self._turns:
             yield turn
 
