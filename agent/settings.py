@@ -18,12 +18,10 @@ import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
-import tree_sitter
-import tree_sitter_toml
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -37,6 +35,9 @@ from pydantic_settings import (
 
 from agent import config
 from agent.secret import SecretMissing, SecretReader
+
+if TYPE_CHECKING:
+    import tree_sitter
 
 PREFIX = "GREENSTACK_AGENT__"
 DELIMITER = "__"
@@ -81,7 +82,7 @@ def load(path: Path, environ: Mapping[str, str], *, secrets: bool = True) -> con
         file = _parse(path, text)
     except ConfigInvalid as invalid:
         raise ConfigInvalid((*invalid.problems, *unknown)) from None
-    layers = _Layers(str(path), file, _places(text), _Environment(known)(), {_loc(name): name for name in known})
+    layers = _Layers(str(path), file, text, _Environment(known)(), {_loc(name): name for name in known})
     settings, mistakes = _settle(layers, environ, secrets=secrets)
     problems = [layers.problem(mistake) for mistake in mistakes] + unknown
     if settings is None or problems:
@@ -149,6 +150,9 @@ class _Place:
 
 def _places(text: str) -> dict[Loc, _Place]:
     """Where each table, key and list item begins. What cannot be understood is left out: its table's place will do."""
+    import tree_sitter  # noqa: PLC0415 - only a configuration with mistakes needs it
+    import tree_sitter_toml  # noqa: PLC0415
+
     parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_toml.language()))
     return _Finder(text.encode()).document(parser)
 
@@ -417,15 +421,20 @@ class _Mistake:
     """What to take out so that the rest can be looked at."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Layers:
     """What was written, and where."""
 
     file_name: str
     file: dict[str, Any]
-    places: dict[Loc, _Place]
+    text: str
     environment: dict[str, Any]
     variables: dict[Loc, str]
+
+    @cached_property
+    def places(self) -> dict[Loc, _Place]:
+        """Looked for when something is wrong; a start without mistakes does not load the parser."""
+        return _places(self.text)
 
     def __post_init__(self) -> None:
         """A reference of the environment replaces the file's: merged, it would name two places."""
