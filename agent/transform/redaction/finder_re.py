@@ -47,7 +47,7 @@ class ReFinder:
         flags: dict[int, set[int]] = {}
         if any(len(line) > _LONGEST for line in lines):
             each = ((number, self.scans_of(line)) for number, line in enumerate(lines))
-            return {number: set(scans) for number, scans in each if scans}
+            return {number: scans for number, scans in each if scans}
         ends: list[int] = []
         total = -1
         for line in lines:
