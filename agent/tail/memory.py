@@ -46,6 +46,10 @@ class Memory:
         latest = {absent.known[0] for absent in self._absent.values()}
         self._over += [file for file in resume.positions if file not in latest]
 
+    def __bool__(self) -> bool:
+        """Whether anything is remembered."""
+        return bool(self._absent)
+
     # --- positions --------------------------------------------------------------------------------------------------
 
     def claim(self, area: Area) -> dict[Key, Known]:

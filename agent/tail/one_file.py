@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,6 +63,55 @@ class OneFile:
     done:         nothing more of it will be read.
     """
 
+    __slots__ = (
+        "_ahead",
+        "_archives",
+        "_fd",
+        "_format",
+        "_generation",
+        "_gzip",
+        "_gzip_ended",
+        "_mark_length",
+        "_part",
+        "_position",
+        "_prefix_digest",
+        "_prefix_length",
+        "_roots",
+        "_tail",
+        "_touched",
+        "_tries",
+        "_units",
+        "admitted",
+        "admitted_at",
+        "anchors",
+        "deleted",
+        "deleted_since",
+        "disk_bytes",
+        "done",
+        "error",
+        "hold",
+        "id",
+        "ignored",
+        "is_archive",
+        "is_link",
+        "key",
+        "listed",
+        "lost",
+        "mtime_ns",
+        "next_try",
+        "offset",
+        "origin",
+        "path",
+        "queued",
+        "quiet_since",
+        "seen_to",
+        "shrank",
+        "size",
+        "size_before",
+        "source",
+        "waiting_since",
+    )
+
     def __init__(
         self,
         file: FileId,
@@ -88,7 +136,7 @@ class OneFile:
         self.quiet_since = self.waiting_since = self.admitted_at = now
         self.hold: Hold | None = None
         self.error, self.next_try, self._tries = 0, 0.0, 0
-        self.lost: deque[tuple[int, int]] = deque()
+        self.lost: list[tuple[int, int]] = []
         self._archives = archives
         self._roots = roots
         self._generation = 0
@@ -461,7 +509,7 @@ class OneFile:
             chunks.append(_chunk_of(self.origin, [span], piece, read_ns))
             at += piece.length
         if final or not chunks:
-            self.lost.popleft()
+            del self.lost[0]
         else:
             self.lost[0] = (at, end)
         return chunks

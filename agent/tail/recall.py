@@ -60,9 +60,10 @@ class Recall:
         """Take up every file that is remembered and can be found: under a glob, or renamed, copied or compressed."""
         if self._is_first_scan:
             self._pending = self._memory.claim(area)
-        self._take_up_returned(present, now)
+        if self._memory:
+            self._take_up_returned(present, now)
         missed = self._take_up_pending(present, now) if self._pending else []
-        if not self._once:
+        if self._memory and not self._once:
             self._take_up_moved(present, now)
         for origin, youngest_ns in missed:
             self.between(origin, youngest_ns, now)

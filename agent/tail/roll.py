@@ -69,11 +69,15 @@ class Roll:
         self.generations.roots.update(listing.roots)
         self.copies.new_scan()
         self._report(listing)
+        files = self.generations.files
+        present: dict[Key, Found] = {}
         routes: dict[Key, list[Found]] = {}
         for found in listing.found:
-            routes.setdefault(found.key, []).append(found)
-        files = self.generations.files
-        present = {key: _route(files.get(key), found) for key, found in routes.items()}
+            if found.key in present:
+                routes.setdefault(found.key, [present[found.key]]).append(found)
+            else:
+                present[found.key] = found
+        present.update({key: _route(files.get(key), found) for key, found in routes.items()})
         for file in list(files.values()):
             seen = present.get(file.key)
             if seen is not None:

@@ -453,7 +453,7 @@ class Worker:
                 open_files += 1
                 held_bytes += file.disk_bytes if file.deleted else 0
         self._report = Report(True, counts, unread_bytes, readable_bytes, held_bytes, open_files)
-        self._next_report = self._clock() + max(_SHORTEST_REPORT_PAUSE_S, 100 * (self._clock() - now))
+        self._next_report = self._clock() + max(_SHORTEST_REPORT_PAUSE_S, 300 * (self._clock() - now))
 
     def statuses(self, most: int) -> list[FileStatus]:
         """Of each file, those first that are not just idle. May be called from another thread: it only looks."""

@@ -8,6 +8,7 @@ import pytest
 
 from agent.config import Source
 from agent.tail.discovery import NotTheFile, glob_pattern, list_files, open_regular, root_of
+from agent.tail.mounts import Area
 from agent.tail.relatives import extends, is_rotated_name, possible_bases
 
 
@@ -87,3 +88,46 @@ def test_names_that_rotation_gives_are_known(name: str, is_rotated: bool) -> Non
     assert is_rotated_name(name, "app.log") is is_rotated
     assert extends(name, "app.log") is (is_rotated or name == "app.log.bak")
     assert ("app.log" in list(possible_bases(name))) is extends(name, "app.log")
+
+
+def test_a_link_back_up_the_tree_does_not_make_it_endless(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "x.log").write_text("x")
+    (deep / "up").symlink_to(tmp_path)
+    found = list_files([Source(include=(f"{tmp_path}/**/*.log",))]).found
+    assert [file.path for file in found] == [str(deep / "x.log")]
+
+
+def test_a_directory_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    listing = list_files([Source(include=(f"{tmp_path}/loop/*.log", f"{tmp_path}/none/*.log"))])
+    assert [unseen.path for unseen in listing.unseen] == [str(loop)]
+
+
+def test_an_area_is_walked_from_its_mount_points_and_not_into_others(tmp_path: Path) -> None:
+    for name in ("a", "b", "b/c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.log").write_text("x")
+    source = Source(include=(f"{tmp_path}/*/*.log", f"{tmp_path}/b/c/*.log"))
+    b = f"{tmp_path}/b"
+
+    def paths(area: Area) -> set[str]:
+        return {file.path.removeprefix(f"{tmp_path}/") for file in list_files([source], area).found}
+
+    assert paths(Area("1", ("/",), frozenset({b}))) == {"a/x.log"}
+    assert paths(Area("2", (b,), frozenset({f"{b}/c"}))) == {"b/x.log"}
+    assert paths(Area("3", (f"{b}/c",), frozenset({b}))) == {"b/c/x.log"}
+
+
+def test_a_file_that_lies_outside_its_roots_is_not_opened(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in" / "a.log", tmp_path / "out"
+    inside.parent.mkdir()
+    outside.write_text("secret")
+    inside.symlink_to(outside)
+    key = (outside.stat().st_dev, outside.stat().st_ino)
+    with pytest.raises(NotTheFile):
+        open_regular(str(inside), key, [f"{inside.parent}/"])
+    fd, _ = open_regular(str(inside), key, [f"{tmp_path}/"])
+    os.close(fd)
