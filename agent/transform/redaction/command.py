@@ -18,7 +18,7 @@ _USER_FLAG = re.compile(
     r"(?<!\S)(?:-u|--user|--proxy-user|-U|-a|--auth)[ =]{0,2}\\*[\"']?(?P<user>[^\s:\"'/\\]{1,64}):(?P<secret>[^\s\"'\\]{1,256})"
 )
 _TOOL = re.compile(
-    r"\b(?P<tool>mysql|mysqldump|mysqladmin|mariadb(?:-dump)?|sshpass|redis-cli|mongo(?:sh|dump)?|7z[az]?|unzip|zip|ldap(?:search|modify|add|delete)"
+    r"\b(?P<tool>mysql|mysqldump|mysqladmin|mariadb(?:-dump)?|sshpass|redis-cli|mongo(?:sh|dump)?|7z[az]?|unzip|zip|unrar|rar|useradd|usermod|net user \S{1,64}|ConvertTo-SecureString|vncpasswd|ldap(?:search|modify|add|delete)"
     r"|rabbitmqctl (?:add_user|change_password|authenticate_user) \S{1,64}|htpasswd -\w*b\w* (?:-\w{1,3} ){0,3}\S{1,200} \S{1,64}|net use|wpa_passphrase \S{1,64}"
     r"|ssh-keygen|openssl|keytool|jarsigner|(?:docker|podman|az|oc|helm registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay)(?: \S{1,40}){0,2} login|smbclient|sqlcmd|bcp|ipmitool|snmpget|snmpwalk)"
     r"(?=[ ])(?P<rest>[^|;\n]{1,400})"
@@ -43,7 +43,7 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
     }.items()
 }
 _KIND = (
-    ("mysql", "mysql"), ("maria", "mysql"), ("sshpass", "sshpass"), ("redis", "redis"), ("mongo", "login"), ("7z", "zip"), ("unzip", "sql"), ("zip", "sql"), ("ldap", "ldap"), ("rabbit", "next"), ("htpasswd", "next"), ("wpa", "next"),
+    ("mysql", "mysql"), ("maria", "mysql"), ("sshpass", "sshpass"), ("redis", "redis"), ("mongo", "login"), ("7z", "zip"), ("unzip", "sql"), ("zip", "sql"), ("unrar", "zip"), ("rar", "zip"), ("user", "sshpass"), ("net user", "next"), ("ConvertTo", "next"), ("vncpasswd", "next"), ("ldap", "ldap"), ("rabbit", "next"), ("htpasswd", "next"), ("wpa", "next"),
     ("ssh-keygen", "keygen"), ("net use", "net"), ("openssl", "openssl"), ("keytool", "keytool"), ("jarsigner", "keytool"), ("smbclient", "smb"), ("sqlcmd", "sql"), ("bcp", "sql"), ("ipmitool", "sql"), ("snmp", "snmp"),
 )  # fmt: skip
 _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]{1,80})[ ]{1,3}(?=[^\s=])")
@@ -52,6 +52,9 @@ _DIRECTIVE = re.compile(
 )
 _ORACLE = re.compile(
     r"(?:jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
+)
+_PIPED = re.compile(
+    r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd)"
 )
 _AUTH = re.compile(
     r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,8}(?:[a-z][a-z0-9_-]{1,30}[ \"'\\,]{1,8})?(?P<secret>[^\s\"'\\,]{6,2048})"
@@ -71,7 +74,7 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
         value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
         if verdict and value and not leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
-    for pattern, least in ((_ORACLE, 0), (_DIRECTIVE, 4), (_AUTH, 6)):
+    for pattern, least in ((_ORACLE, 0), (_DIRECTIVE, 4), (_PIPED, 0), (_AUTH, 6)):
         for found in verifier.each(pattern, text):
             if not leaves(found["secret"], ANY) and (not least or strong(found["secret"], least)):
                 yield Hit(*found.span("secret"), "cli-password")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import unicodedata
@@ -15,9 +16,11 @@ _JSON_ESCAPE = re.compile(
 )
 _DRESS = re.compile(
     r"\x1b\[[0-9;:?]{0,32}[A-Za-z]|\\(?:u001[bB]|x1[bB]|033|e)\[[0-9;]{0,16}m|[\u200b-\u200f\u2060\ufeff\u00ad]|[\uff01-\uff5e]"
-    r"|\\u200[b-fB-F]|(?<!\\)\\u00[2-7][0-9a-fA-F]"
+    r"|&(?:quot|lt|gt|apos|amp|#3[49]|#x2[27]);|\\u200[b-fB-F]|(?<!\\)\\u00[2-7][0-9a-fA-F]"
 )
-_MAY_BE_DRESSED = re.compile(r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e]|\\(?:u00|x1|033|e\[|u200)")
+_MAY_BE_DRESSED = re.compile(
+    r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e]|\\(?:u00|x1|033|e\[|u200)|&(?:quot|lt|gt|apos|#3[49]|#x2[27]);"
+)
 _PERCENT = re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+")
 _BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
 
@@ -66,6 +69,8 @@ def json_view(content: str) -> View:
 
 
 def _undress(piece: str) -> str:
+    if piece[0] == "&":
+        return html.unescape(piece)
     if piece[0] == "\\":
         return (
             chr(int(piece.removeprefix("\\u"), 16))
@@ -78,7 +83,7 @@ def _undress(piece: str) -> str:
 def undressed(text: str) -> View | None:
     """Without colours and zero-width characters, full-width letters and needless escapes as plain ones."""
     escapes, ascii_only = "\\" in text, text.isascii()
-    if ascii_only and not escapes and "\x1b" not in text:
+    if ascii_only and not escapes and "\x1b" not in text and "&" not in text:
         return None
     if _MAY_BE_DRESSED.search(text) is None:
         return None

@@ -125,7 +125,11 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
     **dict.fromkeys(("string", "authorization", "cookie"), lambda value: _TIME.fullmatch(value) is not None),
     "digits": lambda value: sum(c.isdigit() for c in value) < 12,
     "vendor": lambda value: (
-        len(value) < 16 or not has_digit(value) or is_a_name(value) or UUID.fullmatch(value) is not None
+        len(value) < 16
+        or not has_digit(value)
+        or is_a_name(value)
+        or UUID.fullmatch(value) is not None
+        or _TIME.fullmatch(value) is not None
     ),
     "loose": lambda value: lower_word(value) and len(value) < 16,
     "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),

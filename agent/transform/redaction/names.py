@@ -46,7 +46,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         (
             "password passwd passwort kennwort passphrase passcode password+confirm password+confirmation password+again "
             "password+repeat password+new password+old password+current password+hash password+digest passwd+hash pw+hash "
-            "hashed+pw nt+hash ntlm+hash lm+hash passwords pin+code puk master+pw contrasena contrase+ñ+a contrase+n+a mot+de+passe senha wachtwoord"
+            "hashed+pw pass+phrase pass+word pass+code pass+hash password+encrypted encrypted+pass zugangscode 密码 пароль nt+hash ntlm+hash lm+hash passwords pin+code puk master+pw contrasena contrase+ñ+a contrase+n+a mot+de+passe senha wachtwoord"
         ),
     ),
     ("password", "pass", "pass pw"),
@@ -66,7 +66,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "master+key account+key subscription+key license+key service+key deploy+key shared+key storage+key function+key "
             "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase "
             "mnemonic preshared+key pre+shared+key psk hash+key host+key primary+master+key integration+key token+key "
-            "instrumentation+key crypto+key cookie+key p12 pkcs12 pfx keystore+data privkey private+pem api+schl+ü+ssel zugangsschl+ü+ssel geheimschl+ü+ssel api+schluessel"
+            "instrumentation+key crypto+key cookie+key p12 pkcs12 pfx keystore+data privkey private+pem private+key+pem api+schl+ü+ssel zugangsschl+ü+ssel geheimschl+ü+ssel api+schluessel"
         ),
     ),
     ("token", "string", "token jwt bearer apikey assertion saml+response pat access+jwt refresh+jwt id+jwt ott"),
@@ -78,6 +78,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         "session",
         "session+id sid sessid session+key laravel+session gitlab+session session+cookie connect+sid",
     ),
+    ("session", "vendor", "session"),
     ("csrf", "string", "csrf xsrf"),
     ("connection-string", "dsn", "connection+string conn+string connection+uri connection+url dsn database+url db+url"),
     ("security-answer", "any", "security+answer secret+answer"),
@@ -115,6 +116,21 @@ _RUN_TOGETHER: tuple[tuple[str, Verdict], ...] = (
     ("passphrase", Verdict("password", "any")),
     ("passwort", Verdict("password", "any")),
     ("kennwort", Verdict("password", "any")),
+    *(
+        (word, Verdict("password", "pass"))
+        for word in (
+            "dbpass",
+            "mypass",
+            "userpass",
+            "rootpass",
+            "adminpass",
+            "smtppass",
+            "dbpwd",
+            "userpwd",
+            "rootpw",
+            "dbpw",
+        )
+    ),
     *(
         (word, Verdict("secret-key", "any"))
         for word in (
@@ -309,7 +325,7 @@ class Names:
             if rule in more_rules:
                 for head in heads.split():
                     self._heads.setdefault(tuple(head.split("+")), Verdict(rule, kind))
-        self._longest = 3
+        self._longest = 4
         for name in more:
             words = tuple(split_words(name))
             self._heads[words] = Verdict("sensitive-key", "any")

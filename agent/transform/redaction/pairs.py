@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction.checks import lower_word
@@ -38,6 +39,9 @@ _NAMED_ELEMENT = re.compile(
 )
 
 
+_VALUE_ATTRIBUTE = re.compile(r"<([A-Za-z][\w.:\-]{0,80})\s(?:[^<>]{0,200}?\s)?value=(?=\\{0,8}[\"'])")
+
+
 def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`<password>x</password>`, `<add key="password" value="x"/>`, `<property name="password"><value>x</value>`."""
     for tag in verifier.each(_XML, text):
@@ -46,7 +50,7 @@ def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
         name = tag[1] or tag[2]
         if name:
             yield from _element(text, tag, verifier.names.verdict(name), verifier)
-    for pair in verifier.each(_ATTRIBUTE_PAIR, text):
+    for pair in chain(verifier.each(_ATTRIBUTE_PAIR, text), verifier.each(_VALUE_ATTRIBUTE, text)):
         verdict = verifier.names.verdict(pair[1])
         value = quoted(text, pair.end()) if verdict else None
         if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):

@@ -70,6 +70,7 @@ _WORD = re.compile(
     r"|(?<=[rR])(?i:(?:efresh|eset)[ _-]?(?:token|key))|(?<=[bB])(?i:earer[ _-]?(?:token|key))|(?<=[iI])(?i:d[ _-]?(?:token|key))|(?<=[lL])(?i:icense[ _-]?(?:token|key))"
     r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])"
 )
+_YOUR = re.compile(r"(?i:\b(?:your|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z")
 _CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
 _FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){0,2})"
@@ -100,6 +101,8 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
         if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
             continue  # `password: x` is a name and its value
         what = word[0].lower()
+        if what == "code" and found["linked"] and _YOUR.search(text, max(0, word.start() - 24), word.start()):
+            what = "otp"
         if found["bracket"]:
             inside = _BRACKETED.match(text, found.end())
             if inside and _certain(what, inside[0]):

@@ -46,21 +46,21 @@ _OWNERS = (
     "|launchdarkly|pagerduty|twilio|mollie|adyen|cohere|mistral|together|fireworks|voyage|fastly|algolia|mapbox|okta"
 )
 STEMS = (
-    r"passw(?:or[dt]|d)s?|kennwort|passphrase|passcode|pwd|pass|pw|puk|(?:\b|_)pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
-    r"|saml_?response|authorization|cookies?|session[ _.\-]?id|sess(?:ion)?_?id|(?:\b|_)sid|(?:laravel|gitlab)_session|csrf|xsrf"
+    r"passw(?:or[dt]|d)s?|kennwort|pass[ _\-]?(?:phrase|code|word)|pwd|pass|pw|puk|(?:\b|_)pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
+    r"|saml_?response|authorization|cookies?|session(?:[ _.\-]?id)?|sess(?:ion)?_?id|(?:\b|_)sid|(?:laravel|gitlab)_session|csrf|xsrf"
     r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp|(?:mfa|verification|recovery|backup|pin|2fa)[ _.\-]?codes?"
     r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_)pan|(?:nt|ntlm|lm)[ _.\-]hash|iban|ssn|mnemonic|seed[ _.\-]?phrase"
     rf"|secret_key_base|p12|pkcs12|pfx|keystore[ _.\-]?data|privkey|priv[ _.\-]?key|private_pem|(?:\b|_)(?:ott|pat)|(?:{_OWNERS})[ _.\-]?keys?"
 )
-_FOREIGN = r"contrase[^ =]{1,6}a|mot[ _]de[ _]passe|senha|wachtwoord|geheimnis|zugangsdaten|anmeldedaten|(?:api|zugangs|geheim)-?schl[^ =]{1,6}ssel"
-_TAIL = r"(?:[ _.\-]?(?:confirm(?:ation)?|again|repeat|new|old|current|hash|digest|value|cookie))?[_.\-]?[0-9]{0,4}"
+_FOREIGN = r"contrase[^ =]{1,6}a|zugangscode|\xe5\xaf\x86\xe7\xa0\x81|\\u5bc6\\u7801|\xd0\xbf\xd0\xb0\xd1\x80\xd0\xbe\xd0\xbb\xd1\x8c|\\u043f\\u0430\\u0440\\u043e\\u043b\\u044c|mot[ _]de[ _]passe|senha|wachtwoord|geheimnis|zugangsdaten|anmeldedaten|(?:api|zugangs|geheim)-?schl[^ =]{1,6}ssel"
+_TAIL = r"(?:[ _.\-]?(?:confirm(?:ation)?|again|repeat|new|old|current|hash|digest|value|cookie|encrypted|pem))?[_.\-]?[0-9]{0,4}"
 _COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
 _CLOSE = rf"(?:[ \t\"'`\\\])>]|{_COLOUR})*"
 _SEPARATOR = r"(?:[=:]|->| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
 _AFTER = rf"(?:[ \t]|{_COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
-    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}[\"'`](?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
+    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3})(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
     r"|[*xX]{2,64}[^*xX\s\"'`\\]|\[REDACTED:|\[REDACTED\] ?[^\s\"'`\\,;)\]}])"
 )
 _NO_VALUES = ("null", "none", "nil", "nan", "true", "false", "undefined", "required", "redacted", "filtered", "missing")
@@ -81,7 +81,7 @@ def _not_word(words: Iterable[str]) -> str:
 
 
 _BARE = (
-    rf"[({{\[]{{0,2}}(?:{_not_word(_NO_VALUES)}|x[^x\n ,}}\]]|\*[^*\n ,}}\]]|<[^A-Za-z\n]|<[A-Za-z][A-Za-z0-9 _.:\-]*>[^\s\"'`\\,;)\]}}<]|[:=>][^\s\"'\\,:=}}\]]"
+    rf"[({{\[]{{0,2}}(?:{_not_word(_NO_VALUES)}|x[^x\n ,}}\]]|\*[^*\n ,}}\]]|[|>][+-]?\\{{1,8}}n|<[^A-Za-z\n]|<[A-Za-z][A-Za-z0-9 _.:\-]*>[^\s\"'`\\,;)\]}}<]|[:=>][^\s\"'\\,:=}}\]]"
     r"|[*x]{2,64}[^*x\s\"'`\\,;)\]}]|\[?REDACTED:|\[?REDACTED\][^\s\"'`\\,;)\]}])"
 )
 
@@ -119,7 +119,7 @@ def markup_needles(stems: str) -> tuple[str, ...]:
     return (
         rf"(?im)(?:{stems}){_TAIL}(?:[ \t][^<>\n]{{0,80}})?>(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?|</key)>[ \t\\rn]*(?:<(?:val|value|string)>)?(?:<!\[CDATA\[)?[^<>\s]",
-        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"'] {{1,3}}value=",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']? [^<>\n]{{0,40}}?value=",
     )
 
 

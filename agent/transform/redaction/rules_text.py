@@ -171,6 +171,7 @@ PROSE = group(
                 rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){{0,2}}"
                 rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
+            r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
             rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
             rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:changed from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]*?[0-9]",
         ),
@@ -189,7 +190,9 @@ PROSE = group(
         "user:password of curl, password of mysql",
         find=(
             r"(?:-u|--user|--proxy-user|-U|-a|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
-            r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|ldap[a-z]{3,6}|openssl|keytool|ssh-keygen|jarsigner|smbclient|sqlcmd|bcp|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAXN]|pass|passin|passout|storepass|keypass)|/user:|%)",
+            r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|unrar|rar|useradd|usermod|ldap[a-z]{3,6}|openssl|keytool|ssh-keygen|jarsigner|smbclient|sqlcmd|bcp|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAXN]|pass|passin|passout|storepass|keypass)|/user:|%)",
+            r"(?:net user [^\s]{1,64} |ConvertTo-SecureString |vncpasswd )[^\s]",
+            r"echo [^\n|]{4,200}\|[^\n]{0,100}(?:sudo -S|stdin|passwd)",
             r"(?:htpasswd -|rabbitmqctl (?:add_user|change_password|authenticate_user) |wpa_passphrase )[^\s]",
             r"(?:docker|podman|az|oc|registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay) (?:[^\s]{1,40} ){0,2}login [^\n]{0,400}?(?:-p|-t|--token|--password)[ =]",
             rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
@@ -365,6 +368,7 @@ ENCODINGS = group(
             r"\xe2\x80[\x8b-\x8f]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad",
             r"\xef\xbc[\xa1-\xba]|\xef\xbd[\x81-\x9a]",
             r"\\u200[b-fB-F]|\\uff[2-5][0-9a-fA-F]",
+            r"&(?:quot|#34|#39|apos|#x22|#x27);[ ]?[:=]|&gt;[^&\s]{1,64}&lt;/",
         ),
         scanner="shape",
         must=(

@@ -56,6 +56,11 @@ def quoted(text: str, at: int) -> Value | None:
     if opening is None:
         return None
     depth, start = len(opening[1]), opening.end()
+    triple = opening[1] + opening[2]
+    if text.startswith(triple * 2, start) and not text.startswith(triple * 3, start):
+        inside = start + 2 * len(triple)
+        end = text.find(triple * 3, inside, inside + _LONGEST)
+        return Value(inside, end if end >= 0 else min(len(text), inside + _LONGEST), True)
     for close in _QUOTES[opening[2]].finditer(text, start, start + _LONGEST):
         if _closes(len(close[1]), depth):
             return Value(start, close.end() - 1 - depth, True)

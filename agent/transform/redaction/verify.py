@@ -18,6 +18,7 @@ from agent.transform.redaction import checks, decode, jsonwalk
 from agent.transform.redaction.gate import Gate
 from agent.transform.redaction.headers import Headers, whole_header
 from agent.transform.redaction.marks import Marks
+from agent.transform.redaction.named import name_before
 from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Action, Hit, WorkLimit
 
@@ -210,11 +211,20 @@ class Verifier:
             if end is None:
                 continue
             position = end
-            inside.append((opening.start(), end))
+            if not self._is_named(text, opening.start()):
+                inside.append((opening.start(), end))
             piece = text[opening.start() : end]
             with self._deeper(piece):
                 for hit in self.settle(piece, jsonwalk.walk(piece, self, self.tools.scans_of(_bytes(piece)))):
                     yield hit._replace(start=hit.start + opening.start(), end=hit.end + opening.start())
+
+    def _is_named(self, text: str, at: int) -> bool:
+        """Whether JSON at `at` is the value of a sensitive name, as in `"token": {"value": …}`: then the name counts too."""
+        before = text[max(0, at - 3) : at].rstrip()
+        if not before.endswith((":", "=")):
+            return False
+        name, _ = name_before(text, at - (len(text[max(0, at - 3) : at]) - len(before)) - 1)
+        return bool(name) and self.names.verdict(name) is not None
 
     def _percent(self, text: str) -> Iterator[Hit]:
         view = decode.unpercented(text)
