@@ -117,9 +117,9 @@ def flag_needles(stems: str) -> tuple[str, ...]:
 
 def markup_needles(stems: str) -> tuple[str, ...]:
     return (
-        rf"(?im)(?:{stems}){_TAIL}(?:[ \t][^<>\n]{{0,80}})?>(?:<!\[CDATA\[)?[^<>\s]",
+        rf"(?im)(?:{stems}){_TAIL}(?:[ \t]+[A-Za-z:]+=(?:[\\\"']+[^\"'<>\n]*[\\\"']+|[^\"'<>\s]+))*[ \t]*>(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?|</key)>[ \t\\rn]*(?:<(?:val|value|string)>)?(?:<!\[CDATA\[)?[^<>\s]",
-        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']? [^<>\n]{{0,40}}?value=",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']? (?:[a-z]+=[\\\"']+[^\"'<>\n]*[\\\"']+ )?value=",
     )
 
 
