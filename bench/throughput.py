@@ -11,6 +11,7 @@ grow with the lines alone.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import threading
@@ -34,6 +35,13 @@ class Figures:
     lag_p99_ms: float
     requests: int
     sent: int
+    parse_s: float
+
+    @property
+    def of_a_parse(self) -> float:
+        """CPU of a line in all, as a multiple of what Python's own `json.loads` needs for it in the same minute. Both suffer alike
+        where others use the machine."""
+        return self.cpu_s / self.lines / self.parse_s
 
     @property
     def steady(self) -> float:
@@ -42,6 +50,15 @@ class Figures:
     @property
     def with_start(self) -> float:
         return self.lines / (self.cpu_s + self.start_cpu_s)
+
+
+def parse_s(count: int = 20_000) -> float:
+    """CPU seconds of `json.loads` for a line of the corpus."""
+    lines = list(corpus.lines(count))
+    began = time.process_time()
+    for line in lines:
+        json.loads(line)
+    return (time.process_time() - began) / count
 
 
 class LagWatch:
@@ -77,6 +94,7 @@ def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, f
         agent = rig.Agent(directory, url, str(directory / "logs" / "*.txt"), redact=f"enabled = {str(redact).lower()}")
         with agent:  # makes the state directory, and in it the compiled patterns
             agent.until_ready()
+        parse_before_s = parse_s()
         with agent:
             agent.until_ready()
             start_cpu_s = agent.usage.cpu_s()
@@ -92,13 +110,17 @@ def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, f
         raise SystemExit(f"{arrived['entries']} of {lines} lines arrived")
     lags = sorted(watch.lags_s) or [0.0]
     lag_ms = 1000 * rig.percentile(lags, 0.99)
-    return Figures(lines, size, cpu_s, start_cpu_s, wall_s, peak_mib, lag_ms, arrived["requests"], arrived["bytes"])
+    parse = (parse_before_s + parse_s()) / 2
+    return Figures(
+        lines, size, cpu_s, start_cpu_s, wall_s, peak_mib, lag_ms, arrived["requests"], arrived["bytes"], parse
+    )
 
 
 def told(figures: Figures) -> str:
     return (
         f"{figures.steady:12,.0f} lines per CPU second ({figures.cpu_s:.2f} s), {figures.with_start:,.0f} with the start "
         f"({figures.start_cpu_s:.2f} s)\n"
+        f"{figures.of_a_parse:12.2f} of what json.loads alone needs for the line ({1e6 * figures.parse_s:.2f} µs)\n"
         f"{figures.size / figures.wall_s / 1e6:12.1f} MB/s wall ({figures.wall_s:.2f} s)\n"
         f"{figures.peak_mib:12.1f} MiB peak memory\n"
         f"{figures.lag_p99_ms:12.1f} ms until the event loop answered, p99\n"
