@@ -24,6 +24,8 @@ class Lines:
     """units: how text lies in the bytes.  mark_length: of the byte-order mark.  format: None until it is known.
     replaced: characters so far that were none in UTF-8."""
 
+    __slots__ = ("_events", "_path", "_source", "format", "mark_length", "replaced", "units")  # one for each file
+
     def __init__(self, source: Source, path: str) -> None:
         self._source = source
         self._path = path
