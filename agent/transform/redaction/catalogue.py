@@ -87,6 +87,7 @@ class Needle:
     """A finder pattern and the number of the scan it asks for.
 
     base64: it begins with what a literal looks like there. own: it is made of a secret of the agent's, so it is never kept.
+    apart: it needs no literal, and in one automaton with the others it would slow the whole.
     """
 
     pattern: str
@@ -94,6 +95,7 @@ class Needle:
     pii: bool
     base64: bool = False
     own: bool = False
+    apart: bool = False
 
 
 _WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")

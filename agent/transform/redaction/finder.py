@@ -93,7 +93,8 @@ class Store(Protocol):
 
 
 class HyperscanFinder:
-    """One automaton for all patterns (two cost a fifth more), another for the agent's own secrets.
+    """One automaton for nearly all patterns (two cost a fifth more), one for those that would slow it, one for the agent's
+    own secrets.
 
     store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
     Raises engine.Unusable when the child dies.
@@ -103,7 +104,8 @@ class HyperscanFinder:
 
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
         shared = [n for n in needles if not n.own]
-        groups = [shared] if shared else []
+        divided = ([n for n in shared if not n.apart], [n for n in shared if n.apart])
+        groups = [group for group in divided if group]
         self._databases = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
         own = tuple(n for n in needles if n.own)
         if own:
