@@ -1,9 +1,9 @@
 """What following very many files costs: CPU and memory with most of them idle, and the time until all are known.
 
-    python bench/many_files.py [--idle 10000] [--active 50] [--seconds 30] [--start 55000] [--watch auto|poll]
+    python bench/many_files.py [--idle 10000] [--active 50] [--rate 10] [--seconds 30] [--start 55000] [--watch auto|poll]
 
 The agent runs as a process of its own, pinned to one core. First it gets `--idle` files that are read to their end and
-`--active` ones that grow by ten lines a second each; CPU is user and system time of the process over `--seconds`. Then it is
+`--active` ones that grow by `--rate` lines a second each; CPU is user and system time of the process over `--seconds`. Then it is
 started on `--start` files that it has never seen, and the time until `/health/ready` says yes is taken.
 """
 
@@ -90,15 +90,15 @@ class Agent:
         self._sink.wait()
 
 
-def grow(logs: list[Path], seconds: float) -> int:
-    """Ten lines a second into each file; gives how many lines that were."""
+def grow(logs: list[Path], rate: float, seconds: float) -> int:
+    """So many lines a second into each file; gives how many lines that were."""
     files = [path.open("a", buffering=1) for path in logs]
     end, lines = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         for file in files:
             file.write(f'{{"timestamp": {time.time():.6f}, "level": "INFO", "message": "still here", "n": {lines}}}\n')
             lines += 1
-        time.sleep(0.1)
+        time.sleep(1 / rate)
     for file in files:
         file.close()
     return lines
@@ -114,10 +114,10 @@ def most_are_idle(given: argparse.Namespace, directory: Path) -> None:
     try:
         agent.ready_s()
         agent.until_read(given.idle)
-        grow(active, 65)  # until idle files are closed
+        grow(active, given.rate, 65)  # until idle files are closed
         before = agent.cpu_s()
         began = time.monotonic()
-        lines = grow(active, given.seconds)
+        lines = grow(active, given.rate, given.seconds)
         used = (agent.cpu_s() - before) / (time.monotonic() - began)
         print(
             f"{given.idle} idle files, {given.active} active, {lines / given.seconds:.0f} lines a second, {given.watch}"
@@ -150,11 +150,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--idle", type=int, default=10_000)
     arguments.add_argument("--active", type=int, default=50)
+    arguments.add_argument("--rate", type=float, default=10)
     arguments.add_argument("--seconds", type=float, default=30)
     arguments.add_argument("--start", type=int, default=55_000)
     arguments.add_argument("--watch", choices=["auto", "poll"], default="auto")
     given = arguments.parse_args()
-    for part in (many_at_the_start, most_are_idle):
+    for part in (many_at_the_start, most_are_idle) if given.start else (most_are_idle,):
         with tempfile.TemporaryDirectory(prefix="greenstack-bench-") as name:
             part(given, Path(name))
 
