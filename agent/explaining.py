@@ -113,7 +113,7 @@ def _for_people(number: int, answer: dict[str, Any]) -> Iterator[str]:
 
 def list_rules(settings: config.Config | None, out: TextIO, *, as_json: bool) -> int:
     """Every rule with its group, action and whether it is on."""
-    redactor = Redactor.build((settings or config.Config()).redact, pseudonym_key=key_of(settings), store=NotKept())
+    redactor = Redactor.build((settings or config.Config()).redact, pseudonym_key=bytes(32), engine="re")
     rules = redactor.rules()
     if as_json:
         members = [
