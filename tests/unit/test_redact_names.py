@@ -287,3 +287,20 @@ def test_quotes_close_at_their_own_depth(text, inside):
 
 def test_there_is_no_bare_value_at_a_space():
     assert bare(" x", 0) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'input("Password: ", stream)',
+        "Requires-Dist: azure-keyvault-secrets>=4.8.0",
+        "To be sure, pass `override=True` to it",
+        'r.headers["Authorization"] = self.build_digest_header(r.method',
+        "identity_token=token row=row",
+        'if token == "integer"',
+        'creds = f"{login}:{password}"',
+        ":param cookies: (optional) Dict",
+    ],
+)
+def test_code_and_its_documentation_stay(redactor, line):
+    assert redactor.line(line.encode()) == (line.encode(), [])

@@ -18,6 +18,7 @@ _PLACEHOLDER = re.compile(
     r"\$\{[^{}]{0,100}\}|\$\(?[A-Z_][A-Z0-9_]{0,63}\)?|\$\d{1,3}|\{\{[^{}]{0,100}\}\}|\{[A-Za-z_.()]{0,60}(?:![rs])?\}|%s|%[A-Z_]{2,40}%"
     r"|%\([A-Za-z_]{1,40}\)s|<[A-Za-z][A-Za-z0-9 _.:-]{0,60}>|:[a-z_]{1,40}|\?"
 )
+_PLACEHOLDERS = re.compile(r"(?:\{[A-Za-z_.()]{1,60}(?:![rs])?\}[:/@,;=-]?){1,8}")
 _SCHEME_LEFT = re.compile(r"(?:bearer|basic|token|digest|apikey|negotiate|splunk|ssws)?[ \"',;:=]*", re.IGNORECASE)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?|\d+(?:\.\d+)?\s?(?:ms|s|m|h|d|us|ns|min|sec|%)?"
@@ -111,13 +112,14 @@ _STOP_WORDS = frozenset(
 
 def _says_something(value: str) -> bool:
     """A placeholder, a caption, a validation message or rule: text about a secret."""
-    if _PLACEHOLDER.fullmatch(value):
+    if _PLACEHOLDER.fullmatch(value) or _PLACEHOLDERS.fullmatch(value):
         return True
     if _MAY_BE_LABEL.match(value) is None:
         return False
     return any((_LABEL.fullmatch(value), _MESSAGE.search(value), _VALIDATION.match(value)))
 
 
+_NO_TOKEN = frozenset("[](){}^|\\")
 # What a kind of name does not take for its value.
 _BY_KIND: dict[str, Callable[[str], bool]] = {
     "session": lambda value: len(value) < 16,
@@ -130,12 +132,22 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
         or is_a_name(value)
         or UUID.fullmatch(value) is not None
         or _TIME.fullmatch(value) is not None
+        or not _NO_TOKEN.isdisjoint(value)
     ),
     "loose": lambda value: lower_word(value) and len(value) < 16,
     "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),
     "pass": lambda value: not has_letter(value) and len(value) < 6,
     "pwd": lambda value: _PATH.fullmatch(value) is not None,
 }
+
+
+def _is_code(value: str) -> bool:
+    """A stop word, a YAML tag, an expression: `required`, `!vault`, `settings.secret`, `os.environ[…]`."""
+    if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS:
+        return True
+    if _CODE.fullmatch(value) is None:
+        return False
+    return not has_digit(value) or any(mark in value for mark in ".([")
 
 
 class Gate:
@@ -170,18 +182,13 @@ class Gate:
         """For a value found in prose or code. `spaced`: a space stood before it; `quoted`: it was in quotes."""
         if self.leaves(value, verdict):
             return True
+        if verdict.kind == "string" and lower_word(value) and len(value) < 20:
+            return True
         if quoted:
             return False
-        if (
-            _TAG.fullmatch(value)
-            or value.lower().rstrip(".!,") in _STOP_WORDS
-            or value == name
-            or value.rpartition("=")[0] == name
-        ):
+        if _is_code(value) or value == name or value.rpartition("=")[0] == name:
             return True
-        if _CODE.fullmatch(value) and not (
-            has_digit(value) and "." not in value and "(" not in value and "[" not in value
-        ):
+        if verdict.rule == "secret-key" and spaced and not (has_digit(value) or len(value) >= 20):
             return True
         if verdict.kind == "loose" and spaced:
             return len(value) < 12 or ":" in value or not has_digit(value)

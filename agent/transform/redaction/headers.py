@@ -65,11 +65,8 @@ class Headers:
         if credential is None or self._verifier.gate.leaves(credential[0], verdict):
             return
         token = credential[0].rstrip(".")
-        if scheme is None and not (len(token) >= 8 and checks.has_digit(token)) and len(token) < 20:
-            return
-        if scheme is not None and checks.lower_word(token) and len(token) < 16:
-            return
-        yield Hit(begin, begin + len(token), verdict.rule)
+        if _is_credential(token, scheme is not None):
+            yield Hit(begin, begin + len(token), verdict.rule)
 
     def cookies(self, text: str, at: int, whole: bool = False) -> Iterator[Hit]:
         """Values go; names and the attributes of Set-Cookie stay."""
@@ -86,6 +83,15 @@ class Headers:
             if part["name"].lower() in _ATTRIBUTES or not part["secret"] or self._verifier.gate.masked(part["secret"]):
                 continue
             yield Hit(*part.span("secret"), "cookie")
+
+
+def _is_credential(token: str, behind_scheme: bool) -> bool:
+    """Without a scheme word before it, or with a call's bracket in it, it may be code or prose."""
+    if "(" in token:
+        return False
+    if behind_scheme:
+        return not checks.lower_word(token) or len(token) >= 16
+    return len(token) >= 20 or (len(token) >= 8 and checks.has_digit(token))
 
 
 def scan_bearer(text: str, verifier: Verifier) -> Iterator[Hit]:

@@ -72,13 +72,7 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         if separator.start() < done:
             continue
         name, start = name_before(text, separator.start())
-        if not name or text.startswith(_MARK, start - len(_MARK)):
-            continue
-        verdict = verifier.names.verdict(name)
-        if verdict is None:
-            verdict = _longer_name(text, name, start, verifier)
-        if verdict is None and name == "PWD" and text[start - 1 : start] == ";":
-            verdict = _ODBC  # elsewhere it is the shell's variable
+        verdict = _verdict(text, name, start, separator, verifier) if name else None
         if verdict is None:
             continue
         verifier.step()
@@ -89,6 +83,25 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         for found in _values(text, separator.end(), name, verdict, query, verifier):
             done = max(done, found.end)
             yield found
+
+
+def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifier: Verifier) -> Verdict | None:
+    """What the name before a separator means, unless it is a mark of ours, a comparison or a prompt."""
+    if text.startswith(_MARK, start - len(_MARK)):
+        return None
+    verdict = verifier.names.verdict(name) or _longer_name(text, name, start, verifier)
+    if verdict is None and name == "PWD" and text[start - 1 : start] == ";":
+        verdict = _ODBC  # elsewhere it is the shell's variable
+    if verdict is None or _is_prompt(text, start, name, separator):
+        return None
+    return None if separator[0][0] == "=" and text[separator.start() - 1] in "<>!~" else verdict
+
+
+def _is_prompt(text: str, start: int, name: str, separator: re.Match[str]) -> bool:
+    """`"Password: "` in code: the quote that follows is the end of the string that the name stands in."""
+    opening = text[start - 1 : start]
+    after = text[separator.end() : separator.end() + 3].lstrip(" ")
+    return opening in ("'", '"') and separator.start() == start + len(name) and after.startswith(opening)
 
 
 def _cell(text: str, at: int, verdict: Verdict) -> Iterator[Hit]:
@@ -173,8 +186,10 @@ def hit(text: str, value: Value, name: str, verdict: Verdict, spaced: bool, veri
     if verdict.kind == "authorization":
         yield from verifier.headers.authorization(text, value.start, verdict)
         return
-    if verdict.kind == "cookie" and "=" in secret:
-        yield from verifier.headers.cookies(text, value.start)
-        return
+    if verdict.kind == "cookie":
+        if "=" in secret:
+            yield from verifier.headers.cookies(text, value.start)
+            return
+        verdict = Verdict(verdict.rule, "session")
     if not verifier.gate.leaves_in_text(name, secret, verdict, spaced, value.quoted):
         yield Hit(value.start, value.end, verdict.rule)

@@ -69,7 +69,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "instrumentation+key crypto+key cookie+key p12 pkcs12 pfx keystore+data privkey private+pem private+key+pem api+schl+ü+ssel zugangsschl+ü+ssel geheimschl+ü+ssel api+schluessel"
         ),
     ),
-    ("token", "string", "token jwt bearer apikey assertion saml+response pat access+jwt refresh+jwt id+jwt ott"),
+    ("token", "string", "token jwt bearer apikey assertion saml+response access+jwt refresh+jwt id+jwt ott"),
     ("authorization", "authorization", "authorization proxy+authorization www+authorization"),
     ("authorization", "auth", "auth"),
     ("cookie", "cookie", "cookie cookies set+cookie"),
@@ -79,6 +79,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         "session+id sid sessid session+key laravel+session gitlab+session session+cookie connect+sid",
     ),
     ("session", "vendor", "session"),
+    ("token", "vendor", "pat"),
     ("csrf", "string", "csrf xsrf"),
     ("connection-string", "dsn", "connection+string conn+string connection+uri connection+url dsn database+url db+url"),
     ("security-answer", "any", "security+answer secret+answer"),

@@ -144,6 +144,8 @@ def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Va
 def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> bool:
     if len(secret) < 4 or verifier.names.verdict(secret) is not None:
         return False
+    if what == "pass" and not strong(secret, 6):
+        return False  # to pass `--strict` is a verb
     if what in _CODES or _is_token(what):
         if checks.lower_word(secret) or " " in secret or checks.is_a_name(secret):
             return False
