@@ -26,14 +26,14 @@ def size_of(text: str) -> int:
 
 def fill(logs: Path, size: int, files: int) -> int:
     """Files of the corpus, together about `size` bytes; gives their lines. Each differs from the others."""
-    lines = 0
+    lines, begin = 0, corpus.recent(size // 402)
     for number in range(files):
         left = size // files
         with (logs / f"{number}.txt").open("wb") as file:
             while left > 0:
                 count = min(_COPY_LINES, left // 402 + 1)
                 # Another second for each part, so that no two lines are the same.
-                part = b"".join(corpus.lines(count, seed=number % 7, begin=corpus.BEGIN + lines // 5000))
+                part = b"".join(corpus.lines(count, seed=number % 7, begin=begin + lines // 5000))
                 file.write(part)
                 left -= len(part)
                 lines += count

@@ -153,7 +153,7 @@ def run(shipper: Shipper, program: str, lines: int) -> float:
     with tempfile.TemporaryDirectory(prefix="greenstack-compare-") as name, rig.sink() as url:
         directory = Path(name)
         log = directory / "app.log"
-        corpus.write(log, lines, secrets=0.01, emails=0.25)
+        corpus.write(log, lines, secrets=0.01, emails=0.25, begin=corpus.recent(lines))
         command = shipper.configure(program, directory, log, int(url.rpartition(":")[2]))
         with subprocess.Popen(rig.pinned(0, command)) as process:
             try:

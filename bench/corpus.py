@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,11 @@ def lines(
             f'"upload_filename": "device{dice.randrange(9999)}.xml", "duration_ms": {dice.random() * 900:.3f}, '
             f'"device_id": {dice.randrange(90000)}}}\n'
         ).encode()
+
+
+def recent(count: int) -> float:
+    """When `count` lines have to begin to end a minute ago: much older ones are no everyday lines, for Loki takes none."""
+    return time.time() - 60 - count / 5000
 
 
 def write(path: Path, count: int, **options: float) -> int:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,8 +33,7 @@ from agent.model import Batch, Chunk, Entries, Resume
 from agent.observe.metrics import Metrics
 from agent.pipeline import report
 from agent.push.client import LokiClient
-from agent.tail.generations import Timing
-from agent.tail.worker import Worker
+from agent.tail.all_files import Tailer
 from agent.transform.chain import Transform
 from agent.transform.redact import Redactor
 
@@ -76,16 +75,17 @@ class TimedRedactor:
         self.chunk = redactor.chunk
 
 
-def read(path: Path, clock: Clock) -> Iterator[Chunk]:
+async def read(path: Path, clock: Clock) -> AsyncIterator[Chunk]:
     source = config.Source(name="bench", include=(str(path),))
-    nothing = Resume({}, {})
-    worker = Worker([source], config.Agent(), nothing, Timing(), time.time_ns, time.monotonic, once=True)
-    while True:
-        with clock.on("read and frame"):
-            turn = worker.turn((), False, False, True)
-        yield from turn.chunks
-        if turn.finished:
-            return
+    async with Tailer([source], config.Agent(), Resume({}, {}), lambda _: None, once=True) as tailer:
+        turns = tailer.turns()
+        while True:
+            with clock.on("read and frame"):
+                chunks = await anext(turns, None)
+            if chunks is None:
+                return
+            for chunk in chunks:
+                yield chunk
 
 
 def transformer(clock: Clock) -> Transform:
@@ -94,17 +94,17 @@ def transformer(clock: Clock) -> Transform:
     return Transform(parse, config.Labels(), config.Metadata(), redactor, host="bench")
 
 
-def collect(path: Path, clock: Clock) -> tuple[list[Batch], int]:
+async def collect(path: Path, clock: Clock) -> tuple[list[Batch], int]:
     """Files → batches. The stages inside `Transform` and `Batcher` are timed by calling them once more, alone."""
     transform, batcher, metrics = transformer(clock), Batcher(config.Batch()), Metrics(lambda: ())
     batches: list[Batch] = []
     lines = 0
-    for chunk in read(path, clock):
+    async for chunk in read(path, clock):
         with clock.on("split"):
             split = chunk.data.split(b"\n")
             split.pop()
         with clock.on("parse, metadata"):
-            transform._read(split, chunk)  # noqa: SLF001
+            transform._read(split, chunk, "bench")  # noqa: SLF001
         with clock.on("transform"):
             entries = transform(chunk)
         with clock.on("events, metrics"):
@@ -157,10 +157,10 @@ def measure(lines: int, secrets: float, emails: float) -> Costs:
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="greenstack-stages-") as name:
         path = Path(name) / "app.txt"
-        corpus.write(path, lines, secrets=secrets, emails=emails)
+        corpus.write(path, lines, secrets=secrets, emails=emails, begin=corpus.recent(lines))
         gc.collect()
         gc.freeze()
-        batches, read_lines = collect(path, clock)
+        batches, read_lines = asyncio.run(collect(path, clock))
         if read_lines != lines:
             raise SystemExit(f"{read_lines} of {lines} lines were read")
         port = free_port()

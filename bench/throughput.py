@@ -90,7 +90,9 @@ def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, f
         size = 0
         for number in range(files):
             path = directory / f"{number}.corpus"
-            size += corpus.write(path, lines // files, secrets=secrets, emails=emails, seed=1 + number)
+            size += corpus.write(
+                path, lines // files, secrets=secrets, emails=emails, seed=1 + number, begin=corpus.recent(lines)
+            )
         agent = rig.Agent(directory, url, str(directory / "logs" / "*.txt"), redact=f"enabled = {str(redact).lower()}")
         with agent:  # makes the state directory, and in it the compiled patterns
             agent.until_ready()

@@ -176,7 +176,7 @@ class Transform:
         """Takes in common lines, which a glance is enough for; gives the first that is none.
 
         The agent's inner loop, together with `wire.encode_protobuf`. A common line begins with its time (where no container
-        runtime gives one), which is in range, and has the first of the level fields. So its metadata is all there is to know.
+        runtime gives one) and has the first of the level fields. So its metadata is all there is to know.
         """
         given = chunk.times_ns
         head = self._decoder.head if given is None else b"{"
@@ -193,7 +193,7 @@ class Transform:
                     ns = given[len(times)]
                 else:
                     ns = timestamp.in_place(line, after_space if line[start] == _SPACE else start)
-                if ns < oldest_ns or ns > newest_ns or ns < 0:
+                if ns < 0:
                     return line
                 view = glance(line)
                 encoded = known.get(view)
@@ -206,7 +206,8 @@ class Transform:
                 if slots:
                     values = self._decoder.glanced(view)
                     seen.values.append(tuple([values[slot] for slot in slots]))
-                last_ns = ns
+                if oldest_ns <= ns <= newest_ns:
+                    last_ns = ns
         except (msgspec.DecodeError, RecursionError, IndexError):  # no JSON, or no more of it than the head
             return line
         finally:
