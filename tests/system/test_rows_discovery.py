@@ -398,8 +398,8 @@ async def test_t63_files_that_come_and_go_by_the_hundred_leave_nothing_behind(
         await run.until(lambda: not run.tailer.statistics().files)
         await run.until(lambda: not run.resume().positions)
         await run.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await run.until(lambda: not run.tailer._memory._incarnations)
     assert len(set(run.lines())) == len(run.lines()) == 500
-    assert not run.tailer._memory._incarnations
     assert not run.tailer._memory._absent
 
 
