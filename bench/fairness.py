@@ -22,7 +22,7 @@ from pathlib import Path
 
 import corpus
 from aiohttp import web
-from throughput import free_port, pinned
+from rig import free_port, pinned
 
 from agent import wire
 

@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from throughput import free_port, pinned, until_listening
+from rig import free_port, pinned, sink
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -30,15 +30,14 @@ class Agent:
     """`greenstack-agent run` on a directory, with a sink on another core."""
 
     def __init__(self, directory: Path, logs: Path, watch: str) -> None:
-        self.sink_port, self.port = free_port(), free_port()
-        sink = str(Path(__file__).with_name("sink.py"))
-        self._sink = subprocess.Popen(pinned(1, [sys.executable, sink, str(self.sink_port)]))
-        until_listening(f"http://127.0.0.1:{self.sink_port}/done")
+        self.port = free_port()
+        self._sink = sink()
+        url = self._sink.__enter__()
         config = directory / "config.toml"
         config.write_text(
             f'[agent]\nstate_dir = "{directory / "state"}"\nwatch = "{watch}"\n[[source]]\ninclude = ["{logs}/*.log"]\n'
             f'[parse]\nout_of_range = "send"\n[buffer]\nmin_free_bytes = "0B"\n'
-            f'[loki]\nurl = "http://127.0.0.1:{self.sink_port}"\n[server]\nlisten = "127.0.0.1:{self.port}"\n'
+            f'[loki]\nurl = "{url}"\n[server]\nlisten = "127.0.0.1:{self.port}"\n'
         )
         self.began = time.monotonic()
         self.process = subprocess.Popen(
@@ -86,8 +85,7 @@ class Agent:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
-        self._sink.terminate()
-        self._sink.wait()
+        self._sink.__exit__(None, None, None)
 
 
 def grow(logs: list[Path], rate: float, seconds: float) -> int:
