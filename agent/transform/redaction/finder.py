@@ -26,7 +26,7 @@ from agent.transform.redaction.verify import HOPELESS
 Flags = dict[int, frozenset[int]]
 """Line number → the scans it needs, in the lines' order."""
 
-_MOST_MATCHES = 20_000
+_MOST_MATCHES = 15_000
 
 
 class TooManyMatches(Exception):

@@ -24,7 +24,7 @@ _SPECIAL = NAME_KEYS | VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
 _NOT_IN_LISTS = frozenset({"auth", "dsn"})
 
-MOST_TOKENS = 25_000
+MOST_TOKENS = 20_000
 LONGEST_CLEAN = 64
 _SHORTEST_BASE64 = 24
 _TOP = "(top)"
