@@ -199,7 +199,7 @@ def _needles(settings: config.Redact, planned: Plan, scans: list[Scan | None], n
         needles += [Needle(pattern, number, rule.preset == "pii") for pattern in rule.find]
         wrapped += rule.anchors
     if "base64-wrapped" in planned.on:
-        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], pii=False, apart=True))
+        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], pii=False, gate=catalogue.BASE64_GATE))
         needles += [
             Needle(p, numbers["base64"], pii=False, base64=True)
             for p in dict.fromkeys(catalogue.base64_needles([*wrapped, *rules_keys.BASE64_WORDS]))

@@ -87,7 +87,8 @@ class Needle:
     """A finder pattern and the number of the scan it asks for.
 
     base64: it begins with what a literal looks like there. own: it is made of a secret of the agent's, so it is never kept.
-    apart: it needs no literal, and in one automaton with the others it would slow the whole.
+    gate: it needs no literal, so it is slow, and in one automaton with the others it would slow the whole; this pattern is
+    quick, is found wherever it is, and says whether to look.
     """
 
     pattern: str
@@ -95,7 +96,7 @@ class Needle:
     pii: bool
     base64: bool = False
     own: bool = False
-    apart: bool = False
+    gate: str = ""
 
 
 _WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
@@ -150,12 +151,14 @@ def _text_in_base64() -> str:
     return (
         "(?m)(?:^|[^A-Za-z0-9+_-])(?:"
         + "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups)
-        + "[A-Za-z0-9+/_-]){6}"
+        + "[A-Za-z0-9+/]){6}"
     )
 
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 TEXT_IN_BASE64 = _text_in_base64()
+BASE64_GATE = "[A-Za-z0-9+/]{24}"
+"""Is found wherever that is, and costs an eighth of it."""
 _LONGEST_ANCHOR = 12
 BASE64_ANCHOR_LENGTH = 4
 

@@ -93,8 +93,8 @@ class Store(Protocol):
 
 
 class HyperscanFinder:
-    """One automaton for nearly all patterns (two cost a fifth more), one for those that would slow it, one for the agent's
-    own secrets.
+    """One automaton for nearly all patterns (two cost a fifth more), one for the agent's own secrets; one for the patterns
+    that have a gate, asked when the automaton of the gates finds anything.
 
     store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
     Raises engine.Unusable when the child dies.
@@ -104,9 +104,12 @@ class HyperscanFinder:
 
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
         shared = [n for n in needles if not n.own]
-        divided = ([n for n in shared if not n.apart], [n for n in shared if n.apart])
-        groups = [group for group in divided if group]
-        self._databases = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
+        gated = [n for n in shared if n.gate]
+        gates = [Needle(gate, 0, pii=False) for gate in dict.fromkeys(n.gate for n in gated)]
+        groups = [group for group in ([n for n in shared if not n.gate], gated, gates) if group]
+        made = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
+        self._gated = made[-2:] if gated else []
+        self._databases = made[:-2] if gated else made
         own = tuple(n for n in needles if n.own)
         if own:
             self._databases.append(_compile(own))
@@ -147,20 +150,34 @@ class HyperscanFinder:
             append((end, ident))
             return len(found) > most
 
-        for database, scratch in zip(self._databases, self._scratches(), strict=True):
-            try:
+        scratches = self._scratches()
+        try:
+            for database, scratch in zip(self._databases, scratches, strict=False):
                 database.scan(data, match_event_handler=on_match, scratch=scratch)
-            except terminated:
-                raise TooManyMatches from None
+            if self._gated and self._opens(data, scratches[-1]):
+                self._gated[0].scan(data, match_event_handler=on_match, scratch=scratches[-2])
+        except terminated:
+            raise TooManyMatches from None
         return found
+
+    def _opens(self, data: bytes, scratch: Any) -> bool:
+        try:
+            self._gated[1].scan(data, match_event_handler=_stop, scratch=scratch)
+        except self._terminated:
+            return True
+        return False
 
     def _scratches(self) -> list[Any]:
         """Scratch space is for one scan at a time, so each thread has its own."""
         scratches: list[Any] | None = getattr(self._local, "scratches", None)
         if scratches is None:
             scratch = _hyperscan().Scratch
-            scratches = self._local.scratches = [scratch(database) for database in self._databases]
+            scratches = self._local.scratches = [scratch(database) for database in (*self._databases, *self._gated)]
         return scratches
+
+
+def _stop(_ident: int, _start: int, _end: int, _flags: int, _context: object) -> bool:
+    return True
 
 
 def _hyperscan() -> Any:
