@@ -196,12 +196,12 @@ def _needles(settings: config.Redact, planned: Plan, scans: list[Scan | None], n
         else:
             number = len(scans)
             scans.append(catalogue.pattern_scan(rule))
-        needles += [Needle(pattern, number, rule.preset == "pii") for pattern in rule.find]
+        needles += [Needle(pattern, number) for pattern in rule.find]
         wrapped += rule.anchors
     if "base64-wrapped" in planned.on:
-        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], pii=False, gate=catalogue.BASE64_GATE))
+        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], gate=catalogue.BASE64_GATE))
         needles += [
-            Needle(p, numbers["base64"], pii=False, base64=True)
+            Needle(p, numbers["base64"], base64=True)
             for p in dict.fromkeys(catalogue.base64_needles([*wrapped, *rules_keys.BASE64_WORDS]))
         ]
     if settings.keys:
@@ -228,4 +228,4 @@ def _key_needles(stems: str, numbers: dict[str, int]) -> list[Needle]:
         ("flags", rules_keys.flag_needles),
         ("markup", rules_keys.markup_needles),
     )
-    return [Needle(p, numbers[name], pii=False) for name, make in forms for p in make(stems)]
+    return [Needle(p, numbers[name]) for name, make in forms for p in make(stems)]

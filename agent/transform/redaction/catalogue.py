@@ -93,7 +93,6 @@ class Needle:
 
     pattern: str
     scan: int
-    pii: bool
     base64: bool = False
     own: bool = False
     gate: str = ""

@@ -105,7 +105,7 @@ class HyperscanFinder:
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
         shared = [n for n in needles if not n.own]
         gated = [n for n in shared if n.gate]
-        gates = [Needle(gate, 0, pii=False) for gate in dict.fromkeys(n.gate for n in gated)]
+        gates = [Needle(gate, 0) for gate in dict.fromkeys(n.gate for n in gated)]
         groups = [group for group in ([n for n in shared if not n.gate], gated, gates) if group]
         made = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
         self._gated = made[-2:] if gated else []
@@ -277,7 +277,7 @@ def refusal(pattern: str) -> str | None:
     except ImportError:
         return None
     try:
-        _compile.__wrapped__((Needle(pattern, 0, pii=False),))
+        _compile.__wrapped__((Needle(pattern, 0),))
     except hyperscan.HyperscanError as error:
         return str(error)
     return None

@@ -42,8 +42,8 @@ def rules(settings: config.Redact) -> tuple[Rule, ...]:
 def needles(user: config.RedactRule, number: int) -> list[Needle]:
     check_pattern(f"redact.rule {user.id!r}", user.pattern)
     if user.keywords:
-        return [Needle("(?i)" + re.escape(word), number, pii=False) for word in user.keywords]
-    return [Needle(user.pattern, number, pii=False)]
+        return [Needle("(?i)" + re.escape(word), number) for word in user.keywords]
+    return [Needle(user.pattern, number)]
 
 
 def scan_of(user: config.RedactRule) -> Scan:

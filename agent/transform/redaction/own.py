@@ -51,7 +51,7 @@ def forms(secrets: Sequence[str]) -> list[str]:
 
 
 def needles(secrets: Sequence[str], number: int) -> list[Needle]:
-    return [Needle(_literal(form), number, pii=False, own=True) for form in forms(secrets)]
+    return [Needle(_literal(form), number, own=True) for form in forms(secrets)]
 
 
 def _literal(form: str) -> str:
