@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from agent.config import Source
@@ -133,16 +134,24 @@ def look_at(fd: int, known: Position) -> Seen:
     )
 
 
-def is_copy_of_position(copy: Relative, known: Position) -> bool:
-    """Whether the file holds what was read up to `known`."""
+@contextmanager
+def _opened(path: str, key: Key) -> Iterator[int | None]:
+    """The file that a scan saw, open for the block; None where its name no longer leads to it."""
     try:
-        fd, _ = open_regular(copy.path, copy.key)
+        fd, _ = open_regular(path, key)
     except (FileNotFoundError, NotTheFile):
-        return False
+        yield None
+        return
     try:
-        return compare(known, look_at(fd, known)) is Verdict.SAME
+        yield fd
     finally:
         os.close(fd)
+
+
+def is_copy_of_position(copy: Relative, known: Position) -> bool:
+    """Whether the file holds what was read up to `known`."""
+    with _opened(copy.path, copy.key) as fd:
+        return fd is not None and compare(known, look_at(fd, known)) is Verdict.SAME
 
 
 def is_shorter_copy(copy: Relative, known: Position, anchors: Sequence[tuple[int, bytes]]) -> bool:
@@ -150,31 +159,23 @@ def is_shorter_copy(copy: Relative, known: Position, anchors: Sequence[tuple[int
     before = next(((offset, digest) for offset, digest in reversed(anchors) if offset <= copy.size), None)
     if before is None or copy.size >= known.offset:
         return False
-    try:
-        fd, _ = open_regular(copy.path, copy.key)
-    except (FileNotFoundError, NotTheFile):
-        return False
-    try:
+    with _opened(copy.path, copy.key) as fd:
+        if fd is None:
+            return False
         offset, digest = before
         k = min(ANCHOR_BYTES, offset)
         has_prefix = known.prefix_length > copy.size or (
             fingerprint(os.pread(fd, known.prefix_length, 0)) == known.prefix_digest
         )
         return has_prefix and fingerprint(os.pread(fd, k, offset - k)) == digest
-    finally:
-        os.close(fd)
 
 
 def is_archive_of(archive: Relative, known: Position) -> bool:
     """Whether the file, decompressed, holds what was read up to `known`."""
     if archive.size * _MOST_RATIO < known.offset:
         return False
-    try:
-        fd, _ = open_regular(archive.path, archive.key)
-    except (FileNotFoundError, NotTheFile):
-        return False
-    try:
-        if os.pread(fd, 2, 0) != GZIP_MAGIC:
+    with _opened(archive.path, archive.key) as fd:
+        if fd is None or os.pread(fd, 2, 0) != GZIP_MAGIC:
             return False
         content = GzipReader(fd)
         k = min(ANCHOR_BYTES, known.offset)
@@ -183,33 +184,21 @@ def is_archive_of(archive: Relative, known: Position) -> bool:
             fingerprint(prefix) == known.prefix_digest
             and fingerprint(content.read(known.offset - k, k) if k else b"") == known.anchor_digest
         )
-    finally:
-        os.close(fd)
 
 
 def is_copy_of_file(copy: Relative, original_fd: int) -> bool:
     """Whether the file holds the beginning of another that still has all its content."""
     if copy.size == 0 or copy.size > os.fstat(original_fd).st_size:
         return False
-    try:
-        fd, _ = open_regular(copy.path, copy.key)
-    except (FileNotFoundError, NotTheFile):
-        return False
-    try:
+    with _opened(copy.path, copy.key) as fd:
+        if fd is None:
+            return False
         beginning = min(PREFIX_BYTES, copy.size)
         ending = min(ANCHOR_BYTES, copy.size)
         places = ((0, beginning), (copy.size - ending, ending))
         return all(os.pread(fd, length, at) == os.pread(original_fd, length, at) for at, length in places)
-    finally:
-        os.close(fd)
 
 
 def is_compressed(path: str, key: Key) -> bool:
-    try:
-        fd, _ = open_regular(path, key)
-    except (FileNotFoundError, NotTheFile):
-        return False
-    try:
-        return os.pread(fd, 2, 0) == GZIP_MAGIC
-    finally:
-        os.close(fd)
+    with _opened(path, key) as fd:
+        return fd is not None and os.pread(fd, 2, 0) == GZIP_MAGIC
