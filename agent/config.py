@@ -31,6 +31,8 @@ from pydantic import (
     model_validator,
 )
 
+from agent.globs import path_pattern
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -122,6 +124,10 @@ def check_glob(glob: str) -> str:
         raise ValueError(f'"{glob}": braces are not expanded; list two patterns instead')
     if any(not _brackets_balance(name) for name in names):
         raise ValueError(f'"{glob}": unbalanced bracket; a literal [ is written [[]')
+    try:
+        path_pattern(glob)
+    except re.error as error:
+        raise ValueError(f'"{glob}": {error.msg}; write it from low to high') from None
     return glob
 
 

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Literal, Self
 
 from agent.config import Agent, Source
+from agent.globs import root_of
 from agent.model import Chunk, FileId, Resume, Span
 from agent.observe.events import Emit, FileSystemGone
-from agent.tail.discovery import root_of
 from agent.tail.generations import Timing
 from agent.tail.lane import Lane
 from agent.tail.memory import Memory

@@ -8,16 +8,16 @@ write into a log directory must not make the agent ship /etc/shadow.
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agent.config import Source
+from agent.globs import has_wildcard, literal, matches, part_pattern, path_pattern, root_of, states
 from agent.tail import kubernetes
-from agent.tail.mounts import WHOLE_TREE, Area, part_pattern, states
+from agent.tail.mounts import WHOLE_TREE, Area
 
 Key = tuple[int, int]
 """(device, inode)"""
@@ -77,7 +77,7 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
     directories: set[str] = set()
     taken: set[str] = set()
     for source in sources:
-        excluded = [re.compile(glob_pattern(pattern)) for pattern in source.exclude]
+        excluded = [path_pattern(pattern) for pattern in source.exclude]
         roots = []
         for include in source.include:
             if not area.is_reached_from(root_of(include)):
@@ -88,7 +88,7 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
             pods: dict[str, _Links] = {}
             for name in walk.matches(include):
                 path = _pod_log(name)
-                if path in taken or any(pattern.fullmatch(path) or pattern.fullmatch(name) for pattern in excluded):
+                if path in taken or _is_excluded(excluded, name, path):
                     continue
                 taken.add(path)
                 if path == name:
@@ -103,6 +103,21 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
         listing.roots[source.name] = tuple(roots)
     listing.directories = frozenset(_with_keys(directories))
     return listing
+
+
+def source_of(sources: Sequence[Source], path: str) -> Source | None:
+    """The source that a file found under `path` belongs to, were it there; None when no source wants it."""
+    names = (path, *kubernetes.alias_of(path))
+    return next((source for source in sources for name in names if _shows(source, name, path)), None)
+
+
+def _shows(source: Source, name: str, path: str) -> bool:
+    excluded = [path_pattern(pattern) for pattern in source.exclude]
+    return any(matches(include, name) for include in source.include) and not _is_excluded(excluded, name, path)
+
+
+def _is_excluded(excluded: Iterable[re.Pattern[str]], name: str, path: str) -> bool:
+    return any(pattern.fullmatch(path) or pattern.fullmatch(name) for pattern in excluded)
 
 
 def _pod_log(path: str) -> str:
@@ -140,20 +155,20 @@ class _Walk:
         part, rest = parts[0], parts[1:]
         if part == "**":
             yield from self._anywhere_below(directory, parts, above)
-        elif not glob.has_magic(_unescaped(part)):
-            path = f"{directory}/{_literal(part)}"
+        elif not has_wildcard(part):
+            path = f"{directory}/{literal(part)}"
             if rest:
                 yield from self._below(path, rest, above)
             else:
                 self._directories.add(directory or "/")
                 yield path
         else:
-            matches = re.compile(part_pattern(part)).fullmatch
+            fits = part_pattern(part).fullmatch
             hidden = part.startswith(".")
             if not rest:
                 self._directories.add(directory or "/")
             for entry in self._entries(directory):
-                if matches(entry.name) and (hidden or not entry.name.startswith(".")):
+                if fits(entry.name) and (hidden or not entry.name.startswith(".")):
                     path = f"{directory}/{entry.name}"
                     if not rest:
                         yield path
@@ -203,10 +218,6 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _literal(part: str) -> str:
-    return re.sub(r"\[(.)\]", r"\1", part)
-
-
 def _judge(source: Source, path: str, links: _Links, listing: Listing) -> None:
     try:
         seen = os.lstat(path)
@@ -253,36 +264,6 @@ def _with_keys(directories: set[str]) -> Iterator[tuple[str, Key]]:
             continue
         if stat.S_ISDIR(seen.st_mode):
             yield directory.rstrip("/") or "/", (seen.st_dev, seen.st_ino)
-
-
-def root_of(include: str) -> str:
-    """The directories of a glob before its first wildcard: `/var/log/greenstack` for `/var/log/greenstack/*.log`."""
-    directory = os.path.dirname(include)
-    while glob.has_magic(_unescaped(directory)):
-        directory = os.path.dirname(directory)
-    return _literal(directory)
-
-
-def _unescaped(pattern: str) -> str:
-    """Without what `glob.escape` writes for a literal `*`, `?` or `[`."""
-    return re.sub(r"\[[*?[]\]", "", pattern)
-
-
-def glob_pattern(pattern: str) -> str:
-    """A glob as a regular expression for a whole path: `*` and `?` stay within a directory, `**` does not."""
-    out, at = "", 0
-    while at < len(pattern):
-        closing = pattern.find("]", at + 2) if pattern[at] == "[" else -1
-        if pattern.startswith("**/", at):
-            out, at = out + "(?:[^/]+/)*", at + 3
-        elif pattern.startswith("**", at):
-            out, at = out + ".*", at + 2
-        elif closing > 0:
-            inside = pattern[at + 1 : closing].replace("\\", "\\\\").replace("[", "\\[")
-            out, at = out + ("[^" + inside[1:] if inside.startswith("!") else "[" + inside) + "]", closing + 1
-        else:
-            out, at = out + {"*": "[^/]*", "?": "[^/]"}.get(pattern[at], re.escape(pattern[at])), at + 1
-    return out
 
 
 def open_regular(path: str, key: Key, roots: Sequence[str] = ()) -> tuple[int, os.stat_result]:

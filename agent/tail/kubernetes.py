@@ -67,6 +67,16 @@ def aliased(path: str, target: str) -> str | None:
     return target if target.startswith(pods_beside(path) + "/") and place_of(target) is not None else None
 
 
+def alias_of(log: str) -> tuple[str, ...]:
+    """What the kubelet's link to a container's log is called, for some id of the container; nothing for any other path."""
+    place = place_of(log)
+    if place is None:
+        return ()
+    above = log[: -len(posixpath.join(_PODS, *log.split("/")[-3:]))]
+    name = f"{place.pod}_{place.namespace}_{place.container}-{'0' * 64}.log"
+    return (posixpath.join(above, _CONTAINERS, name),)
+
+
 def written_ns(mtimes_ns: Mapping[str, int]) -> dict[str, int]:
     """When files were last written, by path. The kubelet compresses a rotated log when it rotates the next one, and the
     archive then looks younger than that; the times in their names tell the order, in whatever zone the node lives."""

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.globs import may_lead
+
 _TABLE = "/proc/self/mountinfo"
 _NO_TABLE = "1 1 0:0 / / rw - unknown none rw\n"
 _MOST_AREAS = 64
@@ -114,46 +116,3 @@ def _mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
 
 def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(os.path.join(directory, ""))
-
-
-def may_lead(include: str, path: str) -> bool:
-    """Whether a glob can match the path or something below it."""
-    return bool(states(include.split("/")[1:], path.split("/")[1:] if path != "/" else []))
-
-
-def states(parts: Sequence[str], names: Sequence[str]) -> list[int]:
-    """What of a glob's parts is left, as indices, when a path with these names lies behind."""
-    at = _with_empty(parts, {0})
-    for name in names:
-        reached = {i for i in at if i < len(parts) and parts[i] == "**" and not name.startswith(".")}
-        reached |= {i + 1 for i in at if i < len(parts) and parts[i] != "**" and part_matches(parts[i], name)}
-        at = _with_empty(parts, reached)
-    return sorted(at)
-
-
-def _with_empty(parts: Sequence[str], at: set[int]) -> set[int]:
-    """`**` stands for no directory as well."""
-    out = set(at)
-    for i in at:
-        j = i
-        while j < len(parts) - 1 and parts[j] == "**":
-            j += 1
-            out.add(j)
-    return out
-
-
-def part_matches(part: str, name: str) -> bool:
-    """Whether a name is matched by the part of a glob between two slashes; hidden names need a dot in the glob."""
-    return (part.startswith(".") or not name.startswith(".")) and re.fullmatch(part_pattern(part), name) is not None
-
-
-def part_pattern(part: str) -> str:
-    out, at = "(?s:", 0
-    while at < len(part):
-        closing = part.find("]", at + 3 if part.startswith("[!", at) else at + 2) if part[at] == "[" else -1
-        if closing > 0:
-            inside = part[at + 1 : closing].replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^")
-            out, at = out + ("[^" + inside[1:] if inside.startswith("!") else "[" + inside) + "]", closing + 1
-        else:
-            out, at = out + {"*": ".*", "?": "."}.get(part[at], re.escape(part[at])), at + 1
-    return out + ")"

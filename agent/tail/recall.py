@@ -9,7 +9,7 @@ from dataclasses import replace
 from agent.config import Source
 from agent.model import Origin, Position
 from agent.tail.copies import Copies
-from agent.tail.discovery import Found, Key, NotTheFile, open_regular
+from agent.tail.discovery import Found, Key, NotTheFile, open_regular, source_of
 from agent.tail.generations import Generations
 from agent.tail.identity import GZIP_MAGIC, Verdict
 from agent.tail.kubernetes import written_ns
@@ -46,7 +46,8 @@ class Recall:
         *,
         once: bool,
     ) -> None:
-        self._sources = {source.name: source for source in sources}
+        self._sources = tuple(sources)
+        self._source_by_path: dict[str, Source | None] = {}
         self._memory = memory
         self._generations = generations
         self._copies = copies
@@ -60,6 +61,7 @@ class Recall:
         """Take up every file that is remembered and can be found: under a glob, or renamed, copied or compressed."""
         if self._is_first_scan:
             self._pending = self._memory.claim(area)
+            self._put_back_unwanted(present, now)
         if self._memory:
             self._take_up_returned(present, now)
         missed = self._take_up_pending(present, now) if self._pending else []
@@ -68,6 +70,18 @@ class Recall:
         for origin, youngest_ns in missed:
             self.between(origin, youngest_ns, now)
         self._is_first_scan = False
+
+    def _put_back_unwanted(self, present: dict[Key, Found], now: float) -> None:
+        """Of paths that no source includes any more, whatever their files are called today. They may be wanted again."""
+        for key, known in list(self._pending.items()):
+            if key not in present and self._source_of(known[1].origin.path) is None:
+                del self._pending[key]
+                self.remember(key, known, now)
+
+    def _source_of(self, path: str) -> Source | None:
+        if path not in self._source_by_path:
+            self._source_by_path[path] = source_of(self._sources, path)
+        return self._source_by_path[path]
 
     def _take_up_returned(self, present: dict[Key, Found], now: float) -> None:
         known = self._memory.take(key for key in present if key not in self._generations.files)
@@ -116,14 +130,9 @@ class Recall:
         return [] if self._once else [(origin, youngest.get(path, 0)) for path, origin in origins.items()]
 
     def remember(self, key: Key, known: Known, now: float) -> None:
-        """Since now it is absent, if its directory is on the device that the file was on; else it only cannot be seen."""
-        try:
-            is_there = os.stat(os.path.dirname(known[1].origin.path)).st_dev == key[0]
-        except FileNotFoundError:
-            is_there = True
-        except OSError:
-            is_there = False
-        self._memory.remember(key, known, now if is_there else None)
+        """Since now it is absent, if its directory is on the device that the file was on and another file or none has its
+        name; else it only cannot be seen, or is not wanted."""
+        self._memory.remember(key, known, now if _is_absent(key, known[1].origin.path) else None)
 
     def _whereabouts(self, present: dict[Key, Found]) -> tuple[dict[Key, Found | Relative], set[Key]]:
         """Where the pending files are, and those of which nothing can be said now."""
@@ -132,7 +141,7 @@ class Recall:
         elsewhere: dict[str, set[Key]] = {}
         for key, (_, known) in self._pending.items():
             if key not in present and not self._once:
-                source = self._sources.get(known.origin.source)
+                source = self._source_of(known.origin.path)
                 for place in places(source, known.origin.path) if source else ():
                     elsewhere.setdefault(place, set()).add(key)
         for directory, keys in elsewhere.items():
@@ -150,7 +159,7 @@ class Recall:
     ) -> bool:
         """Go on with a file of which a position is known, if it is still that file. Otherwise, under a glob, it is new."""
         file_id, position = known
-        source = found.source if found is not None else self._sources.get(position.origin.source)
+        source = found.source if found is not None else self._source_of(position.origin.path)
         if source is None:
             return False
         file = self._generations.new(file_id, position.origin, source, kin, now)
@@ -179,7 +188,7 @@ class Recall:
     def _take_up_elsewhere(self, key: Key, known: Known, now: float) -> bool:
         """Go on with a file that was copied and emptied, or compressed, while nobody looked."""
         file_id, position = known
-        source = self._sources.get(position.origin.source)
+        source = self._source_of(position.origin.path)
         if source is None or self._once:
             return False
         emptied = self._generations.new(
@@ -219,7 +228,7 @@ class Recall:
         chain = self._generations.chains.get(path, [])
         known = self._memory.of_path(path)
         origins = [file.origin for file in chain] + [position.origin for position in known]
-        source = self._sources.get(origins[-1].source) if origins else None
+        source = self._source_of(path) if origins else None
         if source is not None and self._copies.may_have_kin(source, path):
             self.between(origins[-1], max((position.mtime_ns for position in known), default=0), now)
 
@@ -230,7 +239,7 @@ class Recall:
         youngest_ns: when the youngest of those that are gone was last written; 0 when none is.  emptied: what the present
         file held before.
         """
-        path, source = origin.path, self._sources.get(origin.source)
+        path, source = origin.path, self._source_of(origin.path)
         chain = self._generations.chains.get(path, [])
         current = [file for file in chain if file.path == path and not file.deleted]
         if source is None or any(file.offset for file in current):
@@ -285,6 +294,18 @@ class Recall:
         except NotTheFile:
             pass
         return False
+
+
+def _is_absent(key: Key, path: str) -> bool:
+    try:
+        if os.stat(os.path.dirname(path)).st_dev != key[0]:
+            return False
+        seen = os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return (seen.st_dev, seen.st_ino) != key
 
 
 def _head(kin: Relative) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent import config, settings
-from agent.tail.discovery import glob_pattern
+from agent.globs import path_pattern
 from agent.tail.kubernetes import own_logs
 from agent.tail.multiline import check_starts
 
@@ -49,7 +49,7 @@ def test_the_own_pod_is_told_to_the_agent_by_the_downward_api(tmp_path: Path) ->
     own = own_logs({"POD_NAME": "greenstack-agent-x1", "POD_NAMESPACE": "greenstack-agent", "POD_UID": "0a1b"})
     (source,) = as_a_pod_sees_it(tmp_path).source
     assert not any(matches(glob, "/var/log/pods/prod_greenstack-api_0a1b/app/0.log") for glob in own)
-    assert re.fullmatch(glob_pattern(own[0]), "/var/log/pods/greenstack-agent_greenstack-agent-x1_0a1b/agent/0.log")
+    assert path_pattern(own[0]).fullmatch("/var/log/pods/greenstack-agent_greenstack-agent-x1_0a1b/agent/0.log")
     assert source.multiline is None
     used = re.sub(r"^#(?=multiline)", "", TOML, flags=re.MULTILINE)
     (source,) = as_a_pod_sees_it(tmp_path, used).source

@@ -299,6 +299,10 @@ MISTAKES = {
         '[[source]]\ninclude = ["/x/[a.log"]',
         '2: source[0].include[0]: "/x/[a.log": unbalanced bracket; a literal [ is written [[]',
     ),
+    "backwards range": (
+        '[[source]]\ninclude = ["/x/[z-a].log"]',
+        '2: source[0].include[0]: "/x/[z-a].log": bad character range z-a; write it from low to high',
+    ),
     "stars in a name": (
         '[[source]]\ninclude = ["/x/a**/b"]',
         '2: source[0].include[0]: "/x/a**/b": ** stands alone between slashes, such as "/var/log/**/*.log"',

@@ -1,48 +1,14 @@
 """Which files there are, and which of them may be read."""
 
 import os
-import re
 from pathlib import Path
 
 import pytest
 
 from agent.config import Source
-from agent.tail.discovery import NotTheFile, glob_pattern, list_files, open_regular, root_of
+from agent.tail.discovery import NotTheFile, list_files, open_regular
 from agent.tail.mounts import Area
 from agent.tail.relatives import extends, is_rotated_name, possible_bases
-
-
-@pytest.mark.parametrize(
-    ("include", "root"),
-    [
-        ("/var/log/greenstack/*.log", "/var/log/greenstack"),
-        ("/var/log/*/app.log", "/var/log"),
-        ("/var/log/**/*.log", "/var/log"),
-        ("/var/log/app.log", "/var/log"),
-        ("/var/l[[]og/a[*].log", "/var/l[og"),
-        ("/*.log", "/"),
-    ],
-)
-def test_the_root_of_a_glob_is_its_directories_before_the_first_wildcard(include: str, root: str) -> None:
-    assert root_of(include) == root
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "matches"),
-    [
-        ("/a/*.log", "/a/b.log", True),
-        ("/a/*.log", "/a/b/c.log", False),
-        ("/a/**/*.log", "/a/b.log", True),
-        ("/a/**/*.log", "/a/b/c/d.log", True),
-        ("/a/**", "/a/b/c", True),
-        ("/a/?.log", "/a/b.log", True),
-        ("/a/[!b].log", "/a/b.log", False),
-        ("/a/[bc].log", "/a/c.log", True),
-        ("/a/x[[]y.log", "/a/x[y.log", True),
-    ],
-)
-def test_globs_match_whole_paths(pattern: str, path: str, matches: bool) -> None:
-    assert bool(re.fullmatch(glob_pattern(pattern), path)) is matches
 
 
 def test_a_listing_tells_files_directories_and_what_may_not_be_read(tmp_path: Path) -> None:

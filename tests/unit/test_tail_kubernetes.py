@@ -1,7 +1,6 @@
 """What paths on a node say."""
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import Source
-from agent.tail.discovery import glob_pattern, list_files
+from agent.globs import path_pattern
+from agent.tail.discovery import list_files
 from agent.tail.kubernetes import Place, labels_of, own_logs, place_of, written_ns
 
 UID = "0a1b2c3d-1111-2222-3333-444455556666"
@@ -144,8 +144,8 @@ def test_who_does_not_know_its_pod_excludes_none_and_who_does_not_know_its_uid_e
 
     assert own_logs({}) == own_logs({"POD_NAME": "agent-x1"}) == ()
     pods, _ = own_logs({"POD_NAME": "agent-x1", "POD_NAMESPACE": "agents"})
-    assert re.fullmatch(glob_pattern(pods), f"/var/log/pods/agents_agent-x1_{UID}/agent/0.log")
-    assert not re.fullmatch(glob_pattern(pods), f"/var/log/pods/agents_agent-x12_{UID}/agent/0.log")
+    assert path_pattern(pods).fullmatch(f"/var/log/pods/agents_agent-x1_{UID}/agent/0.log")
+    assert not path_pattern(pods).fullmatch(f"/var/log/pods/agents_agent-x12_{UID}/agent/0.log")
 
 
 def test_t106_archives_of_the_kubelet_are_as_old_as_their_names_say() -> None:

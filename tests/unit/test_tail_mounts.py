@@ -1,7 +1,7 @@
 """Which file systems globs reach, told from the kernel's table."""
 
-from agent.tail.discovery import root_of
-from agent.tail.mounts import Area, Mount, areas, may_lead, parse, states
+from agent.globs import root_of
+from agent.tail.mounts import Area, Mount, areas, parse
 
 TABLE = """\
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -51,12 +51,3 @@ def test_an_area_knows_its_paths() -> None:
     assert not area.holds("/mnt/logs/deep/er/app.log")
     assert not area.holds("/mnt/logsmore/app.log")
     assert reached("/**/*.log")["254:0"].holds("/mnt/logsmore/app.log")
-
-
-def test_what_of_a_glob_is_left_behind_a_path() -> None:
-    assert states(["var", "**", "a.log"], ["var"]) == [1, 2]
-    assert states(["var", "**", "a.log"], ["var", "x", "y"]) == [1, 2]
-    assert states(["var", "l?g", "*.log"], ["var", "log"]) == [2]
-    assert states(["var", "*", "*.log"], ["var", ".hidden"]) == []
-    assert may_lead("/var/*/a.log", "/var/x/a.log"), "a file may be a mount point as well"
-    assert not may_lead("/var/*.log", "/var/x/y")

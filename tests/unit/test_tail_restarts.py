@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tailing import Run, source, tailing, write
 
 from agent.config import Agent, Source
 from agent.model import Chunk, FileId, Position, Resume
@@ -133,3 +134,51 @@ async def test_a_copy_with_the_inode_of_a_generation_that_was_emptied_and_delete
     two.write_text("b1\n")
     assert await life.live(lambda lines: b"b1" in lines) == [b"a3", b"b1"]
     assert {position.origin.path for position in life.positions.values() if position.offset} == {str(two), str(three)}
+
+
+def remembered(known: Resume, run: Run) -> Resume:
+    positions = {**known.positions, **run.resume().positions}
+    return Resume({file: position for file, position in positions.items() if file not in run.forgotten}, {})
+
+
+@pytest.mark.parametrize(
+    "changed", [{"exclude": ("a.log",)}, {"include": ("b.log",)}], ids=["excluded", "no longer included"]
+)
+async def test_a_file_that_is_not_wanted_any_more_is_not_read_and_goes_on_when_it_is_wanted_again(
+    tmp_path: Path, changed: dict[str, tuple[str, ...]]
+) -> None:
+    log, other = tmp_path / "a.log", tmp_path / "b.log"
+    write(log, "a1")
+    write(other, "b1")
+    everything = source(tmp_path / "*.log")
+    only_other = everything.model_copy(
+        update={key: tuple(str(tmp_path / name) for name in names) for key, names in changed.items()}
+    )
+    async with tailing(everything) as run:
+        await run.until_lines(2)
+    known = run.resume()
+    write(log, "a2")
+    async with tailing(only_other, resume=known) as run:
+        write(log, "a3")
+        log.rename(tmp_path / "a.log.1")
+        write(other, "b2")
+        await run.until_lines(1)
+        await run.turns(20)
+    assert run.lines() == ["b2"]
+    async with tailing(everything, resume=remembered(known, run)) as run:
+        await run.until_lines(2)
+        await run.turns(20)
+    assert run.lines() == ["a2", "a3"]
+
+
+async def test_a_source_that_was_given_another_name_goes_on_with_its_generations(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    write(log, "1")
+    async with tailing(source(log, name="old")) as run:
+        await run.until_lines(1)
+    write(log, "2")
+    log.rename(tmp_path / "app.log.1")
+    write(log, "3")
+    async with tailing(source(log, name="new"), resume=run.resume()) as run:
+        await run.until_lines(2)
+    assert run.lines() == ["2", "3"]
