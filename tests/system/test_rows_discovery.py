@@ -5,6 +5,7 @@ import errno
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -327,6 +328,30 @@ async def test_t59_lost_events_are_noticed_told_and_made_up_for(
         await run.until_lines(41)
     assert run.lines(logs[0]) == numbered(0, 3)
     assert all(run.lines(log) == numbered(0, 2) for log in logs[1:])
+
+
+async def test_t59_when_the_kernels_queue_overflows_what_it_dropped_is_found_and_told(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch
+) -> None:
+    logs = [tmp_path / f"{number}.log" for number in range(20)]
+    for log in logs:
+        append(log, [b"first"])
+    agent = launch(loki.url, f"{tmp_path}/*.log", agent='watch = "auto"')
+    await agent.start()
+    await agent.until(lambda metrics: metrics["watching"] == 1)
+    await _until(lambda: len(stored(loki)) == 20)
+    assert agent.process is not None
+    agent.process.send_signal(signal.SIGSTOP)
+    for _ in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())):
+        (tmp_path / "noise").touch()
+        (tmp_path / "noise").unlink()
+    long_ago_ns = time.time_ns() - 3 * 10**9
+    for log in logs:
+        append(log, [b"second"])
+        os.utime(log, ns=(long_ago_ns, long_ago_ns))
+    agent.process.send_signal(signal.SIGCONT)
+    await _until(lambda: stored(loki) == {str(log): [b"first", b"second"] for log in logs})
+    await agent.until(lambda metrics: metrics.get("file_events_missed_total", 0) >= 1)
 
 
 async def test_t59_a_burst_of_ten_thousand_events_loses_nothing(tmp_path: Path) -> None:
