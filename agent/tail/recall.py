@@ -20,6 +20,7 @@ from agent.tail.relatives import (
     Relative,
     extends,
     is_archive_of,
+    is_archive_of_file,
     is_copy_of_position,
     is_rotated_name,
     is_shorter_copy,
@@ -285,6 +286,7 @@ class Recall:
             if head.startswith(GZIP_MAGIC):
                 positions += self._memory.of_path(path)
                 is_known = any(position.offset and is_archive_of(kin, position) for position in positions)
+                is_known = is_known or any(_is_archive_of_unread(kin, file) for file in chain)
                 return source.compressed == "auto" and not is_known
             return not any(
                 position.offset and is_copy_of_position(kin, position) for position in positions
@@ -294,6 +296,17 @@ class Recall:
         except NotTheFile:
             pass
         return False
+
+
+def _is_archive_of_unread(kin: Relative, file: OneFile) -> bool:
+    """Whether it is what a file of which nothing was read became. Only its whole content can tell: others may begin alike."""
+    if file.offset or file.is_archive or not (file.is_open or file.path):
+        return False
+    try:
+        is_it = file.open() is Verdict.SAME
+    except (OSError, NotTheFile):
+        return False
+    return is_it and file.fd is not None and is_archive_of_file(kin, file.fd)
 
 
 def _is_absent(key: Key, path: str) -> bool:

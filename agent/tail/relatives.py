@@ -24,6 +24,7 @@ from agent.tail.kubernetes import written_ns
 
 # `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
 _SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
+_STEP = 256 * 1024
 _MOST_RATIO = 1032  # deflate cannot do better
 _DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
 
@@ -184,6 +185,22 @@ def is_archive_of(archive: Relative, known: Position) -> bool:
             fingerprint(prefix) == known.prefix_digest
             and fingerprint(content.read(known.offset - k, k) if k else b"") == known.anchor_digest
         )
+
+
+def is_archive_of_file(archive: Relative, original_fd: int) -> bool:
+    """Whether the file, decompressed, is another byte by byte."""
+    size = os.fstat(original_fd).st_size
+    if archive.size * _MOST_RATIO < size:
+        return False
+    with _opened(archive.path, archive.key) as fd:
+        if fd is None or os.pread(fd, 2, 0) != GZIP_MAGIC:
+            return False
+        content, at = GzipReader(fd), 0
+        while plain := content.read(at, _STEP):
+            if plain != os.pread(original_fd, len(plain), at):
+                return False
+            at += len(plain)
+        return at == size
 
 
 def is_copy_of_file(copy: Relative, original_fd: int) -> bool:

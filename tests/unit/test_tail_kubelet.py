@@ -102,3 +102,32 @@ async def test_t106_generations_that_came_and_were_compressed_between_two_looks_
         "d1",
         "d2",
     ]
+
+
+@pytest.mark.parametrize("is_unlinked", [True, False], ids=["unlinked", "not yet unlinked"])
+async def test_t40_t106_the_archive_of_a_generation_that_waits_for_its_turn_is_not_another_one(
+    tmp_path: Path, is_unlinked: bool
+) -> None:
+    kubelet = Kubelet(tmp_path)
+    kubelet.say("F a1")
+    second = Path(f"{kubelet.log}.20260102-000002")
+    first_turn: list[int] = []
+
+    def rotate_while_the_second_waits(seen: list[str], turn: int) -> bool:
+        if not first_turn and seen == ["a1"]:
+            first_turn.append(turn)
+            kubelet.rotate()
+            kubelet.say("F b1", "F b2")
+        if (
+            first_turn and turn == first_turn[0] + 20
+        ):  # it is known by now, and its predecessor not quiet for long enough
+            kubelet.rotate()
+            packed = second.with_name(second.name + ".gz")
+            packed.write_bytes(gzip.compress(second.read_bytes()))
+            if is_unlinked:
+                second.unlink()
+            kubelet.say("F c1")
+        return "c1" in seen and turn > first_turn[0] + 100
+
+    seen = await live(kubelet.log, {}, 1.0, rotate_while_the_second_waits)
+    assert seen == ["a1", "b1", "b2", "c1"]
