@@ -15,6 +15,7 @@ from agent.model import FileId, Origin
 from agent.tail.discovery import Found, Key
 from agent.tail.memory import Memory
 from agent.tail.one_file import OneFile
+from agent.tail.past import Past
 from agent.tail.relatives import Relative
 
 
@@ -49,14 +50,14 @@ class Generations:
     """files:  the present content of each inode.
     chains: those found under one path, oldest first.
     roots:  of each source, the real directories its files may lie in.
-    last_written: of each chain that lost a generation, when the youngest of those was last written (ns).
+    past:   generations of these paths that were let go.
     """
 
     def __init__(self, timing: Timing, memory: Memory, wall_ns: Callable[[], int], *, archives: bool) -> None:
         self.files: dict[Key, OneFile] = {}
         self.chains: dict[str, list[OneFile]] = {}
         self.roots: dict[str, tuple[str, ...]] = {}
-        self.last_written: dict[str, int] = {}
+        self.past = Past()
         self.timing = timing
         self._memory = memory
         self._wall_ns = wall_ns
@@ -106,13 +107,11 @@ class Generations:
 
     def remove(self, file: OneFile) -> None:
         path = file.origin.path
+        if file.offset:
+            self.past.add(file.position(), is_read=not file.unread_bytes)
         self.replace(file, [])
-        if self.chains[path]:
-            if file.offset:
-                self.last_written[path] = max(file.mtime_ns, self.last_written.get(path, 0))
-        else:
+        if not self.chains[path]:
             del self.chains[path]
-            self.last_written.pop(path, None)
 
     def move_to_end(self, file: OneFile) -> None:
         chain = self.chains[file.origin.path]

@@ -49,6 +49,8 @@ class OneFile:
     """offset:       the next line begins here; `_ahead` bytes after it are no content (hole, byte-order mark).
     seen_to:      up to here bytes were read, and those after `offset` hold no whole line.
     size_before:  its size before it shrank.
+    unseen_since_ns: when it had last been written before it was empty, or as large as now, and then changed: lines may have
+                  come and been rotated away meanwhile, which is to be looked into before it is read. 0 otherwise.
     shrank:       it is shorter than what was read of it, or nothing was read and some of that is gone.
     path:         its present name, as far as known; None when it has none that we know.
     listed:       the last scan found it under a glob.
@@ -108,6 +110,7 @@ class OneFile:
         "size",
         "size_before",
         "source",
+        "unseen_since_ns",
         "waiting_since",
     )
 
@@ -127,7 +130,7 @@ class OneFile:
         self.origin = origin
         self.source = source
         self.path: str | None = path
-        self.offset = self.seen_to = self.size = self.size_before = self.mtime_ns = 0
+        self.offset = self.seen_to = self.size = self.size_before = self.mtime_ns = self.unseen_since_ns = 0
         self.listed = self.is_link = self.deleted = self.ignored = self.done = False
         self.admitted = self.queued = self.is_archive = False
         self.deleted_since, self.disk_bytes = 0.0, 0
@@ -236,10 +239,13 @@ class OneFile:
         later would pass for it.
         """
         if not self.is_known_by_content and self._fd is not None:
-            prefix = self._bytes(0, PREFIX_BYTES)
-            self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)
-            self._position = None
+            self._learn_beginning()
         return Chunk(self.origin, Span(self.id, self.offset, self.position()), b"", read_ns)
+
+    def _learn_beginning(self) -> None:
+        prefix = self._bytes(0, PREFIX_BYTES)
+        self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)
+        self._position = None
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -248,10 +254,12 @@ class OneFile:
         if self.is_archive or (size == self.size and mtime_ns == self.mtime_ns):
             return False  # an archive is complete when it is found, and its sizes are those of its content
         self.quiet_since = now
-        if size <= self.seen_to and self.offset:
+        if size <= self.seen_to and self.is_known_by_content:
             self._touched = True  # changed without growing: perhaps overwritten in place
         if size < self.offset or (size < self.size and self.offset == 0):
             self.shrank, self.size_before = True, self.size
+        elif self.seen_to == 0 and self.size in (0, size):
+            self.unseen_since_ns = self.unseen_since_ns or self.mtime_ns
         self.size, self.mtime_ns = size, mtime_ns
         self.seen_to = max(self.offset, min(self.seen_to, size))
         return True
@@ -401,6 +409,8 @@ class OneFile:
             self.size = max(self.size, self.seen_to)
             self._gzip_ended = self._gzip is not None
             self.open_end.lines = self._lines.has_open_lines(raw[at:])
+            if not self.offset and self.seen_to:
+                self._learn_beginning()  # of its first line, which is not ended yet
         return chunks
 
     def take_replaced(self) -> int:
@@ -414,8 +424,8 @@ class OneFile:
         return self._bytes(begin, self.seen_to - begin)
 
     def _check_beginning(self) -> None:
-        """When it changed without growing, the first bytes are compared too."""
-        if self._touched and self.offset:
+        """When it changed without growing, or nothing lies before the offset to compare, the first bytes are compared."""
+        if self._prefix_length and (self._touched or not self.offset):
             prefix = self._bytes(0, self._prefix_length)
             if fingerprint(prefix) != self._prefix_digest:
                 raise ContentChanged(Verdict.BEGINS_OTHERWISE)

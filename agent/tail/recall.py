@@ -21,6 +21,7 @@ from agent.tail.relatives import (
     extends,
     is_archive_of,
     is_archive_of_file,
+    is_copy_of_file,
     is_copy_of_position,
     is_rotated_name,
     is_shorter_copy,
@@ -247,7 +248,7 @@ class Recall:
             return
         # As far as it was read: its writer may have gone on after those that were missed.
         known_ns = [file.position().mtime_ns for file in chain if file not in current and file.is_known_by_content]
-        youngest_ns = max(youngest_ns, self._generations.last_written.get(path, 0), *known_ns, 0)
+        youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), *known_ns, 0)
         try:
             kin = relatives(source, path)
         except OSError as error:
@@ -280,6 +281,7 @@ class Recall:
         if not is_rotated_name(os.path.basename(kin.path), os.path.basename(path)):
             return False
         positions = [file.position() for file in chain if file.is_known_by_content]
+        positions += self._generations.past.ends(path)
         positions += [emptied] if emptied is not None else []
         try:
             head = _head(kin)
@@ -290,12 +292,19 @@ class Recall:
                 return source.compressed == "auto" and not is_known
             return not any(
                 position.offset and is_copy_of_position(kin, position) for position in positions
-            ) and not any(file.offset and is_shorter_copy(kin, file.position(), file.anchors) for file in chain)
+            ) and not any(_is_some_copy(kin, file) for file in chain)
         except OSError as error:
             self._cannot_see("", kin.path, error)
         except NotTheFile:
             pass
         return False
+
+
+def _is_some_copy(kin: Relative, file: OneFile) -> bool:
+    """Whether it holds the beginning of a file, be that read or not."""
+    if file.offset:
+        return is_shorter_copy(kin, file.position(), file.anchors)
+    return file.fd is not None and is_copy_of_file(kin, file.fd)
 
 
 def _is_archive_of_unread(kin: Relative, file: OneFile) -> bool:

@@ -95,8 +95,16 @@ class Roll:
         for path in self._rotated:  # perhaps more than once since the last scan
             self._recall.between_known(path, now)
         self._rotated.clear()
+        self._look_for_unseen(now)
         self._is_first_scan = False
         return listing
+
+    def _look_for_unseen(self, now: float) -> None:
+        """Generations that came and went while a file looked empty."""
+        for file in [file for file in self.generations.files.values() if file.unseen_since_ns]:
+            since_ns, file.unseen_since_ns = file.unseen_since_ns, 0
+            if not (self._once or file.is_renamed) and self.copies.may_have_kin(file.source, file.origin.path):
+                self._recall.between(file.origin, since_ns, now)
 
     def _report(self, listing: Listing) -> None:
         for refused in listing.refused:
@@ -143,11 +151,11 @@ class Roll:
         """No glob shows it: it was renamed, moved away or deleted, or cannot be seen just now."""
         try:
             if file.is_open:
-                was_deleted = file.deleted
                 file.look(now)
                 if file.deleted:
+                    if file.path is not None:
+                        self._rotated.add(file.origin.path)
                     file.path = None  # who has its name now is another
-                    self._rotated |= set() if was_deleted else {file.origin.path}
                     return
             path = self._find_name(file)
         except OSError as error:
@@ -263,7 +271,10 @@ class Roll:
                 file.begin_at_end(now)
                 if not file.ignored:
                     self.copies.notes.append(file.note(self._wall_ns()))
-            elif not self._is_first_scan and file.size:
+            elif not file.size and not self._once:
+                file.open()  # for the generation of its inode: nothing else tells it from whatever has that next
+                file.close()
+            elif not self._is_first_scan:
                 file.open()  # so that it can be read even if it is deleted before its turn
         except OSError as error:
             if file.failed(error.errno or 0, now):

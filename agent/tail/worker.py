@@ -258,6 +258,7 @@ class Worker:
         if file.shrank:
             self._start_over(file, Verdict.SHORTER, now)
         else:
+            self._scan_wanted |= bool(file.unseen_since_ns)
             self._queue(file)
 
     def _failed(self, file: OneFile, error: OSError, now: float) -> None:
@@ -318,7 +319,8 @@ class Worker:
             file.close()
 
     def _queue(self, file: OneFile) -> None:
-        if file.admitted and file.has_unread and not file.queued and not file.hold and not file.error:
+        is_blind = file.unseen_since_ns and not self._once
+        if file.admitted and file.has_unread and not (file.queued or file.hold or file.error or is_blind):
             file.queued = True
             self._ready.append(file)
 

@@ -6,8 +6,10 @@ what the agent does in four seconds: two in which it finds what there is, and tw
 
 from __future__ import annotations
 
+import ast
 import gzip
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -34,6 +36,7 @@ from agent.tail.worker import Ask, Worker
 
 TIMING = Timing(successor_cap_s=1e9, nameless_s=1e9)
 KEPT = 6
+PATTERNS = ("app.log", "app.log*")
 NOBODY = 65534
 
 
@@ -78,7 +81,7 @@ class Files(RuleBasedStateMachine):
         self.targets = 0
         self.done: list[str] = []
 
-    @initialize(pattern=st.sampled_from(["app.log", "app.log*"]))
+    @initialize(pattern=st.sampled_from(PATTERNS))
     def begin(self, pattern: str) -> None:
         self.sources = (
             Source(name="app", include=(str(self.directory / pattern),)),
@@ -126,7 +129,15 @@ class Files(RuleBasedStateMachine):
         for _ in range(8):
             self.turn()
             self.now += 0.5
-        self.done.append("look")
+        self.done.append("look()")
+
+    @rule(turns=st.integers(1, 3))
+    def glance(self, turns: int) -> None:
+        """Too short for what waits behind a predecessor to have its turn."""
+        for _ in range(turns):
+            self.turn()
+            self.now += 0.5
+        self.done.append(f"glance({turns})")
 
     @rule(looks=st.integers(0, 3))
     def die(self, looks: int) -> None:
@@ -188,7 +199,7 @@ class Files(RuleBasedStateMachine):
             generation.partial = f"{generation.number}-{self.next_number()}-half"
             self.pieces[generation.partial] = ""
             self.append(self.log, generation.partial)
-            self.done.append("half")
+            self.done.append("write_half_a_line()")
 
     def rotated(self, number: int) -> Path:
         return self.directory / f"app.log.{number}"
@@ -202,7 +213,7 @@ class Files(RuleBasedStateMachine):
     def write_late(self) -> None:
         """Whoever wrote to the file still does, after it was renamed. One that was empty then may be anything."""
         self.put(self.rotated(1), 1, late=True)
-        self.done.append("late")
+        self.done.append("write_late()")
 
     # --- rotation -----------------------------------------------------------------------------------------------------
 
@@ -254,7 +265,7 @@ class Files(RuleBasedStateMachine):
         self.stamp(self.log)
         self.content[self.rotated(1)] = self.content.pop(self.log)
         self.content[self.log] = self.new_generation()
-        self.done.append("copytruncate")
+        self.done.append("copy_and_truncate()")
 
     @rule(count=st.integers(1, 3))
     def replace(self, count: int) -> None:
@@ -272,7 +283,7 @@ class Files(RuleBasedStateMachine):
         os.truncate(self.log, 0)
         self.stamp(self.log)
         self.content[self.log] = self.new_generation()
-        self.done.append("truncate")
+        self.done.append("truncate()")
 
     @precondition(lambda self: self.log in self.content)
     @rule()
@@ -280,12 +291,13 @@ class Files(RuleBasedStateMachine):
         self.content.pop(self.log)
         self.log.unlink()
         self.is_forgotten = True
-        self.done.append("delete")
+        self.done.append("delete()")
 
-    @precondition(lambda self: any(self.rotated(number) in self.content for number in range(2, KEPT + 1)))
-    @rule()
-    def compress(self) -> None:
-        number = max(number for number in range(2, KEPT + 1) if self.rotated(number) in self.content)
+    @precondition(lambda self: any(self.rotated(number) in self.content for number in range(1, KEPT + 1)))
+    @rule(which=st.integers(0, KEPT - 1))
+    def compress(self, which: int) -> None:
+        plain = [number for number in range(1, KEPT + 1) if self.rotated(number) in self.content]
+        number = plain[which % len(plain)]
         path = self.rotated(number)
         packed = path.with_name(path.name + ".gz")
         packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -293,7 +305,7 @@ class Files(RuleBasedStateMachine):
         path.unlink()
         self.content[packed] = self.content.pop(path)
         self.content[packed].unseen.update(line for line in self.content[packed].lines if line not in self.owed)
-        self.done.append(f"compress({number})")
+        self.done.append(f"compress({which})")
 
     @rule()
     def switch_link(self) -> None:
@@ -304,13 +316,13 @@ class Files(RuleBasedStateMachine):
         (self.directory / "l").rename(self.link)
         for older in [path for path in self.content if path.name.startswith("target-") and path != target]:
             self.forgive(self.content.pop(older))  # not to be found by its name any more
-        self.done.append("switch")
+        self.done.append("switch_link()")
 
     @precondition(lambda self: os.getuid() == 0 and self.log in self.content)
     @rule(mode=st.sampled_from([0o000, 0o644]))
     def chmod(self, mode: int) -> None:
         self.log.chmod(mode)
-        self.done.append(f"chmod({mode:o})")
+        self.done.append(f"chmod({mode:#o})")
 
     def lose(self, path: Path) -> None:
         self.forgive(self.content.pop(path))
@@ -361,6 +373,32 @@ class Files(RuleBasedStateMachine):
             )
         still_open = [file.path for file in self.worker._generations.files.values() if file.is_open]
         assert not still_open, f"descriptors: {still_open} after {told}"
+
+
+FOUND = (
+    "copy_and_truncate() write_half_a_line() look() compress(0) look() rename(False)",
+    "copy_and_truncate() copy_and_truncate() write_half_a_line() look() look() look() write(1) copy_and_truncate() copy_and_truncate() write(1)",
+    "glance(1) glance(1) glance(1) replace(1) glance(1) rename(False)",
+    "copy_and_truncate() replace(1) copy_and_truncate() look() compress(0) glance(1) copy_and_truncate()",
+    "truncate() look() write(2) copy_and_truncate() write(1)",
+    "truncate() look() write(2) copy_and_truncate() write(4)",
+    "truncate() look() write_half_a_line() write(1) copy_and_truncate()",
+    "copy_and_truncate() delete() look() compress(0) look() replace(1) copy_and_truncate() look() rename(False)",
+    "copy_and_truncate() copy_and_truncate() look() compress(0) replace(1) glance(1) copy_and_truncate()",
+)
+"""Steps after which something was missing or repeated once, as failures tell them."""
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("steps", FOUND)
+def test_t121_what_went_wrong_once_goes_well(steps: str, pattern: str) -> None:
+    files = Files()
+    try:
+        files.begin(pattern)
+        for name, argument in re.findall(r"(\w+)\((.*?)\)", steps):
+            getattr(files, name)(*([ast.literal_eval(argument)] if argument else []))
+    finally:
+        files.teardown()
 
 
 # The steps are told by the failure itself; `long` makes them fewer.
