@@ -81,6 +81,7 @@ async def tailing(
     agent: Agent | None = None,
     once: bool = False,
     timing: Timing = FAST,
+    limit_s: float = 60,
     **more: Any,
 ) -> AsyncIterator[Run]:
     events: list[Event] = []
@@ -89,7 +90,7 @@ async def tailing(
         sources, agent or settings(), resume, events.append, once=once, timing=timing, forget=forgotten.extend, **more
     )
     run = Run(tailer, events, forgotten)
-    async with asyncio.timeout(60), tailer:
+    async with asyncio.timeout(limit_s), tailer:
         consumer = asyncio.create_task(run.consume())
         try:
             yield run

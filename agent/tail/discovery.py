@@ -19,6 +19,7 @@ from agent.globs import has_wildcard, literal, matches, part_pattern, path_patte
 from agent.tail import kubernetes
 from agent.tail.mounts import WHOLE_TREE, Area
 
+_MOST_PATHS = 100_000
 Key = tuple[int, int]
 """(device, inode)"""
 
@@ -105,10 +106,22 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
     return listing
 
 
-def source_of(sources: Sequence[Source], path: str) -> Source | None:
-    """The source that a file found under `path` belongs to, were it there; None when no source wants it."""
-    names = (path, *kubernetes.alias_of(path))
-    return next((source for source in sources for name in names if _shows(source, name, path)), None)
+class Sources:
+    """Which source wants a path: one that includes it, though its file need not be there."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._by_path: dict[str, Source | None] = {}
+
+    def of(self, path: str) -> Source | None:
+        """The source that a file found under `path` belongs to; None when no source wants it."""
+        if path not in self._by_path:
+            if len(self._by_path) >= _MOST_PATHS:
+                self._by_path.clear()
+            names = (path, *kubernetes.alias_of(path))
+            wanting = (source for source in self._sources for name in names if _shows(source, name, path))
+            self._by_path[path] = next(wanting, None)
+        return self._by_path[path]
 
 
 def _shows(source: Source, name: str, path: str) -> bool:

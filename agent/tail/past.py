@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent.model import Position
+from agent.model import Origin, Position
 
 _MOST_PATHS = 1000
 _MOST_ENDS = 8
@@ -14,6 +14,7 @@ _MOST_ENDS = 8
 
 @dataclass(slots=True)
 class _Past:
+    origin: Origin
     youngest_ns: int = 0
     ends: deque[Position] = field(default_factory=lambda: deque(maxlen=_MOST_ENDS))
 
@@ -27,13 +28,18 @@ class Past:
     def add(self, position: Position, *, is_read: bool) -> None:
         """Where reading ended in a generation that is let go. is_read: there was no more."""
         path = position.origin.path
-        past = self._by_path.setdefault(path, _Past())
+        past = self._by_path.setdefault(path, _Past(position.origin))
         self._by_path.move_to_end(path)
         if len(self._by_path) > _MOST_PATHS:
             self._by_path.popitem(last=False)
         past.youngest_ns = max(past.youngest_ns, position.mtime_ns)
         if is_read:
             past.ends.append(position)
+
+    def origin(self, path: str) -> Origin | None:
+        """Where such generations were found; None when the path is not remembered."""
+        past = self._by_path.get(path)
+        return past.origin if past is not None else None
 
     def youngest_ns(self, path: str) -> int:
         """When the youngest of those of a path was last written; 0 when none is known."""

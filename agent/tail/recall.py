@@ -1,34 +1,23 @@
-"""Files that were known before: of an earlier run, or gone for a while. Where they are now, and what came after them."""
+"""Files that were known before: of an earlier run, or gone for a while. Where they are now."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from agent.config import Source
-from agent.model import Origin, Position
+from agent.model import Origin
 from agent.tail.copies import Copies
-from agent.tail.discovery import Found, Key, NotTheFile, open_regular, source_of
+from agent.tail.discovery import Found, Key, NotTheFile, Sources
 from agent.tail.generations import Generations
-from agent.tail.identity import GZIP_MAGIC, Verdict
+from agent.tail.identity import Verdict
 from agent.tail.kubernetes import written_ns
 from agent.tail.memory import Known, Memory
+from agent.tail.missed import Missed
 from agent.tail.mounts import Area
 from agent.tail.one_file import OneFile
-from agent.tail.relatives import (
-    Relative,
-    extends,
-    is_archive_of,
-    is_archive_of_file,
-    is_copy_of_file,
-    is_copy_of_position,
-    is_rotated_name,
-    is_shorter_copy,
-    names_of,
-    places,
-    relatives,
-)
+from agent.tail.relatives import Relative, extends, names_of, places
 
 
 class Recall:
@@ -39,20 +28,21 @@ class Recall:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sources,
         memory: Memory,
         generations: Generations,
         copies: Copies,
+        missed: Missed,
         open_file: Callable[[OneFile, float], Verdict | None],
         cannot_see: Callable[[str, str, OSError], None],
         *,
         once: bool,
     ) -> None:
-        self._sources = tuple(sources)
-        self._source_by_path: dict[str, Source | None] = {}
+        self._sources = sources
         self._memory = memory
         self._generations = generations
         self._copies = copies
+        self._missed = missed
         self._open = open_file
         self._cannot_see = cannot_see
         self._once = once
@@ -70,20 +60,15 @@ class Recall:
         if self._memory and not self._once:
             self._take_up_moved(present, now)
         for origin, youngest_ns in missed:
-            self.between(origin, youngest_ns, now)
+            self._missed.between(origin, youngest_ns, now)
         self._is_first_scan = False
 
     def _put_back_unwanted(self, present: dict[Key, Found], now: float) -> None:
         """Of paths that no source includes any more, whatever their files are called today. They may be wanted again."""
         for key, known in list(self._pending.items()):
-            if key not in present and self._source_of(known[1].origin.path) is None:
+            if key not in present and self._sources.of(known[1].origin.path) is None:
                 del self._pending[key]
                 self.remember(key, known, now)
-
-    def _source_of(self, path: str) -> Source | None:
-        if path not in self._source_by_path:
-            self._source_by_path[path] = source_of(self._sources, path)
-        return self._source_by_path[path]
 
     def _take_up_returned(self, present: dict[Key, Found], now: float) -> None:
         known = self._memory.take(key for key in present if key not in self._generations.files)
@@ -143,7 +128,7 @@ class Recall:
         elsewhere: dict[str, set[Key]] = {}
         for key, (_, known) in self._pending.items():
             if key not in present and not self._once:
-                source = self._source_of(known.origin.path)
+                source = self._sources.of(known.origin.path)
                 for place in places(source, known.origin.path) if source else ():
                     elsewhere.setdefault(place, set()).add(key)
         for directory, keys in elsewhere.items():
@@ -161,7 +146,7 @@ class Recall:
     ) -> bool:
         """Go on with a file of which a position is known, if it is still that file. Otherwise, under a glob, it is new."""
         file_id, position = known
-        source = found.source if found is not None else self._source_of(position.origin.path)
+        source = found.source if found is not None else self._sources.of(position.origin.path)
         if source is None:
             return False
         file = self._generations.new(file_id, position.origin, source, kin, now)
@@ -190,7 +175,7 @@ class Recall:
     def _take_up_elsewhere(self, key: Key, known: Known, now: float) -> bool:
         """Go on with a file that was copied and emptied, or compressed, while nobody looked."""
         file_id, position = known
-        source = self._source_of(position.origin.path)
+        source = self._sources.of(position.origin.path)
         if source is None or self._once:
             return False
         emptied = self._generations.new(
@@ -223,100 +208,6 @@ class Recall:
         self._generations.sort_by_age(position.origin.path)
         return True
 
-    # --- generations nobody saw -------------------------------------------------------------------------------------
-
-    def between_known(self, path: str, now: float) -> None:
-        """Before a new file under a path that is followed, or was."""
-        chain = self._generations.chains.get(path, [])
-        known = self._memory.of_path(path)
-        origins = [file.origin for file in chain] + [position.origin for position in known]
-        source = self._source_of(path) if origins else None
-        if source is not None and self._copies.may_have_kin(source, path):
-            self.between(origins[-1], max((position.mtime_ns for position in known), default=0), now)
-
-    def between(self, origin: Origin, youngest_ns: int, now: float, emptied: Position | None = None) -> None:
-        """Generations that came and were rotated away while nobody looked: beside a path whose known files are all
-        renamed, emptied or gone, unknown files with rotated names that are younger than the youngest known one.
-
-        youngest_ns: when the youngest of those that are gone was last written; 0 when none is.  emptied: what the present
-        file held before.
-        """
-        path, source = origin.path, self._source_of(origin.path)
-        chain = self._generations.chains.get(path, [])
-        current = [file for file in chain if file.path == path and not file.deleted]
-        if source is None or any(file.offset for file in current):
-            return
-        # As far as it was read: its writer may have gone on after those that were missed.
-        known_ns = [file.position().mtime_ns for file in chain if file not in current and file.is_known_by_content]
-        youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), *known_ns, 0)
-        try:
-            kin = relatives(source, path)
-        except OSError as error:
-            self._cannot_see("", path, error)
-            return
-        for missed in kin:
-            if missed.mtime_ns >= youngest_ns and self._is_unknown_generation(missed, path, source, chain, emptied):
-                self._adopt(missed, origin, source, now)
-        for file in current:  # comes after them
-            self._generations.move_to_end(file)
-
-    def _adopt(self, missed: Relative, origin: Origin, source: Source, now: float) -> None:
-        generations = self._generations
-        known = generations.files.get(missed.key)
-        listed = known is not None and known.listed
-        generations.drop_hold(missed.key)
-        generation = generations.new(None, origin, source, missed, now)
-        generation.listed = listed
-        generation.allow_archive()
-        generations.append(generation)
-        self._copies.remember(generation, now)
-
-    def _is_unknown_generation(
-        self, kin: Relative, path: str, source: Source, chain: Iterable[OneFile], emptied: Position | None
-    ) -> bool:
-        known = self._generations.files.get(kin.key)
-        is_known = known is not None and known.hold is None and not known.ignored
-        if is_known or kin.key in self._pending or kin.size == 0:
-            return False
-        if not is_rotated_name(os.path.basename(kin.path), os.path.basename(path)):
-            return False
-        positions = [file.position() for file in chain if file.is_known_by_content]
-        positions += self._generations.past.ends(path)
-        positions += [emptied] if emptied is not None else []
-        try:
-            head = _head(kin)
-            if head.startswith(GZIP_MAGIC):
-                positions += self._memory.of_path(path)
-                is_known = any(position.offset and is_archive_of(kin, position) for position in positions)
-                is_known = is_known or any(_is_archive_of_unread(kin, file) for file in chain)
-                return source.compressed == "auto" and not is_known
-            return not any(
-                position.offset and is_copy_of_position(kin, position) for position in positions
-            ) and not any(_is_some_copy(kin, file) for file in chain)
-        except OSError as error:
-            self._cannot_see("", kin.path, error)
-        except NotTheFile:
-            pass
-        return False
-
-
-def _is_some_copy(kin: Relative, file: OneFile) -> bool:
-    """Whether it holds the beginning of a file, be that read or not."""
-    if file.offset:
-        return is_shorter_copy(kin, file.position(), file.anchors)
-    return file.fd is not None and is_copy_of_file(kin, file.fd)
-
-
-def _is_archive_of_unread(kin: Relative, file: OneFile) -> bool:
-    """Whether it is what a file of which nothing was read became. Only its whole content can tell: others may begin alike."""
-    if file.offset or file.is_archive or not (file.is_open or file.path):
-        return False
-    try:
-        is_it = file.open() is Verdict.SAME
-    except (OSError, NotTheFile):
-        return False
-    return is_it and file.fd is not None and is_archive_of_file(kin, file.fd)
-
 
 def _is_absent(key: Key, path: str) -> bool:
     try:
@@ -328,11 +219,3 @@ def _is_absent(key: Key, path: str) -> bool:
     except OSError:
         return False
     return (seen.st_dev, seen.st_ino) != key
-
-
-def _head(kin: Relative) -> bytes:
-    fd, _ = open_regular(kin.path, kin.key)
-    try:
-        return os.pread(fd, 2, 0)
-    finally:
-        os.close(fd)

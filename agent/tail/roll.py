@@ -22,11 +22,12 @@ from agent.observe.events import (
     SuccessorInvisible,
 )
 from agent.tail.copies import Copies
-from agent.tail.discovery import Found, Key, Listing, NotTheFile, list_files
+from agent.tail.discovery import Found, Key, Listing, NotTheFile, Sources, list_files
 from agent.tail.generations import Generations, Timing
 from agent.tail.identity import Verdict
 from agent.tail.kubernetes import labels_of
 from agent.tail.memory import Memory
+from agent.tail.missed import Missed
 from agent.tail.mounts import Area
 from agent.tail.one_file import Hold, OneFile
 from agent.tail.recall import Recall
@@ -59,7 +60,11 @@ class Roll:
         self.changed: list[OneFile] = []
         self._rotated: set[str] = set()
         self.copies = Copies(self.generations, emit, self._cannot_see, self.forget, wall_ns, once=once)
-        self._recall = Recall(sources, memory, self.generations, self.copies, self._open, self._cannot_see, once=once)
+        wanted = Sources(sources)
+        self._missed = Missed(wanted, memory, self.generations, self.copies, self._cannot_see)
+        self._recall = Recall(
+            wanted, memory, self.generations, self.copies, self._missed, self._open, self._cannot_see, once=once
+        )
         self._refused: set[tuple[str, str]] = set()
         self._mounted_alone: set[str] = set()
         self._unseen: set[tuple[str, int]] = set()
@@ -93,7 +98,7 @@ class Roll:
         for found in fresh:
             self._enrol(found, now)
         for path in self._rotated:  # perhaps more than once since the last scan
-            self._recall.between_known(path, now)
+            self._missed.before(path, now)
         self._rotated.clear()
         self._look_for_unseen(now)
         self._is_first_scan = False
@@ -104,7 +109,7 @@ class Roll:
         for file in [file for file in self.generations.files.values() if file.unseen_since_ns]:
             since_ns, file.unseen_since_ns = file.unseen_since_ns, 0
             if not (self._once or file.is_renamed) and self.copies.may_have_kin(file.source, file.origin.path):
-                self._recall.between(file.origin, since_ns, now)
+                self._missed.between(file.origin, since_ns, now)
 
     def _report(self, listing: Listing) -> None:
         for refused in listing.refused:
@@ -193,7 +198,7 @@ class Roll:
         known = file.position() if file.is_known_by_content else None
         self.copies.start_over(file, verdict, now)
         if known is not None and known.mtime_ns and not self._once:
-            self._recall.between(file.origin, known.mtime_ns, now, known)
+            self._missed.between(file.origin, known.mtime_ns, now, known)
 
     def _find_name(self, file: OneFile) -> str | None:
         if file.path is not None:
@@ -251,7 +256,7 @@ class Roll:
         if found.key in generations.files:  # taken meanwhile, as a generation of another path
             return
         if not self._is_first_scan and not self._once:
-            self._recall.between_known(found.path, now)
+            self._missed.before(found.path, now)
             if found.key in generations.files:  # renamed since the scan, and found as a generation of this path
                 return
         labels = {**labels_of(found.path), **found.source.labels}

@@ -385,6 +385,8 @@ FOUND = (
     "truncate() look() write_half_a_line() write(1) copy_and_truncate()",
     "copy_and_truncate() delete() look() compress(0) look() replace(1) copy_and_truncate() look() rename(False)",
     "copy_and_truncate() copy_and_truncate() look() compress(0) replace(1) glance(1) copy_and_truncate()",
+    "rename(False) compress(0) glance(1) replace(1) copy_and_truncate()",
+    "copy_and_truncate() replace(1) rename(False) look() write_half_a_line() compress(0)",
 )
 """Steps after which something was missing or repeated once, as failures tell them."""
 

@@ -33,6 +33,7 @@ from agent.observe.events import (
 )
 from agent.tail import watch
 from agent.tail.generations import Timing
+from agent.tail.one_file import OneFile
 
 needs_mounts = pytest.mark.skipif(bool(slow_mount.why_not()), reason=slow_mount.why_not() or "can mount")
 as_nobody = pytest.mark.skipif(os.geteuid() != 0, reason="root is needed to become somebody else")
@@ -365,6 +366,31 @@ async def test_t59_a_burst_of_ten_thousand_events_loses_nothing(tmp_path: Path) 
         await run.until_lines(10_000)
         assert not run.seen(WatcherFailed)
     assert all(run.lines(log) == numbered(0, 200) for log in logs)
+
+
+@pytest.mark.parametrize("idle", [0, 2000])
+async def test_t60_idle_files_are_not_looked_at_between_scans_and_hold_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle: int
+) -> None:
+    """What 10,000 idle and 50 active files cost: `bench/many_files.py` measures it."""
+    busy = [tmp_path / f"busy-{number}.log" for number in range(50)]
+    for log in busy + [tmp_path / f"idle-{number}.log" for number in range(idle)]:
+        write(log, "line 0")
+    looked: list[str] = []
+    look = OneFile.look
+    monkeypatch.setattr(OneFile, "look", lambda file, now: (looked.append(file.origin.path), look(file, now))[1])
+    async with tailing(source(tmp_path / "*.log"), agent=settings("auto", "300ms")) as run:
+        await run.until(lambda: run.tailer.statistics().watch_mode == "watch")
+        await run.until_lines(50 + idle)
+        await run.until(lambda: not run.tailer.statistics().open_files, 20)
+        looked.clear()
+        for round_ in range(1, 11):
+            for log in busy:
+                write(log, f"line {round_}")
+            await run.until_lines(50 + idle + 50 * round_)
+        assert run.tailer.statistics().open_files <= 50
+    assert {Path(path).name.split("-")[0] for path in looked} == {"busy"}
+    assert all(run.lines(log) == numbered(0, 11) for log in busy)
 
 
 async def test_t61_thousands_of_files_are_all_known_after_the_first_scan(tmp_path: Path, watch_mode: Watch) -> None:

@@ -10,15 +10,18 @@ from tailing import Watch, numbered, settings, source, tailing, write
 
 from agent.config import Agent
 
+SOAK_S = 3600
+
 
 @pytest.mark.long
+@pytest.mark.timeout(2 * SOAK_S)
 async def test_t01_an_hour_of_growth_costs_no_memory_and_no_descriptor(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     loop = asyncio.get_running_loop()
     taken = written = 0
     used: list[tuple[int, int]] = []
-    async with tailing(source(log), agent=settings(watch_mode, "5s")) as run:
-        end = loop.time() + 3600
+    async with tailing(source(log), agent=settings(watch_mode, "5s"), limit_s=2 * SOAK_S) as run:
+        end = loop.time() + SOAK_S
         while loop.time() < end:
             write(log, *(f"{number:012}" for number in range(written, written + 500)))
             written += 500

@@ -1,0 +1,165 @@
+"""Generations that came and were rotated away while nobody looked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from agent.config import Source
+from agent.model import Origin, Position
+from agent.tail.copies import Copies
+from agent.tail.discovery import NotTheFile, Sources, open_regular
+from agent.tail.generations import Generations
+from agent.tail.identity import GZIP_MAGIC, Verdict
+from agent.tail.memory import Memory
+from agent.tail.one_file import OneFile
+from agent.tail.relatives import (
+    Relative,
+    is_archive_of,
+    is_archive_of_file,
+    is_copy_of_file,
+    is_copy_of_position,
+    is_rotated_name,
+    is_shorter_copy,
+    relatives,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a missed generation is not: files that are followed, and where others ended."""
+
+    files: tuple[OneFile, ...]
+    ends: tuple[Position, ...]
+
+
+class Missed:
+    """Belongs to the worker thread."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        memory: Memory,
+        generations: Generations,
+        copies: Copies,
+        cannot_see: Callable[[str, str, OSError], None],
+    ) -> None:
+        self._sources = sources
+        self._memory = memory
+        self._generations = generations
+        self._copies = copies
+        self._cannot_see = cannot_see
+
+    def before(self, path: str, now: float) -> None:
+        """Look for them before a new file under a path that is followed, or was."""
+        known = self._memory.of_path(path)
+        origins = [file.origin for file in self._generations.chains.get(path, [])]
+        origins += [position.origin for position in known]
+        origin = origins[-1] if origins else self._generations.past.origin(path)
+        source = self._sources.of(path) if origin is not None else None
+        if origin is not None and source is not None and self._copies.may_have_kin(source, path):
+            self.between(origin, max((position.mtime_ns for position in known), default=0), now)
+
+    def between(self, origin: Origin, youngest_ns: int, now: float, emptied: Position | None = None) -> None:
+        """Take up, beside a path whose known files are all renamed, emptied or gone, unknown files with rotated names
+        that are younger than the youngest known one.
+
+        youngest_ns: when the youngest of those that are gone was last written; 0 when none is.  emptied: what the present
+        file held before.
+        """
+        path, source = origin.path, self._sources.of(origin.path)
+        chain = self._generations.chains.get(path, [])
+        current = [file for file in chain if file.path == path and not file.deleted]
+        if source is None or any(file.offset for file in current):
+            return
+        # As far as it was read: its writer may have gone on after those that were missed.
+        known_ns = [file.position().mtime_ns for file in chain if file not in current and file.is_known_by_content]
+        youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), *known_ns, 0)
+        try:
+            kin = [one for one in relatives(source, path) if one.mtime_ns >= youngest_ns]
+        except OSError as error:
+            self._cannot_see("", path, error)
+            return
+        known = self._known(path, kin, emptied)
+        for missed in kin:
+            if self._is_unknown_generation(missed, path, source, known):
+                self._adopt(missed, origin, source, now)
+        for file in current:  # comes after them
+            self._generations.move_to_end(file)
+
+    def _known(self, path: str, kin: list[Relative], emptied: Position | None) -> _Known:
+        chains = self._generations.chains
+        # With a glob such as app.log*, what is app.log.1.gz by now may have been found as app.log.1.
+        paths = dict.fromkeys([path, *(one.path.removesuffix(".gz") for one in kin)])
+        files = tuple(file for path in paths for file in chains.get(path, ()))
+        ends = [file.position() for file in files if file.is_known_by_content]
+        ends += [end for path in paths for end in self._generations.past.ends(path)]
+        ends += [emptied] if emptied is not None else []
+        return _Known(files, tuple(end for end in ends if end.offset))
+
+    def _adopt(self, missed: Relative, origin: Origin, source: Source, now: float) -> None:
+        generations = self._generations
+        known = generations.files.get(missed.key)
+        listed = known is not None and known.listed
+        generations.drop_hold(missed.key)
+        generation = generations.new(None, origin, source, missed, now)
+        generation.listed = listed
+        generation.allow_archive()
+        generations.append(generation)
+        self._copies.remember(generation, now)
+
+    def _is_unknown_generation(self, kin: Relative, path: str, source: Source, known: _Known) -> bool:
+        followed = self._generations.files.get(kin.key)
+        is_followed = followed is not None and followed.hold is None and not followed.ignored
+        if is_followed or kin.key in self._copies.known_keys or kin.size == 0:
+            return False
+        if not is_rotated_name(os.path.basename(kin.path), os.path.basename(path)):
+            return False
+        try:
+            if not _is_gzip(kin):
+                return not any(_holds_known(kin, known))
+            remembered = [position for position in self._memory.of_path(path) if position.offset]
+            is_remembered = any(is_archive_of(kin, position) for position in remembered)
+            return source.compressed == "auto" and not is_remembered and not any(_archives_known(kin, known))
+        except OSError as error:
+            self._cannot_see("", kin.path, error)
+        except NotTheFile:
+            pass
+        return False
+
+
+def _holds_known(kin: Relative, known: _Known) -> Iterator[bool]:
+    yield from (is_copy_of_position(kin, end) for end in known.ends)
+    yield from (_is_some_copy(kin, file) for file in known.files)
+
+
+def _archives_known(kin: Relative, known: _Known) -> Iterator[bool]:
+    yield from (is_archive_of(kin, end) for end in known.ends)
+    yield from (_is_archive_of_unread(kin, file) for file in known.files)
+
+
+def _is_some_copy(kin: Relative, file: OneFile) -> bool:
+    """Whether it holds the beginning of a file, be that read or not."""
+    if file.offset:
+        return is_shorter_copy(kin, file.position(), file.anchors)
+    return file.fd is not None and is_copy_of_file(kin, file.fd)
+
+
+def _is_archive_of_unread(kin: Relative, file: OneFile) -> bool:
+    """Whether it is what a file of which nothing was read became. Only its whole content can tell: others may begin alike."""
+    if file.offset or file.is_archive or not (file.is_open or file.path):
+        return False
+    try:
+        is_it = file.open() is Verdict.SAME
+    except (OSError, NotTheFile):
+        return False
+    return is_it and file.fd is not None and is_archive_of_file(kin, file.fd)
+
+
+def _is_gzip(kin: Relative) -> bool:
+    fd, _ = open_regular(kin.path, kin.key)
+    try:
+        return os.pread(fd, 2, 0) == GZIP_MAGIC
+    finally:
+        os.close(fd)
