@@ -19,9 +19,13 @@ HASH = "5f1d9e1b8e7d4b0a9c3f2e1d0c9b8a7f"
 STEP_S = 0.002
 
 
-async def said_by(loki: LokiStandIn, agent: AgentProcess, containers: list[Container]) -> None:
-    """Until Loki has everything; then it must be that, once and in order."""
+async def said_by(
+    loki: LokiStandIn, agent: AgentProcess, containers: list[Container], *, but: Container | None = None
+) -> None:
+    """Until Loki has everything; then it must be that, once and in order. `but`: of this one nothing more than it has."""
     expected = {str(container.log): container.said for container in containers}
+    if but is not None:
+        expected[str(but.log)] = stored(loki)[str(but.log)]
     try:
         await loki.wait_for(lambda _: not difference(expected, stored(loki)), timeout_s=40)
     except TimeoutError:
@@ -92,6 +96,57 @@ async def test_t106_t108_every_message_arrives_once_and_whole_whatever_the_kubel
             (static, "kube-system", "etcd-node-1.example.com", "etcd"),
         )
     }
+
+
+@pytest.mark.parametrize("watch", ["auto", "poll"])
+async def test_t112_the_api_server_is_not_asked_so_nothing_about_it_can_disturb(
+    node: Node, loki: LokiStandIn, launch: Callable[..., AgentProcess], watch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of a pod is in the path: `docs/decisions/0020-labels-on-kubernetes.md`."""
+    asked: list[object] = []
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as api:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.sockets[0].getsockname()[1]))
+        app = node.start("prod", "api-1", "app", UID)
+        agent = launch(loki.url, f"{node.pods}/*/*/*.log", agent=f'watch = "{watch}"')
+        await agent.start()
+        later = node.start("prod", "api-2", "app", HASH)
+        for container in (app, later):
+            for _ in range(20):
+                container.step("stdout")
+            container.finish()
+        await said_by(loki, agent, [app, later])
+    assert {wire.parse_labels(entry.labels)["pod"] for entry in loki.entries()} == {"api-1", "api-2"}
+    assert not asked
+
+
+@pytest.mark.parametrize("watch", ["auto", "poll"])
+async def test_t114_a_container_that_is_opted_out_for_a_while_goes_on_where_it_was(
+    node: Node, loki: LokiStandIn, launch: Callable[..., AgentProcess], watch: str
+) -> None:
+    """Opting out is a line of the configuration, for the agent reads no annotations."""
+    app, other = node.start("prod", "api-1", "app", UID), node.start("prod", "api-1", "side-car", UID)
+    agent = launch(loki.url, f"{node.containers}/*.log", agent=f'watch = "{watch}"', redact="enabled = false")
+    text = agent.config.read_text()
+    opted_out = text.replace("include =", f'exclude = ["{node.containers}/api-1_prod_app-*.log"]\ninclude =', 1)
+    for config in (text, opted_out, text):
+        agent.config.write_text(config)
+        await agent.start()
+        for container in (app, other):
+            for _ in range(10):
+                container.step("stdout")
+            container.finish()
+        if config is opted_out:
+            await said_by(loki, agent, [other], but=app)
+            app.rotate(keep_plain=1, keep=5)
+        else:
+            await said_by(loki, agent, [app, other])
+        assert await agent.stop() == 0
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
