@@ -125,16 +125,16 @@ async def test_t24_generations_compressed_while_down_are_read_on_from_their_plai
     assert again.lines() == ["line 33"]
 
 
-async def test_t24_compressed_generations_are_left_alone_when_configured_so(tmp_path: Path) -> None:
+async def test_t24_compressed_generations_are_left_alone_when_configured_so(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    async with tailing(source(log)) as before:
+    async with tailing(source(log), agent=settings(watch_mode)) as before:
         await before.until_lines(3)
     write(log, *numbered(3, 6))
     rotate(log)
     compress(tmp_path / "app.log.1")
     write(log, "line 6")
-    async with tailing(source(log, compressed="skip"), resume=before.resume()) as run:
+    async with tailing(source(log, compressed="skip"), resume=before.resume(), agent=settings(watch_mode)) as run:
         await run.until_lines(1)
         await run.turns(20)
     assert run.lines() == ["line 6"]
@@ -167,11 +167,13 @@ async def test_t25_the_copy_of_a_truncating_rotation_that_ends_before_our_offset
     assert again.lines() == ["line 7"]
 
 
-async def test_t25_a_copy_that_takes_longer_than_the_wait_for_it_is_still_a_copy(tmp_path: Path) -> None:
+async def test_t25_a_copy_that_takes_longer_than_the_wait_for_it_is_still_a_copy(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
     log, copy = tmp_path / "app.log", tmp_path / "app.log.1"
     write(log, *numbered(0, 40))
     content = log.read_bytes()
-    async with tailing(source(tmp_path / "app.log*"), agent=settings(scan="50ms")) as run:
+    async with tailing(source(tmp_path / "app.log*"), agent=settings(watch_mode, scan="50ms")) as run:
         await run.until_lines(40)
         with copy.open("ab", buffering=0) as file:
             for at in range(0, len(content), 8):
@@ -211,13 +213,15 @@ def _bytes_read() -> int:
     return int(fields["rchar"])
 
 
-async def test_t27_truncated_and_grown_past_the_offset_while_down_is_read_from_the_start(tmp_path: Path) -> None:
+async def test_t27_truncated_and_grown_past_the_offset_while_down_is_read_from_the_start(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    async with tailing(source(log)) as before:
+    async with tailing(source(log), agent=settings(watch_mode)) as before:
         await before.until_lines(3)
     log.write_text("".join(f"other {number}\n" for number in range(9)))
-    async with tailing(source(log), resume=before.resume()) as run:
+    async with tailing(source(log), resume=before.resume(), agent=settings(watch_mode)) as run:
         await run.until_lines(9)
         await run.turns(10)
     assert run.lines() == [f"other {number}" for number in range(9)]
@@ -256,7 +260,7 @@ async def test_t33_an_inode_used_again_by_a_smaller_file_is_a_new_file(tmp_path:
 
 @pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="needs Linux")
 async def test_t34_an_inode_used_again_by_a_file_that_begins_with_the_very_same_bytes_is_a_new_file(
-    tmp_path: Path,
+    tmp_path: Path, watch_mode: Watch
 ) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
@@ -264,7 +268,7 @@ async def test_t34_an_inode_used_again_by_a_file_that_begins_with_the_very_same_
         if not generation_of(file.fileno()):
             pytest.skip("this file system does not count generations of inodes")
     inode = log.stat().st_ino
-    async with tailing(source(log)) as before:
+    async with tailing(source(log), agent=settings(watch_mode)) as before:
         await before.until_lines(3)
     for _ in range(200):  # until the file system gives the inode out again
         log.unlink()
@@ -275,20 +279,22 @@ async def test_t34_an_inode_used_again_by_a_file_that_begins_with_the_very_same_
         write(log, "x")
     else:
         pytest.skip("the inode was not used again")
-    async with tailing(source(log), resume=before.resume()) as run:
+    async with tailing(source(log), resume=before.resume(), agent=settings(watch_mode)) as run:
         await run.until_lines(4)
     assert run.lines() == numbered(0, 4)
 
 
-async def test_t35_a_file_whose_device_has_another_number_after_a_reboot_goes_on(tmp_path: Path) -> None:
+async def test_t35_a_file_whose_device_has_another_number_after_a_reboot_goes_on(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    async with tailing(source(log)) as before:
+    async with tailing(source(log), agent=settings(watch_mode)) as before:
         await before.until_lines(3)
     ((file, position),) = before.resume().positions.items()
     elsewhere = type(file)(file.device + 1000, file.inode, file.incarnation)
     write(log, "line 3")
-    async with tailing(source(log), resume=Resume({elsewhere: position}, {})) as run:
+    async with tailing(source(log), resume=Resume({elsewhere: position}, {}), agent=settings(watch_mode)) as run:
         await run.until_lines(1)
         await run.turns(10)
         await run.until(lambda: run.forgotten == [elsewhere])
@@ -328,10 +334,10 @@ async def test_t38_dated_files_that_are_deleted_leave_nothing_behind(tmp_path: P
     assert run.tailer._memory.take_moved(range(1 << 22)) == {} or len(run.forgotten) >= 1
 
 
-async def test_t38_a_deleted_file_is_forgotten_by_the_buffer_too(tmp_path: Path) -> None:
+async def test_t38_a_deleted_file_is_forgotten_by_the_buffer_too(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     write(log, "only")
-    async with tailing(source(log)) as run:
+    async with tailing(source(log), agent=settings(watch_mode)) as run:
         await run.until_lines(1)
         log.unlink()
         await run.until(lambda: bool(run.forgotten))
@@ -339,18 +345,20 @@ async def test_t38_a_deleted_file_is_forgotten_by_the_buffer_too(tmp_path: Path)
     assert run.resume().positions == {}
 
 
-async def test_t39_with_the_last_known_generation_gone_only_younger_ones_are_taken_for_missed(tmp_path: Path) -> None:
+async def test_t39_with_the_last_known_generation_gone_only_younger_ones_are_taken_for_missed(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
     log = tmp_path / "app.log"
     old = tmp_path / "app.log.7"
     write(old, "from long before the agent came")
     os.utime(old, (time.time() - 9000,) * 2)
     write(log, *numbered(0, 3))
-    async with tailing(source(log)) as before:
+    async with tailing(source(log), agent=settings(watch_mode)) as before:
         await before.until_lines(3)
     log.unlink()
     write(tmp_path / "app.log.1", "missed")
     write(log, "now")
-    async with tailing(source(log), resume=before.resume()) as run:
+    async with tailing(source(log), resume=before.resume(), agent=settings(watch_mode)) as run:
         await run.until_lines(2)
         await run.turns(20)
     assert run.lines() == ["missed", "now"]
@@ -373,11 +381,11 @@ async def test_t40_a_file_compressed_before_it_was_read_is_read_from_its_descrip
 
 
 async def test_t40_what_was_written_to_an_idle_file_just_before_it_was_compressed_is_read_from_the_archive(
-    tmp_path: Path,
+    tmp_path: Path, watch_mode: Watch
 ) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    async with tailing(source(log), agent=settings(scan="300ms")) as run:
+    async with tailing(source(log), agent=settings(watch_mode, scan="300ms")) as run:
         await run.until_lines(3)
         await run.until(lambda: run.tailer.statistics().files_by_state["idle"] == 1)
         os.rename(log, tmp_path / "hidden")  # nobody looks between these steps
@@ -389,10 +397,10 @@ async def test_t40_what_was_written_to_an_idle_file_just_before_it_was_compresse
     assert run.lines(log) == run.lines() == numbered(0, 5)
 
 
-async def test_t41_a_torn_archive_a_bomb_and_other_formats_do_no_harm(tmp_path: Path) -> None:
+async def test_t41_a_torn_archive_a_bomb_and_other_formats_do_no_harm(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    async with tailing(source(tmp_path / "app.log*")) as before:
+    async with tailing(source(tmp_path / "app.log*"), agent=settings(watch_mode)) as before:
         await before.until_lines(3)
     write(log, *numbered(3, 2000))
     packed = gzip.compress(log.read_bytes())
@@ -404,7 +412,7 @@ async def test_t41_a_torn_archive_a_bomb_and_other_formats_do_no_harm(tmp_path: 
     (tmp_path / "app.log.5.bz2").write_bytes(b"BZh91AY&SY" + os.urandom(100))
     os.utime(tmp_path / "app.log.2.gz", (1, 1))
     write(log, "last")
-    async with tailing(source(tmp_path / "app.log*"), resume=before.resume()) as run:
+    async with tailing(source(tmp_path / "app.log*"), resume=before.resume(), agent=settings(watch_mode)) as run:
         await run.until(lambda: "last" in run.lines())
         await run.until(lambda: bool(run.seen(ArchiveDamaged)))
         await run.until(lambda: run.tailer.statistics().files_by_state["ignored"] == 4)
@@ -431,7 +439,7 @@ async def test_t43_a_switched_directory_link_leads_to_the_new_tree(tmp_path: Pat
 
 
 async def test_t44_a_link_swapped_between_the_look_and_the_opening_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch_mode: Watch
 ) -> None:
     """Whoever may write into the log directory has all the time in the world to win this race."""
     logs, secret = tmp_path / "logs", tmp_path / "shadow"
@@ -449,7 +457,7 @@ async def test_t44_a_link_swapped_between_the_look_and_the_opening_is_refused(
 
     monkeypatch.setattr(os.path, "realpath", swap_while_resolving)
     write(logs / "good.log", "good")
-    async with tailing(source(logs / "*.log")) as run:
+    async with tailing(source(logs / "*.log"), agent=settings(watch_mode)) as run:
         await run.until_lines(1)
         await run.turns(30)
     assert run.lines() == ["good"]

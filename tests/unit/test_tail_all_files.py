@@ -99,31 +99,31 @@ async def test_a_directory_removed_and_made_again_is_followed(tmp_path: Path, wa
     assert run.lines() == numbered(0, 3)
 
 
-async def test_t06_an_empty_file_is_read_from_its_first_byte(tmp_path: Path) -> None:
+async def test_t06_an_empty_file_is_read_from_its_first_byte(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     log.touch()
-    async with tailing(source(log)) as run:
+    async with tailing(source(log), agent=settings(watch_mode)) as run:
         await run.until(lambda: len(run.tailer.statistics().files) == 1)
         write(log, "x")
         await run.until_lines(1)
     assert run.lines() == ["x"]
 
 
-async def test_t08_files_with_the_same_first_bytes_are_different_files(tmp_path: Path) -> None:
+async def test_t08_files_with_the_same_first_bytes_are_different_files(tmp_path: Path, watch_mode: Watch) -> None:
     banner = "=" * 4095
     for number in range(200):
         write(tmp_path / f"{number}.log", banner, f"line {number}")
-    async with tailing(source(tmp_path / "*.log")) as run:
+    async with tailing(source(tmp_path / "*.log"), agent=settings(watch_mode)) as run:
         await run.until_lines(400)
     assert sorted(run.lines()) == sorted([banner] * 200 + numbered(0, 200))
 
 
-async def test_t45_one_file_under_two_names_and_two_globs_is_read_once(tmp_path: Path) -> None:
+async def test_t45_one_file_under_two_names_and_two_globs_is_read_once(tmp_path: Path, watch_mode: Watch) -> None:
     write(tmp_path / "a.log", *numbered(0, 3))
     os.link(tmp_path / "a.log", tmp_path / "b.log")
     (tmp_path / "c.log").symlink_to(tmp_path / "a.log")
     sources = [source(tmp_path / "*.log", name="one"), source(tmp_path / "a*", name="two")]
-    async with tailing(*sources) as run:
+    async with tailing(*sources, agent=settings(watch_mode)) as run:
         await run.until_lines(3)
         write(tmp_path / "b.log", "line 3")
         await run.until_lines(4)
@@ -238,10 +238,12 @@ async def test_generations_that_came_and_went_between_two_scans_are_found(tmp_pa
 
 
 @pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
-async def test_t23_four_rotations_while_down_lose_and_repeat_nothing(tmp_path: Path, pattern: str) -> None:
+async def test_t23_four_rotations_while_down_lose_and_repeat_nothing(
+    tmp_path: Path, pattern: str, watch_mode: Watch
+) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    async with tailing(source(tmp_path / pattern)) as run:
+    async with tailing(source(tmp_path / pattern), agent=settings(watch_mode)) as run:
         await run.until_lines(3)
     before = run
     write(log, *numbered(3, 5))
@@ -252,7 +254,7 @@ async def test_t23_four_rotations_while_down_lose_and_repeat_nothing(tmp_path: P
         write(log, *numbered(generation * 10, generation * 10 + 3))
         os.utime(log, ns=(log.stat().st_mtime_ns + generation * 1000,) * 2)
     expected = numbered(3, 5) + [line for g in range(1, 5) for line in numbered(g * 10, g * 10 + 3)]
-    async with tailing(source(tmp_path / pattern), resume=before.resume()) as run:
+    async with tailing(source(tmp_path / pattern), resume=before.resume(), agent=settings(watch_mode)) as run:
         await run.until_lines(len(expected))
         await run.turns(30)
     assert run.lines(log) == run.lines() == expected
@@ -274,10 +276,10 @@ async def test_t36_a_swap_of_names_leaves_each_file_at_its_own_offset(tmp_path: 
     assert run.lines(b) == ["b 0", "b 1"]
 
 
-async def test_t42_a_link_that_is_switched_leads_to_the_new_file(tmp_path: Path) -> None:
+async def test_t42_a_link_that_is_switched_leads_to_the_new_file(tmp_path: Path, watch_mode: Watch) -> None:
     (tmp_path / "r").mkdir()
     link = tmp_path / "current.log"
-    async with tailing(source(link)) as run:
+    async with tailing(source(link), agent=settings(watch_mode)) as run:
         for number in range(3):
             target = tmp_path / "r" / f"{number}.txt"
             write(target, f"line {number}")
@@ -318,11 +320,11 @@ async def test_copytruncate_repeats_nothing(tmp_path: Path, pattern: str, watch_
 @pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
 @pytest.mark.parametrize("copy_name", ["app.log.1", "app-20260102.log"])
 async def test_t25_what_was_unread_at_a_truncation_is_read_from_the_copy(
-    tmp_path: Path, pattern: str, copy_name: str
+    tmp_path: Path, pattern: str, copy_name: str, watch_mode: Watch
 ) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    agent = Agent(watch="poll", scan_interval="100ms", poll_interval="50ms")
+    agent = Agent(watch=watch_mode, scan_interval="100ms", poll_interval="50ms")
     async with tailing(source(tmp_path / pattern), agent=agent) as run:
         await run.until_lines(3)
         write(log, *numbered(3, 6))
@@ -404,10 +406,12 @@ async def test_a_truncation_while_down_is_found_at_the_start(tmp_path: Path, pat
     assert max(chunk.span.file.incarnation for chunk in run.chunks) == 1
 
 
-async def test_t28_truncated_and_grown_past_the_offset_between_two_looks_is_noticed(tmp_path: Path) -> None:
+async def test_t28_truncated_and_grown_past_the_offset_between_two_looks_is_noticed(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
-    async with tailing(source(log)) as run:
+    async with tailing(source(log), agent=settings(watch_mode)) as run:
         await run.until_lines(3)
         log.write_text("".join(f"other {number}\n" for number in range(5)))
         await run.until_lines(8)
@@ -425,20 +429,20 @@ async def test_t29_the_same_size_written_over_in_place_is_noticed(tmp_path: Path
     assert run.lines() == ["version 1", "version 2"]
 
 
-async def test_t26_the_hole_a_truncation_leaves_is_skipped(tmp_path: Path) -> None:
+async def test_t26_the_hole_a_truncation_leaves_is_skipped(tmp_path: Path, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     hole = 1 << 40
     log.touch()
     os.truncate(log, hole)
     write(log, *numbered(0, 3))
-    async with tailing(source(log)) as run:
+    async with tailing(source(log), agent=settings(watch_mode)) as run:
         await run.until_lines(3)
         write(log, "line 3")
         await run.until_lines(4)
     assert run.lines() == numbered(0, 4)
     assert run.chunks[-1].span.after.offset == log.stat().st_size
     write(log, "line 4")
-    async with tailing(source(log), resume=run.resume()) as again:
+    async with tailing(source(log), resume=run.resume(), agent=settings(watch_mode)) as again:
         await again.until_lines(1)
     assert again.lines() == ["line 4"]
 
@@ -593,7 +597,7 @@ async def test_a_file_that_cannot_be_seen_at_the_start_keeps_its_position(
     assert run.lines() == ["line 3"]
 
 
-async def test_t44_what_is_no_regular_file_is_refused_once_and_never_opened(tmp_path: Path) -> None:
+async def test_t44_what_is_no_regular_file_is_refused_once_and_never_opened(tmp_path: Path, watch_mode: Watch) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     os.mkfifo(logs / "fifo.log")
@@ -604,7 +608,9 @@ async def test_t44_what_is_no_regular_file_is_refused_once_and_never_opened(tmp_
     (logs / "zero.log").symlink_to("/dev/zero")
     (logs / "up").symlink_to("/etc")
     write(logs / "good.log", "good")
-    async with tailing(source(logs / "*.log"), source(logs / "*" / "passwd", name="deep")) as run:
+    async with tailing(
+        source(logs / "*.log"), source(logs / "*" / "passwd", name="deep"), agent=settings(watch_mode)
+    ) as run:
         await run.until_lines(1)
         await run.turns(20)
         assert len(run.tailer.statistics().files) == 1
@@ -636,13 +642,13 @@ async def test_when_the_system_gives_no_events_files_are_polled(
 # --- long lines, formats, archives ----------------------------------------------------------------------------------
 
 
-async def test_t09_a_line_of_many_mebibytes_comes_in_parts_and_stops_nobody(tmp_path: Path) -> None:
+async def test_t09_a_line_of_many_mebibytes_comes_in_parts_and_stops_nobody(tmp_path: Path, watch_mode: Watch) -> None:
     text = "äbc" * (2 * 1024 * 1024)
     long, other = tmp_path / "long.log", tmp_path / "other.log"
     write(long, "before")
     write(long, text, end="")
     write(other, *numbered(0, 10))
-    async with tailing(source(tmp_path / "*.log", max_line_bytes=64 * 1024)) as run:
+    async with tailing(source(tmp_path / "*.log", max_line_bytes=64 * 1024), agent=settings(watch_mode)) as run:
         await run.until_lines(10, other)
         write(long, "", "after")
         await run.until(lambda: run.chunks[-1].data.endswith(b"after\n"))
@@ -654,7 +660,7 @@ async def test_t09_a_line_of_many_mebibytes_comes_in_parts_and_stops_nobody(tmp_
     assert max(len(chunk.data) for chunk in parts) <= 64 * 1024 + 1
     middle = parts[len(parts) // 2]
     resume = Resume({middle.span.file: middle.span.after}, {})
-    async with tailing(source(long, max_line_bytes=64 * 1024), resume=resume) as again:
+    async with tailing(source(long, max_line_bytes=64 * 1024), resume=resume, agent=settings(watch_mode)) as again:
         await again.until(lambda: bool(again.chunks) and again.chunks[-1].data.endswith(b"after\n"))
     assert [(c.data, c.first_part) for c in again.chunks if c.first_part] == [
         (c.data, c.first_part) for c in parts[middle.first_part :]
