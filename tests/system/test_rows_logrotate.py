@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from agent_process import AgentProcess
 from oracle import append, difference, numbered, stored
-from tailing import source, tailing, write
+from tailing import Watch, settings, source, tailing, write
 
 from agent.demo.loki import LokiStandIn
 
@@ -54,10 +54,18 @@ class Logrotate:
                 return
 
 
-@pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
+@pytest.mark.parametrize(
+    ("pattern", "watch"),
+    [
+        ("app.log", "auto"),
+        ("app.log*", "poll"),
+        pytest.param("app.log", "poll", marks=pytest.mark.long),
+        pytest.param("app.log*", "auto", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("mode", MODES)
 async def test_t48_each_line_is_read_once_and_in_order_whatever_logrotate_does(
-    tmp_path: Path, mode: str, pattern: str
+    tmp_path: Path, mode: str, pattern: str, watch: Watch
 ) -> None:
     logs = tmp_path / "logs"
     (logs / "old").mkdir(parents=True)
@@ -66,7 +74,7 @@ async def test_t48_each_line_is_read_once_and_in_order_whatever_logrotate_does(
     one = source(logs / pattern, olddir="old" if "olddir" in mode else None)
     lines = [f"{generation} {number}" for generation in range(5) for number in range(20)]
     write(log, *lines[:20])
-    async with tailing(one) as first:
+    async with tailing(one, agent=settings(watch)) as first:
         await first.until_lines(20)
         rotation.rotate()
         write(log, *lines[20:40])
@@ -74,7 +82,7 @@ async def test_t48_each_line_is_read_once_and_in_order_whatever_logrotate_does(
     for generation in (2, 3):
         rotation.rotate()
         write(log, *lines[generation * 20 : generation * 20 + 20])
-    async with tailing(one, resume=first.resume()) as second:
+    async with tailing(one, resume=first.resume(), agent=settings(watch)) as second:
         await second.until_lines(40)
         rotation.rotate()
         write(log, *lines[80:])

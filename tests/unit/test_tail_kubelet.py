@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tailing import Watch
 
 from agent.config import Agent, Source
 from agent.model import FileId, Position, Resume
@@ -37,6 +38,7 @@ async def live(
     positions: dict[FileId, Position],
     quiet_s: float,
     enough: Callable[[list[str], int], bool],
+    watch: Watch,
     scan: str = "50ms",
 ) -> list[str]:
     """The lines read until they are enough, told with the number of turns. What was taken is durable."""
@@ -44,7 +46,7 @@ async def live(
     turn = 0
     tailer = Tailer(
         [Source(include=(str(log),))],
-        Agent(watch="poll", scan_interval=scan, poll_interval="50ms"),
+        Agent(watch=watch, scan_interval=scan, poll_interval="50ms"),
         Resume(dict(positions), {}),
         lambda event: None,
         timing=Timing(quiet_s=quiet_s),
@@ -63,24 +65,26 @@ async def live(
 
 @pytest.mark.parametrize("lives_without_reading", [0, 1, 2])
 async def test_t106_t108_archives_that_nobody_read_are_read_in_order_even_after_further_kills(
-    tmp_path: Path, lives_without_reading: int
+    tmp_path: Path, lives_without_reading: int, watch_mode: Watch
 ) -> None:
     kubelet = Kubelet(tmp_path)
     kubelet.say("F a1", "P a2-")
     positions: dict[FileId, Position] = {}
-    assert await live(kubelet.log, positions, 0.0, lambda seen, _: seen == ["a1"]) == ["a1"]
+    assert await live(kubelet.log, positions, 0.0, lambda seen, _: seen == ["a1"], watch_mode) == ["a1"]
     for name in ("b", "c", "d"):
         kubelet.rotate()
         kubelet.say(f"P {name}1-", f"F {name}2", f"F {name}3", f"P {name}4-")
     for _ in range(lives_without_reading):
         # Its writer would have to be quiet for a minute: nothing may be read, yet all generations are remembered.
-        assert await live(kubelet.log, positions, 60, lambda _, turn: turn > 10) == []
+        assert await live(kubelet.log, positions, 60, lambda _, turn: turn > 10, watch_mode) == []
     kubelet.say("F end")
     whole = ["a2-b1-b2", "b3", "b4-c1-c2", "c3", "c4-d1-d2", "d3", "d4-end"]
-    assert await live(kubelet.log, positions, 0.0, lambda seen, _: len(seen) >= len(whole)) == whole
+    assert await live(kubelet.log, positions, 0.0, lambda seen, _: len(seen) >= len(whole), watch_mode) == whole
 
 
-async def test_t106_generations_that_came_and_were_compressed_between_two_looks_are_read(tmp_path: Path) -> None:
+async def test_t106_generations_that_came_and_were_compressed_between_two_looks_are_read(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
     kubelet = Kubelet(tmp_path)
     kubelet.say("F a1")
 
@@ -92,7 +96,7 @@ async def test_t106_generations_that_came_and_were_compressed_between_two_looks_
                 kubelet.say(f"F {name}1", f"F {name}2")
         return len(seen) >= 8
 
-    assert await live(kubelet.log, {}, 0.0, rotate_when_read, "300ms") == [
+    assert await live(kubelet.log, {}, 0.0, rotate_when_read, watch_mode, "300ms") == [
         "a1",
         "a2",
         "b1",
@@ -106,7 +110,7 @@ async def test_t106_generations_that_came_and_were_compressed_between_two_looks_
 
 @pytest.mark.parametrize("is_unlinked", [True, False], ids=["unlinked", "not yet unlinked"])
 async def test_t40_t106_the_archive_of_a_generation_that_waits_for_its_turn_is_not_another_one(
-    tmp_path: Path, is_unlinked: bool
+    tmp_path: Path, is_unlinked: bool, watch_mode: Watch
 ) -> None:
     kubelet = Kubelet(tmp_path)
     kubelet.say("F a1")
@@ -129,5 +133,5 @@ async def test_t40_t106_the_archive_of_a_generation_that_waits_for_its_turn_is_n
             kubelet.say("F c1")
         return "c1" in seen and turn > first_turn[0] + 100
 
-    seen = await live(kubelet.log, {}, 1.0, rotate_while_the_second_waits)
+    seen = await live(kubelet.log, {}, 1.0, rotate_while_the_second_waits, watch_mode)
     assert seen == ["a1", "b1", "b2", "c1"]
