@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
@@ -25,6 +26,14 @@ QUANTUM_BYTES = 256 * 1024
 """How much of a file is read at a time, before another file has its turn."""
 
 _ANCHORS = 32
+
+
+class Kind(Enum):
+    """What a file is by its first bytes: text, an archive that is read decompressed, or one that is left alone."""
+
+    TEXT = "text"
+    ARCHIVE = "archive"
+    IGNORED = "ignored"
 
 
 class ContentChanged(Exception):
@@ -59,7 +68,6 @@ class OneFile:
     waiting_since: clock; since when it has waited for that.
     open_end:     what is known of whole lines that wait for more of their kind.
     deleted_since: clock; since when no name leads to it.  disk_bytes: what it occupies.
-    is_archive:   it is compressed, and read decompressed: offsets are those of its content.
     anchors:      some places before `offset`, each with the digest of the bytes before it.
     error:        errno of the last try to look at or read it, 0 when that went well; next try at `next_try` (clock).
     done:         nothing more of it will be read.
@@ -72,6 +80,7 @@ class OneFile:
         "_generation",
         "_gzip",
         "_gzip_ended",
+        "_kind",
         "_lines",
         "_part",
         "_position",
@@ -91,8 +100,6 @@ class OneFile:
         "error",
         "hold",
         "id",
-        "ignored",
-        "is_archive",
         "is_link",
         "key",
         "listed",
@@ -131,8 +138,8 @@ class OneFile:
         self.source = source
         self.path: str | None = path
         self.offset = self.seen_to = self.size = self.size_before = self.mtime_ns = self.unseen_since_ns = 0
-        self.listed = self.is_link = self.deleted = self.ignored = self.done = False
-        self.admitted = self.queued = self.is_archive = False
+        self.listed = self.is_link = self.deleted = self.done = False
+        self.admitted = self.queued = False
         self.deleted_since, self.disk_bytes = 0.0, 0
         self.anchors: list[tuple[int, bytes]] = []
         self.quiet_since = self.waiting_since = self.admitted_at = now
@@ -145,6 +152,7 @@ class OneFile:
         self._fd: int | None = None
         self._gzip: GzipReader | None = None
         self._gzip_ended = False
+        self._kind: Kind | None = None
         self._part = 0
         self._tail = b""
         self._prefix_length, self._prefix_digest = 0, b""
@@ -159,6 +167,15 @@ class OneFile:
     @property
     def is_open(self) -> bool:
         return self._fd is not None
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether offsets are those of its decompressed content."""
+        return self._kind is Kind.ARCHIVE
+
+    @property
+    def ignored(self) -> bool:
+        return self._kind is Kind.IGNORED
 
     @property
     def damaged(self) -> bool:
@@ -306,9 +323,14 @@ class OneFile:
         verdict = Verdict.DIFFERS_BEFORE_OFFSET
         try:
             self._take_in(seen, self.quiet_since)
-            self._begin(os.pread(self._fd, 10, 0))
-            verdict = Verdict.SAME if self.ignored else compare(self.position(), self._show(seen.st_size))
-            if verdict is Verdict.SAME and not self.ignored:
+            head = os.pread(self._fd, 10, 0)
+            if self._kind not in (None, self._kind_of(head)):
+                verdict = Verdict.BEGINS_OTHERWISE
+            else:
+                self._kind = self._kind_of(head)
+                self._begin(head)
+                verdict = compare(self.position(), self._show(seen.st_size))
+            if verdict is Verdict.SAME:
                 self._tail = self._bytes_before(self.offset)
                 self._take_generation()
         finally:
@@ -323,14 +345,19 @@ class OneFile:
             if self._position is not None:
                 self._position = replace(self._position, generation=generation)
 
+    def _kind_of(self, head: bytes) -> Kind | None:
+        if is_other_archive(head) or (head.startswith(GZIP_MAGIC) and not self._archives):
+            return Kind.IGNORED
+        if head.startswith(GZIP_MAGIC):
+            return Kind.ARCHIVE
+        return Kind.TEXT if head else None
+
     def _begin(self, head: bytes) -> None:
-        if head.startswith(GZIP_MAGIC) or is_other_archive(head):
-            if not self._archives or is_other_archive(head):
-                self.ignored = True
-                return
+        if self.ignored:
+            return
+        if self.is_archive:
             assert self._fd is not None
-            self._gzip = GzipReader(self._fd)
-            self.is_archive, self._gzip_ended = True, False
+            self._gzip, self._gzip_ended = GzipReader(self._fd), False
             head = self._gzip.read(0, 4)
         self._lines.begins_with(head[:4])
         if self._lines.format is None and self.offset:

@@ -289,6 +289,8 @@ class Worker:
                 continue
             if file.hold is not None:
                 self._copies.consider_held(file, now)
+                if file.done:  # it turned out to be a copy, and is followed as that
+                    continue
             if self._generations.admit(file, now):
                 self._queue(file)
             if read and self._owes_rest(file, now):

@@ -813,3 +813,21 @@ async def test_all_descriptors_are_closed_at_the_end(tmp_path: Path, watch_mode:
         if os.path.islink(f"/proc/self/fd/{fd}")
     ]
     assert not [target for target in targets if target.startswith(str(tmp_path))]
+
+
+async def test_a_log_that_gets_the_inode_of_an_archive_that_was_left_alone_is_read(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
+    log, packed = tmp_path / "app.log", tmp_path / "app.log.1.gz"
+    packed.write_bytes(gzip.compress(b"of an earlier time\n"))
+    async with tailing(source(tmp_path / "app.log*"), agent=settings(watch_mode)) as run:
+        await run.until(lambda: run.tailer.statistics().files_by_state["ignored"] == 1)
+        inode = packed.stat().st_ino
+        packed.unlink()
+        write(log, *numbered(0, 20))
+        if log.stat().st_ino != inode:
+            pytest.skip("this file system does not use inodes again at once")
+        await run.until_lines(20)
+        write(log, "line 20")
+        await run.until_lines(21)
+    assert run.lines(log) == numbered(0, 21)
