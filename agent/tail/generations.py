@@ -107,8 +107,7 @@ class Generations:
 
     def remove(self, file: OneFile) -> None:
         path = file.origin.path
-        if file.offset:
-            self.past.add(file.position(), is_read=not file.unread_bytes)
+        self.past.add(file.position(), is_read=bool(file.offset) and not file.unread_bytes)
         self.replace(file, [])
         if not self.chains[path]:
             del self.chains[path]
