@@ -76,16 +76,20 @@ class Copies:
                 if directory in places(source, origin)[1:] and name.startswith(os.path.basename(origin)):
                     yield from (file for file in chain if not file.is_renamed)
 
-    def consider_held(self, file: OneFile, now: float) -> None:
-        """Release a held file once it is plain that it is no copy; a copy is adopted when its original is emptied."""
+    def consider_held(self, file: OneFile, now: float) -> bool:
+        """Release a held file once it is plain that it is no copy; a copy is adopted when its original is emptied.
+
+        False when that has just happened: it is followed as another file now.
+        """
         assert file.hold is not None
         # A copy in the making may take long; the wait begins when it is made.
         until = max(file.hold.until, file.quiet_since + self._generations.timing.copy_wait_s)
         if not file.deleted and file.path is not None and now < until:
             is_quiet = now - file.quiet_since >= self._generations.timing.copy_quiet_s
             if not is_quiet or self._is_some_copy(file, now):
-                return
+                return not file.done
         file.hold = None
+        return True
 
     def _is_some_copy(self, held: OneFile, now: float) -> bool:
         assert held.path is not None

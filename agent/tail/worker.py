@@ -287,10 +287,8 @@ class Worker:
         for file in tuple(self._restless):
             if file.done:
                 continue
-            if file.hold is not None:
-                self._copies.consider_held(file, now)
-                if file.done:  # it turned out to be a copy, and is followed as that
-                    continue
+            if file.hold is not None and not self._copies.consider_held(file, now):
+                continue
             if self._generations.admit(file, now):
                 self._queue(file)
             if read and self._owes_rest(file, now):
