@@ -152,6 +152,20 @@ async def cut_power(tmp_path: Path, every: bool) -> tuple[int, list[str]]:
     return len(chosen), wrong
 
 
+def test_a_call_that_another_thread_interrupts_in_the_record_counts_where_it_ends(tmp_path: Path) -> None:
+    name = "".join(f"\\x{byte:02x}" for byte in b"/state/a.segment")
+    trace = tmp_path / "trace"
+    trace.write_text(
+        f'7 1.000001 openat(AT_FDCWD</>, "{name}", O_RDWR|O_CREAT, 0600) = 24<{name}>\n'
+        f'7 1.000002 pwrite64(24<{name}>, "\\x61\\x62", 2, 0 <unfinished ...>\n'
+        f"7 1.000003 <... pwrite64 resumed>) = 2\n"
+        f"7 1.000004 fdatasync(24<{name}> <unfinished ...>\n"
+        f'8 1.000005 unlink("{name}") = -1 ENOENT (No such file or directory)\n'
+        f"7 1.000006 <... fdatasync resumed>) = 0\n"
+    )
+    assert [op.what for op in power.ops(trace)] == ["create", "write", "sync", "names"]
+
+
 async def test_t70_what_was_not_synced_costs_nothing_when_the_power_fails(tmp_path: Path) -> None:
     tried, wrong = await cut_power(tmp_path, every=False)
     assert tried >= SAMPLE

@@ -51,7 +51,7 @@ def ops(log: Path) -> list[Op]:
             continue
         thread, at_ns, text = match[1], int(float(match[2]) * 1e9), match[3]
         if text.endswith("<unfinished ...>"):
-            begun[thread] = text.removesuffix("<unfinished ...>")
+            begun[thread] = text.removesuffix("<unfinished ...>").rstrip()
             continue
         resumed = _RESUMED.match(text)
         if resumed is not None:
