@@ -14,6 +14,9 @@ from pathlib import Path
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.durable import replace_whole
+from agent.patterns import FILE_NAME
+
 START_S = 30.0
 
 
@@ -26,9 +29,16 @@ def free_port() -> int:
 
 
 class AgentProcess:
-    """`greenstack-agent run` on a configuration of its own; may be killed and started again."""
+    """`greenstack-agent run` on a configuration of its own; may be killed and started again.
 
-    def __init__(self, directory: Path, loki_url: str, include: str, **tables: str) -> None:
+    patterns: compiled patterns to begin with; the first that has made some puts them there. A state directory without any
+    costs each start some seconds.
+    """
+
+    def __init__(
+        self, directory: Path, loki_url: str, include: str, patterns: Path | None = None, **tables: str
+    ) -> None:
+        self._patterns = patterns
         self.directory = directory
         self.port = free_port()
         self.config = directory / "config.toml"
@@ -52,12 +62,18 @@ class AgentProcess:
 
     async def start(self, *, ready: bool = True, under: Sequence[str] = ()) -> None:
         """under: a command that runs the agent as its own process: `strace -D`, `unshare`, `prlimit`."""
+        if self._patterns is not None and self._patterns.exists() and not self.state.exists():
+            self.state.mkdir(mode=0o700)
+            replace_whole(self.state / FILE_NAME, self._patterns.read_bytes())
         with self.log.open("ab") as errors:
             self.process = await asyncio.create_subprocess_exec(
                 *under, sys.executable, "-m", "agent", "run", "-c", str(self.config), stderr=errors
             )
         if ready:
             await self.until_ready()
+            made = self.state / FILE_NAME
+            if self._patterns is not None and not self._patterns.exists() and made.exists():
+                replace_whole(self._patterns, made.read_bytes())
 
     async def until_ready(self) -> None:
         assert self.process is not None

@@ -1,5 +1,6 @@
 """An agent to launch and a Loki stand-in to ship to."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -16,15 +17,22 @@ async def loki() -> AsyncIterator[LokiStandIn]:
         yield stand_in
 
 
+@pytest.fixture(scope="session")
+def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled patterns are lent to all agents of a run, in whatever process of it."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "patterns.hyperscan"
+
+
 @pytest.fixture
-async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., AgentProcess]]:
+async def launch(tmp_path: Path, patterns: Path) -> AsyncIterator[Callable[..., AgentProcess]]:
     """Makes agents in directories of their own. At the end each that still runs must account for every line."""
     made: list[AgentProcess] = []
 
     def make(loki_url: str, include: str, **tables: str) -> AgentProcess:
         directory = tmp_path / f"agent-{len(made)}"
         directory.mkdir()
-        made.append(AgentProcess(directory, loki_url, include, **tables))
+        made.append(AgentProcess(directory, loki_url, include, patterns, **tables))
         return made[-1]
 
     yield make
