@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.durable import replace_whole
 from agent.patterns import FILE_NAME
 
-START_S = 30.0
+START_S = 60.0
 
 
 def free_port() -> int:
