@@ -71,10 +71,15 @@ class Copies:
             for file in chains.get(os.path.join(directory, base), ()):
                 if not file.is_renamed:
                     yield file
-        if source.olddir is not None:
-            for origin, chain in chains.items():
-                if directory in places(source, origin)[1:] and name.startswith(os.path.basename(origin)):
-                    yield from (file for file in chain if not file.is_renamed)
+        if source.olddir is None:
+            return
+        if source.olddir.startswith("/"):
+            above = {os.path.dirname(origin) for origin in chains} if directory == source.olddir else set()
+        else:
+            above = {directory.removesuffix("/" + source.olddir) or "/"} - {directory}
+        for base in (name, *possible_bases(name)) if above else ():
+            for place in above:
+                yield from (file for file in chains.get(os.path.join(place, base), ()) if not file.is_renamed)
 
     def consider_held(self, file: OneFile, now: float) -> bool:
         """Release a held file once it is plain that it is no copy; a copy is adopted when its original is emptied.

@@ -317,6 +317,30 @@ async def test_copytruncate_repeats_nothing(tmp_path: Path, pattern: str, watch_
     assert again.lines() == ["line 4"]
 
 
+@pytest.mark.parametrize("is_absolute", [True, False])
+async def test_copytruncate_into_another_directory_repeats_nothing(
+    tmp_path: Path, is_absolute: bool, watch_mode: Watch
+) -> None:
+    log, olddir = tmp_path / "app.log", tmp_path / "old"
+    olddir.mkdir()
+    write(log, *numbered(0, 3))
+    named = str(olddir) if is_absolute else "old"
+    async with tailing(source(tmp_path / "**" / "app.log*", olddir=named), agent=settings(watch_mode)) as run:
+        await run.until_lines(3)
+        copy_and_truncate(log, olddir / "app.log.1")
+        write(log, "line 3")
+        await run.until_lines(4)
+        await run.turns(40)
+    assert run.lines() == run.lines(log) == numbered(0, 4)
+
+
+async def test_very_many_files_are_found_with_olddir_as_fast_as_without(tmp_path: Path) -> None:
+    for number in range(6000):
+        write(tmp_path / f"{number}.log", "line")
+    async with tailing(source(tmp_path / "*.log", olddir="old")) as run:
+        await run.until(lambda: len(run.chunks) == 6000, seconds=50)  # minutes, were each compared with each
+
+
 @pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
 @pytest.mark.parametrize("copy_name", ["app.log.1", "app-20260102.log"])
 async def test_t25_what_was_unread_at_a_truncation_is_read_from_the_copy(
