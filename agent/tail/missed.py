@@ -114,8 +114,11 @@ class Missed:
         is_followed = followed is not None and followed.hold is None and not followed.ignored
         if is_followed or kin.key in self._copies.known_keys or kin.size == 0:
             return False
-        if not is_rotated_name(os.path.basename(kin.path), os.path.basename(path)):
+        name, base = os.path.basename(kin.path), os.path.basename(path)
+        if not is_rotated_name(name, base):
             return False
+        if not name.startswith(base) and self._sources.of(kin.path) not in (None, source):
+            return False  # such as worker-2.log beside worker.log: a file of its own, of which another source says what to do
         try:
             if not _is_gzip(kin):
                 return not any(_holds_known(kin, known))

@@ -182,3 +182,19 @@ async def test_a_source_that_was_given_another_name_goes_on_with_its_generations
     async with tailing(source(log, name="new"), resume=run.resume()) as run:
         await run.until_lines(2)
     assert run.lines() == ["2", "3"]
+
+
+async def test_a_file_of_another_source_is_no_missed_generation_whatever_its_name(tmp_path: Path) -> None:
+    log, other = tmp_path / "worker.log", tmp_path / "worker-2.log"
+    sources = source(log, name="one"), source(tmp_path / "worker-*.log", name="each")
+    write(log, "1")
+    async with tailing(*sources) as run:
+        await run.until_lines(1)
+    log.rename(tmp_path / "worker.log.1")
+    write(log, "2")
+    write(other, "3")
+    async with tailing(*sources, resume=run.resume()) as run:
+        await run.until_lines(2)
+        await run.turns(20)
+    found = {(chunk.origin.source, chunk.origin.path, chunk.data) for chunk in run.chunks if chunk.data}
+    assert found == {("one", str(log), b"2\n"), ("each", str(other), b"3\n")}
