@@ -282,8 +282,8 @@ def _with_keys(directories: set[str]) -> Iterator[tuple[str, Key]]:
 def open_regular(path: str, key: Key, roots: Sequence[str] = ()) -> tuple[int, os.stat_result]:
     """Open the file that a scan saw, or raise. Never blocks on a FIFO, never follows a name that was swapped since.
 
-    roots: the file must lie below one of them; asked of the open descriptor, for a link can be switched between any two
-    looks at its name. The caller owns the descriptor.
+    roots: the file must lie below one of them, else it is forbidden as if by its mode; asked of the open descriptor, for a
+    link can be switched between any two looks at its name. The caller owns the descriptor.
     """
     fd = os.open(path, _OPEN_FLAGS)
     try:
@@ -293,7 +293,9 @@ def open_regular(path: str, key: Key, roots: Sequence[str] = ()) -> tuple[int, o
     except BaseException:
         os.close(fd)
         raise
-    if not is_it or not is_inside:
-        os.close(fd)
-        raise NotTheFile(path)
-    return fd, seen
+    if is_it and is_inside:
+        return fd, seen
+    os.close(fd)
+    if is_it:
+        raise PermissionError(errno.EACCES, "it lies outside the directories of the globs", path)
+    raise NotTheFile(path)

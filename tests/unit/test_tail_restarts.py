@@ -11,6 +11,7 @@ from tailing import Run, source, tailing, write
 
 from agent.config import Agent, Source
 from agent.model import Chunk, FileId, Position, Resume
+from agent.observe.events import FileUnreadable
 from agent.tail.all_files import Tailer
 from agent.tail.generations import Timing
 
@@ -198,3 +199,23 @@ async def test_a_file_of_another_source_is_no_missed_generation_whatever_its_nam
         await run.turns(20)
     found = {(chunk.origin.source, chunk.origin.path, chunk.data) for chunk in run.chunks if chunk.data}
     assert found == {("one", str(log), b"2\n"), ("each", str(other), b"3\n")}
+
+
+async def test_what_was_moved_through_a_link_to_outside_is_told_and_holds_back_its_successor_for_a_while_only(
+    tmp_path: Path,
+) -> None:
+    outside, logs = tmp_path / "outside", tmp_path / "logs"
+    outside.mkdir()
+    logs.mkdir()
+    (logs / "old").symlink_to(outside)
+    log = logs / "app.log"
+    write(log, "1")
+    async with tailing(source(log, olddir="old")) as run:
+        await run.until_lines(1)
+    write(log, "2")
+    log.rename(outside / "app.log.1")
+    write(log, "3")
+    async with tailing(source(log, olddir="old"), resume=run.resume()) as run:
+        await run.until_lines(1)
+    assert run.lines() == ["3"]
+    assert [event.errno for event in run.seen(FileUnreadable)] == ["EACCES"]
