@@ -192,5 +192,5 @@ def bedrock(token: str) -> bool:
 
 
 def lower_word(text: str) -> bool:
-    """A plain word such as `required`, or several joined by - or _."""
-    return text.isascii() and text.islower() and text.replace("-", "").replace("_", "").isalpha()
+    """A plain word such as `required`, of any script, or several joined by - or _."""
+    return text == text.lower() and text.replace("-", "").replace("_", "").isalpha()

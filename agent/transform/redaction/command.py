@@ -32,7 +32,7 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
         "zip": r" -[pP] ?(?=\S)",
         "ldap": r" -w ",
         "next": r" ",
-        "net": r" /user:\S{1,64} ",
+        "net": r" (?:/user:\S{1,64}|\\{2,16}[^\s/\\]\S{0,200}) (?!/)",
         "openssl": r" -(?:pass(?:in|out)?|k|K) (?:pass:)?",
         "keytool": r" -(?:storepass|keypass|srcstorepass|deststorepass)(?: |:)",
         "login": r" (?:-p|--token|-t|--password)[ =]",
@@ -48,8 +48,9 @@ _KIND = (
 )  # fmt: skip
 _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]{1,80})[ ]{1,3}(?=[^\s=])")
 _DIRECTIVE = re.compile(
-    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass))[ \t]{1,8}(?P<secret>[^\s\"'\\]{4,256})"
+    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass))[ \t]{1,8}\\*[\"']?(?P<secret>[^\s\"'\\]{4,256})"
 )
+_ACL = re.compile(r"\bACL[\" ]{1,3}SETUSER[\" ]{1,3}[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})")
 _ORACLE = re.compile(
     r"(?:jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
 )
@@ -57,7 +58,7 @@ _PIPED = re.compile(
     r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd)"
 )
 _AUTH = re.compile(
-    r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,8}(?:[a-z][a-z0-9_-]{1,30}[ \"'\\,]{1,8})?(?P<secret>[^\s\"'\\,]{6,2048})"
+    r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}(?:[a-z][a-z_]{1,30}[ \"'\\,]{1,32})?(?P<secret>[^\s\"'\\,]{6,2048})"
 )
 
 
@@ -74,7 +75,7 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
         value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
         if verdict and value and not leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
-    for pattern, least in ((_ORACLE, 0), (_DIRECTIVE, 4), (_PIPED, 0), (_AUTH, 6)):
+    for pattern, least in ((_ORACLE, 0), (_ACL, 0), (_DIRECTIVE, 4), (_PIPED, 0), (_AUTH, 6)):
         for found in verifier.each(pattern, text):
             if not leaves(found["secret"], ANY) and (not least or strong(found["secret"], least)):
                 yield Hit(*found.span("secret"), "cli-password")

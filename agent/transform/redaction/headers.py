@@ -45,6 +45,8 @@ class Headers:
         """The credential behind the scheme word; of a Digest or a signature only the proof."""
         value = quoted(text, at)
         begin, end = (value.start, value.end) if value else (at, min(len(text), at + _LONGEST_HEADER))
+        if text.startswith("[", begin):  # Go prints a header's values in brackets
+            begin, end = begin + 1, max(text.find("]", begin, end), begin + 1)
         scheme = _SCHEME.match(text, begin, end)
         if scheme is not None and scheme["scheme"].lower() in ("digest", "aws4-hmac-sha256", "oauth", "hawk"):
             for part in _PARAMETER.finditer(text, scheme.end(), end):

@@ -24,6 +24,7 @@ _TYPE = re.compile(
 )
 _COOKIE_FORM = re.compile(r"\\*[\"']?[^\s=;,\"'\\]{1,128}=")
 _CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
+_GO_LIST = re.compile(r"\[[A-Za-z0-9]")
 _WRAPPER = re.compile(
     r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
     r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")"
@@ -54,6 +55,8 @@ _TWO_WORD_ENDS = frozenset(
         "confirmation",
         "again",
         "passe",
+        "sandi",
+        "khẩu",
     ]
 )
 _CHEAP = 2
@@ -90,6 +93,8 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
     if text.startswith(_MARK, start - len(_MARK)):
         return None
     verdict = verifier.names.verdict(name) or _longer_name(text, name, start, verifier)
+    if verdict is None and start > 0 and text[start - 1] == "\\" and name[0] in "nrt":
+        verdict = verifier.names.verdict(name[1:])  # the letter belongs to the escape before it
     if verdict is None and name == "PWD" and text[start - 1 : start] == ";":
         verdict = _ODBC  # elsewhere it is the shell's variable
     if verdict is None or _is_prompt(text, start, name, separator):
@@ -152,7 +157,7 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
     typed = _TYPE.match(text, at)
     if typed is not None:
         begin, spaced = typed.end(), False
-    if verdict.kind == "authorization" and text[begin : begin + 1] not in "[{(":
+    if verdict.kind == "authorization" and (text[begin : begin + 1] not in "[{(" or _GO_LIST.match(text, begin)):
         yield from verifier.headers.authorization(text, begin, verdict)
         return
     if verdict.kind == "cookie" and text[begin : begin + 1] not in "[{(":

@@ -55,7 +55,7 @@ def _literals(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
 
 _INPUT = re.compile(r"(?P<open>\binput_value=)(?=[\"'{\[])")
 _FIELD = re.compile(
-    r"(?P<name>[\w.\-]{1,200})(?:\s|\\+n){1,8}(?:Field|Value|Unable|Unexpected|Missing|Extra|Assertion|[A-Z][A-Za-z]{1,20} (?:should|must|is|has|cannot|may|error))\b[^\[\]\n]{0,300}(?:\[[^\[\]]{0,60}\][^\[\]\n]{0,60}){0,4}\[type=[a-z_.]{1,80}, \Z"
+    r"(?:(?<![\w\\.\-])|(?<=\\[nrt]))(?P<name>[\w.\-]{1,200})(?:\s|\\+n){1,8}(?:Field|Value|Unable|Unexpected|Missing|Extra|Assertion|[A-Z][A-Za-z]{1,20} (?:should|must|is|has|cannot|may|error))\b[^\[\]\n]{0,300}(?:\[[^\[\]]{0,60}\][^\[\]\n]{0,60}){0,4}\[type=[a-z_.]{1,80}, \Z"
 )
 _LOC = re.compile(r"[\"']loc\\{0,8}[\"'] ?: ?[\[(](?P<names>[^\])]{1,300})[\])]")
 _INPUT_MEMBER = re.compile(r"[\"']input\\{0,8}[\"'] ?: ?(?=\\{0,8}[\"'])")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,20}):(?:\\{0,4}/){2}(?P<rest>[^\s\"'`<>]{1,2048}+)")
-_QUERY = re.compile(r"[?&;](?P<name>[A-Za-z0-9_.~%\-\[\]]{1,64})=(?P<secret>[^&;#\s\"'`<>\\)\]}]{1,8192})")
+_QUERY = re.compile(r"[?&;](?P<name>[A-Za-z0-9_.~%\-\[\]]{1,64})=(?P<secret>[^&;#?\s\"'`<>\\)\]}]{1,8192})")
 _SIGNED = {
     "sig": "azure-sas",
     "x-amz-signature": "aws-presigned",
