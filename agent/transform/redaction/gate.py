@@ -137,6 +137,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
         or not _NO_TOKEN.isdisjoint(value)
     ),
     "loose": lambda value: lower_word(value) and len(value) < 16,
+    "uuid": lambda value: UUID.fullmatch(value) is None,
     "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),
     "pass": lambda value: not has_letter(value) and len(value) < 6,
     "pwd": lambda value: _PATH.fullmatch(value) is not None,

@@ -25,6 +25,8 @@ _NAME_ENDS = ("Key", "Name", "_key", "_name")
 _VALUE_ENDS = ("Value", "_value")
 # A dict under these names is a structure to walk by its own keys; under the others every leaf is the secret.
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
+_BY_PARENT = frozenset({"key", "Key", "phrase"})
+"""Names that say nothing without the one above them: `"encryption": {"key": …}`."""
 _NOT_IN_LISTS = frozenset({"auth", "dsn"})
 
 MOST_TOKENS = 20_000
@@ -76,6 +78,8 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
         if kind == _KEY:
             key = token[1] if "\\" not in token[1] else unescape(token[1])
             verdict = verdict_of(key) if frame.forced is None or key in DESCRIPTIVE else frame.forced
+            if verdict is None and key in _BY_PARENT and frame.key:
+                verdict = verdict_of(f"{frame.key} {key}")
             in_array = False
         elif kind == _OPEN:
             stack.append(frame)

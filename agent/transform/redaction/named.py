@@ -14,13 +14,14 @@ from agent.transform.redaction.values import Value, bare, items, quoted
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_SEPARATOR = re.compile(r"=>|->|:=|==?|:(?!//)|：|＝| \|(?= )")
+_SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )")
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
 _CLOSERS = " \t\"'`\\])>"
 _SPACE = re.compile(r"[ \t]{0,8}")
 _LINE_BREAK = re.compile(r"\s{0,40}")
 _TYPE = re.compile(
     r"[ \t]{0,3}(?:Optional\[)?(?:str|bytes|SecretStr|int)\]?(?:[ \t]?\|[ \t]?None)?[ \t]{0,3}=[ \t]{0,3}"
+    r"|[ \t]{0,3}[A-Z][A-Za-z]{2,20}[?!]?[ \t]{0,3}=[ \t]{0,3}(?=\\*[\"'])|[ \t]{0,3}!![a-z]{2,10}[ ]{1,3}"
 )
 _COOKIE_FORM = re.compile(r"\\*[\"']?[^\s=;,\"'\\]{1,128}=")
 _CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")

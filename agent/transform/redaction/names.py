@@ -26,12 +26,13 @@ Kind = Literal[
     "pass",
     "pwd",
     "loose",
+    "uuid",
 ]
 """What of the value counts.
 
 any: string or number · string: no number, no time · session: ≥ 16 characters · auth: ≥ 8 · authorization, cookie: keep
 scheme and names · dsn: look inside · digits: ≥ 12 digits · vendor: ≥ 16 with a digit · pass: needs a letter · pin: four to eight digits ·
-pwd: no path · loose: a heading in prose, so in text only quoted or after `=`
+pwd: no path · loose: a heading in prose, so in text only quoted or after `=` · uuid: nothing else (the secret id of Consul; elsewhere it is a name)
 """
 
 
@@ -72,7 +73,11 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "instrumentation+key crypto+key cookie+key pkcs pfx keystore+data privkey private+pem private+key+pem fernet+key aes+key client+key+data tls+key+data private+key+data api+schlüssel zugangsschlüssel geheimschlüssel api+schluessel"
         ),
     ),
-    ("token", "string", "token jwt bearer apikey assertion saml+response access+jwt refresh+jwt id+jwt ott"),
+    (
+        "token",
+        "string",
+        "token jwt bearer apikey assertion saml+response access+jwt refresh+jwt id+jwt ott code+verifier art+api",
+    ),
     ("authorization", "authorization", "authorization proxy+authorization www+authorization"),
     ("authorization", "auth", "auth"),
     ("cookie", "cookie", "cookie cookies set+cookie"),
@@ -84,7 +89,8 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
     ("secret-key", "vendor", "rsa+key tls+key ssl+key"),
     ("session", "vendor", "session"),
     ("token", "vendor", "pat"),
-    ("csrf", "string", "csrf xsrf"),
+    ("csrf", "string", "csrf xsrf jenkins+crumb"),
+    ("secret", "uuid", "secret+id"),
     ("connection-string", "dsn", "connection+string conn+string connection+uri connection+url dsn database+url db+url"),
     ("security-answer", "any", "security+answer secret+answer"),
     (

@@ -84,6 +84,11 @@ _BLOCK = re.compile(
 )
 _ATOM = re.compile(r"\{:?(?P<name>[A-Za-z_]\w{1,60}), ?(?:<<)?(?=\\{0,8}[\"'])")
 """Erlang's and Elixir's `{password, "x"}`."""
+_CALL = re.compile(
+    r"\b(?P<name>(?:set|check|verify|hash|validate|change|reset|update|compare|with|encode|encrypt)_?(?:[A-Z][a-z]+|[a-z]+_)?(?i:pass(?:word|wd|phrase)?|pw|secret|token|(?:api|secret|access|private)_?key))"
+    r"\((?=b?\\*[\"'])"
+)
+"""`user.set_password("x")`; what a call of another verb is given is a name: `get_secret("db/main")`."""
 _FORM = re.compile(
     r"name=\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\"(?:(?:\r?\n|(?:\\+r)?\\+n)[A-Za-z-]{1,40}: [^\r\n\\]{1,200}){0,4}(?:\r?\n|(?:\\+r)?\\+n){2}"
     r"(?P<secret>[^\r\n]{1,4096}?)(?=\r|\n|\\+r|\\+n|\Z)"
@@ -94,7 +99,7 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
-    for pattern in (_MEMBERS, _SERIALIZED, _BLOCK, _ATOM):
+    for pattern in (_MEMBERS, _SERIALIZED, _BLOCK, _ATOM, _CALL):
         for found in verifier.each(pattern, text):
             verdict = verifier.names.verdict(found["name"])
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None

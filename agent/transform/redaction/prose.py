@@ -74,14 +74,14 @@ _YOUR = re.compile(r"(?i:\b(?:your|verification|login|security|auth|access|sms|c
 _SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){0,2})"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
 _IS = (
     r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
-    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to)"
+    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
     r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
 )
 _REST = re.compile(
-    rf"(?i:{_FOR}{_FILLER}"
+    rf"(?i:\\*[\"'`]?{_FOR}{_FILLER}"
     rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
     rf"|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
 )
@@ -138,8 +138,8 @@ _AS_PASSWORD = re.compile(
     r"(?<!\S)(?P<name>[^\s:\"'`]{1,64}:)?(?P<secret>[^\s\"'`:]{6,128}) as (?:the |a |your |my |new |initial ){0,2}(?P<what>pass(?:word|phrase|code)|login)\b"
 )
 _FOREIGN = re.compile(
-    "(?i:" + "|".join(word.replace("+", "[ _-]") for word in FOREIGN_WORDS) + ")"
-    r"(?:[ \t][^\s:：=]{1,40}){0,3}?(?:[ \t]{0,2}[:：][ \t]{0,2}|[ \t]{1,3}(?:es|é|è|e|est|jest|to|är|er|is|on|je|это)[ \t]{1,3}|[ \t]?(?:是|为|為|は|는|은)[ \t]?)"
+    "(?i:" + "|".join((*(word.replace("+", "[ _-]") for word in FOREIGN_WORDS), "passwort", "kennwort")) + ")"
+    r"(?:[ \t][^\s:：=]{1,40}){0,3}?(?:[ \t]{0,2}[:：][ \t]{0,2}|[ \t]{1,3}(?:es|é|è|e|est|jest|to|är|er|is|on|je|это|ist|lautet|war)[ \t]{1,3}|[ \t]?(?:是|为|為|は|는|은)[ \t]?)"
     r"\\*[\"'`«„“]?(?P<secret>[!-~]{4,128})"
 )
 

@@ -36,8 +36,14 @@ _PASSWORD = Verdict("url-userinfo", "any")
 _OTPAUTH = re.compile(r"otpauth://[^\s\"']{1,512}?[?&]secret=(?P<secret>[A-Za-z2-7=]{8,256})", re.IGNORECASE)
 
 
+_GO_DSN = re.compile(r"(?<![\w.\-/])[\w.\-]{1,64}:(?P<secret>[^\s\"'`]{1,256}?)@(?:tcp|unix|udp)\(")
+
+
 def scan_userinfo(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`scheme://user:PASSWORD@host` and `https://TOKEN@host`; the password may hold `@`."""
+    for dsn in verifier.each(_GO_DSN, text) if "@" in text else ():
+        if not verifier.gate.leaves(dsn["secret"], _PASSWORD):
+            yield Hit(*dsn.span("secret"), "go-dsn")
     for url in verifier.each(_AUTHORITY, text):
         authority = re.split(r"[/?#\\]", url["rest"], maxsplit=1)[0]
         at = authority.rfind("@")

@@ -227,6 +227,8 @@ class Verifier:
 
     def _is_named(self, text: str, at: int) -> bool:
         """Whether JSON at `at` is the value of a sensitive name, as in `"token": {"value": …}`: then the name counts too."""
+        if text[max(0, at - 12) : at].lower() == "parameters: ":
+            return True  # what is bound to the statement before it
         before = text[max(0, at - 3) : at].rstrip()
         if not before.endswith((":", "=")):
             return False
