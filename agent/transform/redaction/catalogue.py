@@ -129,6 +129,17 @@ def _begins(text: str, at: int, short: bool) -> bool:
     return at >= 3 and text[at - 3] == "%" and before in _HEX and text[at - 2] in _HEX
 
 
+_NO_WORD = re.compile(r"[^A-Za-z0-9_]")
+
+
+def _next_beginning(text: str, at: int) -> int:
+    """Where after `at`, which is within a word, something may begin again; in a run of a million letters nowhere."""
+    if "%" in text[max(0, at - 2) : at]:
+        return at + 1
+    end = _NO_WORD.search(text, at)
+    return end.start() if end else len(text)
+
+
 def pattern_scan(rule: Rule) -> Scan:
     """The procedure of a rule that one pattern expresses."""
     left = next((left for left in (LEFT, LEFT_SHORT) if rule.pattern.startswith(left)), "")
@@ -142,8 +153,10 @@ def pattern_scan(rule: Rule) -> Scan:
             start = found.start()
             if _begins(text, start, left == LEFT_SHORT):
                 yield found
-                start = found.end() - 1
-            found = pattern.search(text, start + 1)
+                start = found.end()
+            else:
+                start = _next_beginning(text, start)
+            found = pattern.search(text, start)
 
     def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         for found in places(text, verifier) if left else verifier.each(pattern, text):

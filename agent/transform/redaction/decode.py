@@ -21,7 +21,7 @@ _DRESS = re.compile(
 _MAY_BE_DRESSED = re.compile(
     r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e\u00a0\u3000]|\\(?:u00|x1|033|e\[|u200)|&(?:quot|lt|gt|apos|#3[49]|#x2[27]);"
 )
-_PERCENT = re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+")
+_PERCENT = re.compile(r"%(?:[0-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f](?:%[89A-Fa-f][0-9A-Fa-f])*)")
 _BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction import checks
+from agent.transform.redaction.named import name_before
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit
@@ -15,28 +16,42 @@ from agent.transform.redaction.values import bare, quoted
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_BREAK = r"(?:\r?\n|(?:\\+r)?\\+n)"
-_HEADER = re.compile(
-    rf"(?P<cells>[\w .\-\"'\\]{{1,80}}(?:(?P<comma>[,;]|\t)[\w .\-\"'\\]{{1,80}}(?:(?P=comma)[\w .\-\"'\\]{{1,80}}){{0,40}})){_BREAK}"
-)
-_ROW = re.compile(rf"(?P<row>[^\r\n]{{1,4000}}?)(?:{_BREAK}|\Z)")
+_BREAK = re.compile(r"\r?\n|(?:\\{1,16}r)?\\{1,16}n")
+_CELL = re.compile(r"[\w .\-\"'\\]{0,80}")
+_GAP = re.compile(r"(?:\t|\\{1,16}t)[ \t]{0,8}(?=[^\s|│])| {2,40}(?=[^\s|│])")
 _QUOTES = " \t\"'\\"
+_LONGEST_HEADER = 2_000
+_MOST_CELLS = 40
 _MOST_ROWS = 1_000
+_LONGEST_ROW = 4_000
 
 
 def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`user,password` and then rows of as many cells; `password<tab>x`."""
-    for header in verifier.each(_HEADER, text):
-        comma = header["comma"]
-        names = [cell.strip(_QUOTES) for cell in header["cells"].split(comma)]
-        verdicts = [verifier.names.verdict(name) for name in names]
-        if any(verdicts):
-            yield from _rows(text, header.end(), comma, names, verdicts, verifier)
-    for beside in verifier.each(_BESIDE, text):
-        verdict = verifier.names.verdict(beside["name"])
-        value = (quoted(text, beside.end()) or bare(text, beside.end())) if verdict else None
+    start = 0
+    for line in verifier.each(_BREAK, text) if "\n" in text or "\\n" in text else ():
+        if start <= line.start():
+            header = text[max(start, line.start() - _LONGEST_HEADER) : line.start()]
+            start = line.end()
+            comma = next((c for c in ",;\t" if c in header), "")
+            if comma and header.count(comma) <= _MOST_CELLS:
+                yield from _under(header.split(comma), text, line.end(), comma, verifier)
+    for gap in verifier.each(_GAP, text) if "\t" in text or "\\t" in text or "  " in text else ():
+        name, _ = name_before(text, gap.start())
+        verdict = verifier.names.verdict(name) if name else None
+        value = (quoted(text, gap.end()) or bare(text, gap.end())) if verdict else None
         if verdict and value and _is_random(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
+
+
+def _under(cells: list[str], text: str, at: int, comma: str, verifier: Verifier) -> Iterator[Hit]:
+    """Before the first name may stand what a log line begins with."""
+    if not all(_CELL.fullmatch(cell) for cell in cells[1:]):
+        return
+    names = [cell.strip(_QUOTES) for cell in (re.split(r"[\s:\"'\\]", cells[0].strip(_QUOTES))[-1], *cells[1:])]
+    verdicts = [verifier.names.verdict(name) for name in names]
+    if any(verdicts):
+        yield from _rows(text, at, comma, names, verdicts, verifier)
 
 
 def _rows(
@@ -44,20 +59,20 @@ def _rows(
 ) -> Iterator[Hit]:
     for _ in range(_MOST_ROWS):
         verifier.step()
-        row = _ROW.match(text, at)
-        if row is None or row["row"].count(comma) != len(verdicts) - 1:
+        end = _BREAK.search(text, at, at + _LONGEST_ROW)
+        row = text[at : end.start() if end else at + _LONGEST_ROW]
+        if not row or row.count(comma) != len(verdicts) - 1:
             return
-        start = row.start()
-        for cell, name, verdict in zip(row["row"].split(comma), names, verdicts, strict=True):
+        start = at
+        for cell, name, verdict in zip(row.split(comma), names, verdicts, strict=True):
             value = cell.strip(_QUOTES)
             if verdict and value and not verifier.gate.leaves_in_text(name, value, verdict, True, False):
                 begin = start + cell.index(value)
                 yield Hit(begin, begin + len(value), verdict.rule)
             start += len(cell) + 1
-        at = row.end()
-
-
-_BESIDE = re.compile(r"(?<![\w.\-])(?P<name>[^\W\d_][\w.\-]{1,60})[\"']?(?:(?:\t|\\+t)[ \t]{0,8}| {2,40})(?=[^\s|│])")
+        if end is None:
+            return
+        at = end.end()
 
 
 def _is_random(value: str, verdict: Verdict) -> bool:

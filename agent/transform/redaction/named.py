@@ -93,7 +93,8 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
     """What the name before a separator means, unless it is a mark of ours, a comparison or a prompt."""
     if text.startswith(_MARK, start - len(_MARK)):
         return None
-    verdict = verifier.names.verdict(name) or _longer_name(text, name, start, verifier)
+    # Numbers at the end say nothing, and with them each name would be a new one.
+    verdict = verifier.names.verdict(name.rstrip("0123456789") or name) or _longer_name(text, name, start, verifier)
     if verdict is None and start > 0 and text[start - 1] == "\\" and name[0] in "nrt":
         verdict = verifier.names.verdict(name[1:])  # the letter belongs to the escape before it
     if verdict is None and name == "PWD" and text[start - 1 : start] == ";":

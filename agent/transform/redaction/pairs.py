@@ -22,7 +22,7 @@ _FLAG = re.compile(r"(?<![\w-])--([^\W\d_][\w.\-]{1,60})(?: {1,3}|=)(?![ -])")
 
 def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`--password x` on a command line; `--password-stdin` and `--token-file` have other heads."""
-    for flag in verifier.each(_FLAG, text):
+    for flag in verifier.each(_FLAG, text) if "--" in text else ():
         verdict = verifier.names.verdict(flag[1])
         value = (quoted(text, flag.end()) or bare(text, flag.end())) if verdict else None
         if verdict and value and not _is_usage(flag[1], text[value.start : value.end], verifier, verdict):
@@ -53,6 +53,8 @@ _VALUE_ATTRIBUTE = re.compile(r"<([A-Za-z][\w.:\-]{0,80})\s(?:[^<>]{0,200}?\s)?v
 
 def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`<password>x</password>`, `<add key="password" value="x"/>`, `<property name="password"><value>x</value>`."""
+    if ">" not in text and "value=" not in text:
+        return
     for tag in verifier.each(_XML, text):
         yield from _element(text, tag, verifier.names.verdict(tag[1]), verifier)
     for tag in verifier.each(_NAMED_ELEMENT, text):
@@ -95,12 +97,22 @@ _FORM = re.compile(
 )
 
 
+_FORMS = (
+    (_MEMBERS, ("al", "AL", "ontent", "ONTENT", "efault", "EFAULT")),
+    (_SERIALIZED, ("s:",)),
+    (_BLOCK, ("variable ",)),
+    (_ATOM, ("{",)),
+    (_CALL, ("(",)),
+)
+"""Each with literals of which it needs one: to look for these is a hundred times as fast."""
+
+
 def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
-    for pattern in (_MEMBERS, _SERIALIZED, _BLOCK, _ATOM, _CALL):
-        for found in verifier.each(pattern, text):
+    for pattern, literals in _FORMS:
+        for found in verifier.each(pattern, text) if any(literal in text for literal in literals) else ():
             verdict = verifier.names.verdict(found["name"])
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
             if verdict and value:

@@ -22,7 +22,7 @@ _PAIR = re.compile(
     r"(?:[ \t](?:used|with|as|for|are|is|details?|pair|data|info|by|user|credentials?|using|of|the|attempt|failed|attempted|von|f.r|mit)){0,4}"
     r"(?:[ \t](?P<whom>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})(?=:[ \t]))?"
     r"[ \t\"'`\\]{0,4}[:=]?(?:[ \t]{0,3})[\"'`(\\\[<]{0,3}(?P<name>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})"
-    r"(?:(?P<colon>:)|[ ]{0,2}/[ ]{0,2}[\"'`\\]{0,3})(?P<secret>[^\s\"'`<>\\]{2,256})"
+    r"(?:(?P<colon>:)|(?:/(?! )|[ ]{1,2}/[ ]{1,2})[\"'`\\]{0,3})(?P<secret>[^\s\"'`<>\\]{2,256})"
 )
 _SCOPE_WORDS = frozenset(
     [
@@ -98,13 +98,7 @@ _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
-    for used in verifier.each(_AS_PASSWORD, text):
-        if (
-            strong(used["secret"], 7)
-            and (used["name"] or used["what"] != "login")
-            and not verifier.gate.leaves(used["secret"], ANY)
-        ):
-            yield Hit(*used.span("secret"), "prose-password")
+    yield from _used_as_password(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
         value = next((v for rest in (_REST, _TO) if (v := _announced(word, rest, text, verifier))), None)
@@ -133,25 +127,52 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
     return Value(*inside.span(), False) if inside and _certain(what, inside[0]) else None
 
 
-# `… hunter2 as password`, `bob:hunter2 as login`
-_AS_PASSWORD = re.compile(
-    r"(?<!\S)(?P<name>[^\s:\"'`]{1,64}:)?(?P<secret>[^\s\"'`:]{6,128}) as (?:the |a |your |my |new |initial ){0,2}(?P<what>pass(?:word|phrase|code)|login)\b"
+_AS = re.compile(r" as (?:the |a |your |my |new |initial ){0,2}(?P<what>pass(?:word|phrase|code)|login)\b")
+_LONGEST_USED = 200
+
+
+def _used_as_password(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`… hunter2 as password`, `bob:hunter2 as login`."""
+    for found in verifier.each(_AS, text):
+        low = max(0, found.start() - _LONGEST_USED)
+        token = re.split(r"[\s\"'`]", text[low : found.start()])[-1]
+        name, _, secret = token.rpartition(":")
+        if strong(secret, 7) and (name or found["what"] != "login") and not verifier.gate.leaves(secret, ANY):
+            yield Hit(found.start() - len(secret), found.start(), "prose-password")
+
+
+_FOREIGN = tuple(
+    (word.partition("+")[0], re.compile(word.replace("+", "[ _-]"), re.IGNORECASE))
+    for word in (*FOREIGN_WORDS, "passwort", "kennwort")
 )
-_FOREIGN = re.compile(
-    "(?i:" + "|".join((*(word.replace("+", "[ _-]") for word in FOREIGN_WORDS), "passwort", "kennwort")) + ")"
-    r"(?:[ \t][^\s:：=]{1,40}){0,3}?(?:[ \t]{0,2}[:：][ \t]{0,2}|[ \t]{1,3}(?:es|é|è|e|est|jest|to|är|er|is|on|je|это|ist|lautet|war)[ \t]{1,3}|[ \t]?(?:是|为|為|は|는|은)[ \t]?)"
-    r"\\*[\"'`«„“]?(?P<secret>[!-~]{4,128})"
+_FOREIGN_REST = re.compile(
+    r"(?i:(?:[ \t][^\s:：=]{1,40}){0,3}?(?:[ \t]{0,2}[:：][ \t]{0,2}|[ \t]{1,3}(?:es|é|è|e|est|jest|to|är|er|is|on|je|это|ist|lautet|war)[ \t]{1,3}"
+    r"|[ \t]?(?:是|为|為|は|는|은)[ \t]?))\\*[\"'`«„“]?(?P<secret>[!-~]{4,128})"
 )
 
 
 def scan_foreign(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`La contraseña es hunter2`, `密码是hunter2`: what follows must look like no word."""
-    for found in verifier.each(_FOREIGN, text):
-        secret = found["secret"].rstrip(".,;:!)]}\"'`\\")
-        if len(secret) < 4 or not (checks.has_digit(secret) or not secret.isalpha()):
-            continue
-        if _looks_secret("password", secret) and not verifier.gate.leaves(secret, ANY):
-            yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        lowered = text
+    for literal, pattern in _FOREIGN:
+        at = lowered.find(literal)
+        while at >= 0:
+            verifier.step()
+            word = pattern.match(text, at)
+            found = _FOREIGN_REST.match(text, word.end()) if word else None
+            if found is not None:
+                yield from _foreign(found, verifier)
+            at = lowered.find(literal, at + 1)
+
+
+def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
+    secret = found["secret"].rstrip(".,;:!)]}\"'`\\")
+    if len(secret) < 4 or not (checks.has_digit(secret) or not secret.isalpha()):
+        return
+    if _looks_secret("password", secret) and not verifier.gate.leaves(secret, ANY):
+        yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
 
 
 def _is_token(what: str) -> bool:

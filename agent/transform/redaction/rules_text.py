@@ -179,8 +179,9 @@ PROSE = group(
         find=(
             (
                 rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){{0,2}}"
-                rf"[\"'`\\]{{0,9}}[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
+                rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
+            rf"(?i)(?:{_WHATS})[\"'`\\]{{1,9}}[ \t]{{1,3}}(?:{_LINKS})[ \t:]{{1,4}}[^\s]",
             r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
             r"(?i)(?:one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
             r" as (?:the |a |your |my |new |initial ){0,2}(?:pass(?:word|phrase|code)|login)",
@@ -201,7 +202,8 @@ PROSE = group(
         "",
         "password in a sentence of another language; names that are rare",
         find=(
-            *(rf"(?i)(?:{words})" for words in (*FOREIGN_SPELLINGS, RARE_STEMS)),
+            *(rf"(?i)(?:{words})" for words in FOREIGN_SPELLINGS),
+            rf"(?i)(?:{RARE_STEMS})[a-z0-9_.\-]*(?:\]|%5D)?[\"'\\ )\]>\t]*[=:>,|%\t\"']",
             r"(?i)(?:passwort|kennwort) (?:lautet|ist|war)[ :]",
         ),
         scanner="foreign",
@@ -368,7 +370,7 @@ ENCODINGS = group(
             r"(?i)(?:%2522|%22|%3D|%253D|%3A)[^\s]{6}",
             r"(?i)%(?:25)?0[9AD]",
             # Two separators: a sentence, an object or a list in a URL, with an edge where a number or a token begins.
-            r"(?i)%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|5[BD]|7[BD])[^\s\"']*%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|5[BD]|7[BD])",
+            r"(?i)%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|7[BD])[^\s\"']*%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|7[BD])|%5B[0-9]{4}",
         ),
         scanner="percent",
         must=(
