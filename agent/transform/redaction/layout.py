@@ -33,8 +33,7 @@ def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
         if start <= line.start():
             header = text[max(start, line.start() - _LONGEST_HEADER) : line.start()]
             start = line.end()
-            comma = next((c for c in ",;\t" if c in header), "")
-            if comma and header.count(comma) <= _MOST_CELLS:
+            for comma in (c for c in ",;\t" if 0 < header.count(c) <= _MOST_CELLS):
                 yield from _under(header.split(comma), text, line.end(), comma, verifier)
     for gap in verifier.each(_GAP, text) if "\t" in text or "\\t" in text or "  " in text else ():
         name, _ = name_before(text, gap.start())
