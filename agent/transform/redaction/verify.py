@@ -114,6 +114,11 @@ class Verifier:
         if self._steps < 0:
             raise WorkLimit("too many candidates")
 
+    def affords(self, steps: int) -> None:
+        """Raises WorkLimit when what is sure to come is more than is left."""
+        if steps > self._steps:
+            raise WorkLimit("too many candidates")
+
     def each(self, pattern: re.Pattern[str], text: str, weight: int = 1) -> Iterator[re.Match[str]]:
         """`finditer`, counted."""
         for found in pattern.finditer(text):
