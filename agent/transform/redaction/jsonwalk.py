@@ -18,14 +18,19 @@ _TOKEN = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?:\s*+(:))?|([\[{])|([\]}])|([^\s"\
 _KEY, _STRING, _OPEN, _CLOSE = 2, 1, 3, 4
 
 NAME_KEYS = frozenset({"name", "key", "field", "header", "param", "parameter", "variable", "property", "Name", "Key"})
-VALUE_KEYS = frozenset({"value", "val", "content", "input", "default", "Value"})
+VALUE_KEYS = frozenset(
+    {
+        *("value", "val", "content", "input", "default", "Value"),
+        *("old", "new", "before", "after", "oldValue", "newValue", "old_value", "new_value"),
+    }
+)
 _JWK_PRIVATE = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
 _SPECIAL = _JWK_PRIVATE | {"kty", "loc"}
 _NAME_ENDS = ("Key", "Name", "_key", "_name")
 _VALUE_ENDS = ("Value", "_value")
 # A dict under these names is a structure to walk by its own keys; under the others every leaf is the secret.
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
-_BY_PARENT = frozenset({"key", "Key", "phrase"})
+_BY_PARENT = frozenset({"key", "Key", "phrase", "answer"})
 """Names that say nothing without the one above them: `"encryption": {"key": …}`."""
 _NOT_IN_LISTS = frozenset({"auth", "dsn"})
 

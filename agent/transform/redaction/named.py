@@ -138,7 +138,7 @@ def name_before(text: str, at: int) -> tuple[str, int]:
 
 def _longer_name(text: str, name: str, start: int, verifier: Verifier) -> Verdict | None:
     """`api key:` and `social security number =` are names of several words."""
-    if name.lower() not in _TWO_WORD_ENDS:
+    if name.lower() not in _TWO_WORD_ENDS and not name.isdigit():  # `Unseal Key 1: …`
         return None
     for _ in range(2):
         if start < 2 or text[start - 1] != " ":

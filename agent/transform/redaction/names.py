@@ -49,7 +49,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "password passwd passwort kennwort passphrase passcode password+confirm password+confirmation password+again "
             "password+repeat password+new password+old password+current password+hash password+digest passwd+hash pw+hash "
             "hashed+pw pass+phrase pass+word pass+code pass+hash password+encrypted encrypted+pass zugangscode 密码 密碼 口令 パスワード 비밀번호 пароль hasło haslo lösenord losenord adgangskode salasana heslo şifre sifre passord jelszó jelszo parool "
-            "mật+khẩu mat+khau kata+sandi palavra+passe nt+hash ntlm+hash lm+hash passwords pin+code puk master+pw contrasena contraseña mot+de+passe senha wachtwoord"
+            "mật+khẩu mat+khau kata+sandi palavra+passe nt+hash ntlm+hash lm+hash passwords pin+code puk snmp+community community+string master+pw contrasena contraseña mot+de+passe senha wachtwoord"
         ),
     ),
     ("password", "loose", "parola"),
@@ -68,7 +68,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         (
             "private+key secret+key secret+key+base access+key api+key api+keys api+secret signing+key encryption+key decryption+key "
             "master+key account+key subscription+key license+key service+key deploy+key shared+key storage+key function+key "
-            "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase "
+            "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase unseal+key "
             "mnemonic preshared+key pre+shared+key psk hash+key host+key primary+master+key integration+key token+key "
             "instrumentation+key crypto+key cookie+key pkcs pfx keystore+data privkey private+pem private+key+pem fernet+key aes+key client+key+data tls+key+data private+key+data api+schlüssel zugangsschlüssel geheimschlüssel api+schluessel"
         ),

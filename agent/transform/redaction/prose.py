@@ -99,16 +99,22 @@ _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
     yield from _used_as_password(text, verifier)
+    yield from _changed_from(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
         value = next((v for rest in (_REST, _TO) if (v := _announced(word, rest, text, verifier))), None)
         if value is None:
             continue
         yield Hit(value.start, value.end, "prose-password")
-        changed = _CHANGED_TO.match(text, value.end)
-        second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
-        if second is not None and not verifier.gate.leaves(text[second.start : second.end], ANY):
-            yield Hit(second.start, second.end, "prose-password")
+        yield from _changed_to(text, value.end, verifier)
+
+
+def _changed_to(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
+    """The new value behind the old one."""
+    changed = _CHANGED_TO.match(text, at)
+    second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
+    if second is not None and not verifier.gate.leaves(text[second.start : second.end], ANY):
+        yield Hit(second.start, second.end, "prose-password")
 
 
 def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: Verifier) -> Value | None:
@@ -125,6 +131,18 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         return _value(what, found, text, verifier)
     inside = _BRACKETED.match(text, found.end())
     return Value(*inside.span(), False) if inside and _certain(what, inside[0]) else None
+
+
+_FROM_TO = re.compile(
+    r"(?i:pass(?:word|phrase|code)?|secret|token) from (?=[^\s])\\*[\"'`]?(?P<secret>[^\s\"'`\\]{6,200})\\*[\"'`]? to "
+)
+
+
+def _changed_from(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`changed the password from x to y`: y is found without this."""
+    for found in verifier.each(_FROM_TO, text) if " from " in text else ():
+        if strong(found["secret"], 7) and not verifier.gate.leaves(found["secret"], ANY):
+            yield Hit(*found.span("secret"), "prose-password")
 
 
 _AS = re.compile(r" as (?:the |a |your |my |new |initial ){0,2}(?P<what>pass(?:word|phrase|code)|login)\b")

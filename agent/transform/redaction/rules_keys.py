@@ -47,7 +47,7 @@ STEMS = (
 )
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
-    r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|secret[ _.\-]?id"
+    r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|secret[ _.\-]?id"
     r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|psk|pfx|cvn|keystore[ _.\-]?data|privkey|private[ _.\-]?pem"
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
@@ -81,7 +81,7 @@ _SEPARATOR = r"(?:[=:]|->|<-| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%
 _AFTER = rf"(?:[ \t]|{_COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
-    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3})(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
+    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
     r"|[*xX]{2,64}[^*xX\s\"'`\\]|\[REDACTED:|\[REDACTED\] ?[^\s\"'`\\,;)\]}])"
 )
 _NO_VALUES = ("null", "none", "nil", "nan", "true", "false", "undefined", "required", "redacted", "filtered", "missing")
@@ -131,7 +131,7 @@ def pair_needles(stems: str) -> tuple[str, ...]:
     return (
         rf"(?im)(?:{stems}){_TAIL}[\"'\\]{{1,9}}(?: ?, ?b?\\{{0,8}}[\"']| ?[\])}}])",
         rf"(?im)(?:{stems})[, ]{{1,2}}[<\"'\\]{{1,24}}[^\"'\\ ,<]",
-        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default)[ue]{{0,2}}[\\\"' ]*[:=]",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default|old|new|before|after)[ue]{{0,2}}[\\\"' ]*[:=]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
         r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key)\(b?\\{0,8}[\"'][^\"'\\]",
     )

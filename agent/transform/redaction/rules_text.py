@@ -224,7 +224,7 @@ PROSE = group(
             rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
             r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
             r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass)[ \t]{1,8}[^\s]",
-            r"ACL[\" ]{1,3}SETUSER[\" ]|[0-9] LOGIN [^\s]|/rp [^\s]|chpasswd <<<|gh secret set [A-Za-z]",
+            r"ACL[\" ]{1,3}SETUSER[\" ]|[0-9] LOGIN [^\s]|/rp [^\s]|addauth digest [^\s]|chpasswd <<<|gh secret set [A-Za-z]",
             r"(?i)(?:password|secret|key(?:-string)?) [05-9] [^\s]{4}|(?:tacacs|radius)-server [^\n]*key ",
             r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}[^\s\"'\\,]{2}",
         ),
