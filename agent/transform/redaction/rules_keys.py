@@ -47,7 +47,7 @@ STEMS = (
 )
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
-    r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|secret[ _.\-]?id"
+    r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|snmp[ _.\-]?community|community[ _.\-]?string|secret[ _.\-]?id"
     r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|psk|pfx|cvn|keystore[ _.\-]?data|privkey|private[ _.\-]?pem"
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
