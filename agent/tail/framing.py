@@ -7,6 +7,7 @@ the line alone, never on how much of it was there when it was read.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,20 +92,32 @@ def utf8_border(data: bytes, start: int, at: int) -> int:
 _CUT_SEARCH_BYTES = 4096
 
 
+# Borders of objects, of members, of parameters and lines, of words.
+_BORDERS = tuple(
+    re.compile(pattern) for pattern in (rb"\},(?= ?\\*\{)", rb",(?= ?\\*\")", rb"[;&,]|\\n", rb"(?<![:= ]) +(?![:= ])")
+)
+# What follows such a word may be a secret, which without the word would not be known for one.
+_ANNOUNCES = re.compile(
+    rb"(?i:pass|pwd|secret|token|key|cred|login|auth|cookie|bearer|basic|private|kennw|code|pin|name|header|field)"
+)
+_ANNOUNCED_BYTES = 120
+
+
 def between_members(data: bytes, start: int, at: int) -> int:
     """A place shortly before `at` where a name and its value, or a token, are not torn apart; `at` if there is none.
 
     Each part is redacted by itself: half a secret, or one without its name, would not be known for what it is.
     """
     low = max(start + (at - start) // 2, at - _CUT_SEARCH_BYTES)
-    for mark in (b",", b";", b"&", b"\\n"):
-        place = data.rfind(mark, low, at)
-        if place >= 0:
-            return place + len(mark)
-    place = data.rfind(b" ", low, at)
-    while place > low and data[place - 1 : place] in (b":", b"=", b" "):
-        place = data.rfind(b" ", low, place)
-    return place + 1 if place > low else at
+    second_best = at
+    for border in _BORDERS:
+        places = [found.end() for found in border.finditer(data, low, at)]
+        for place in reversed(places):
+            if _ANNOUNCES.search(data, max(low, place - _ANNOUNCED_BYTES), place) is None:
+                return place
+        if places and second_best == at:
+            second_best = places[-1]
+    return second_best
 
 
 def frame(body: bytes, limit: int, part: int = 0, *, final: bool = False, units: Units = UTF8) -> list[Piece]:

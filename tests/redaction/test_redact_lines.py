@@ -58,3 +58,21 @@ def test_everyday_lines_stay(redactor):
             if redactor.line(line)[0] != line:
                 changed.append(line)
     assert changed == []
+
+
+def test_a_long_line_of_nothing_but_beginnings_is_given_up_and_a_run_of_letters_is_not():
+    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+    dense = b"token " * 40_000
+    assert redactor.line(dense)[0].startswith(b'{"redaction":"failed"')
+    run = b'{"password": "hunter2hunter", "d": "' + b"A" * 400_000 + b'"}'
+    out = redactor.line(run)[0]
+    assert b"[REDACTED:password]" in out
+    assert len(out) > 400_000
+
+
+def test_an_end_without_its_beginning_takes_the_body_before_it():
+    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+    body = b"MIIB" + b"x3Yz" * 15
+    out = redactor.line(b'n", "a": "' + body + b"\\n" + body + b'\\n-----END PRIVATE KEY-----", "b": 1}')[0]
+    assert body not in out
+    assert out.endswith(b'", "b": 1}')

@@ -8,7 +8,8 @@ import pytest
 
 from agent import config
 from agent.transform.redact import Redactor
-from agent.transform.redaction.names import Names, split_words
+from agent.transform.redaction import names
+from agent.transform.redaction.names import QUALIFIERS, Names, split_words
 from agent.transform.redaction.values import bare, quoted
 
 SENSITIVE = [
@@ -223,6 +224,57 @@ def test_what_is_no_value_stays(redactor, value):
         assert redactor.line(line.encode())[0].decode() == line
 
 
+def ways_to_write(head: str) -> set[str]:
+    words = head.split("+")
+    found = {"_".join(words), "-".join(words), "_".join(words).upper(), "my_" + "_".join(words), "_".join(words) + "2"}
+    found |= {"".join(w.capitalize() for w in words), words[0] + "".join(w.capitalize() for w in words[1:])}
+    if len("".join(words)) > 5:
+        found.add("".join(words))
+    if words[-1] not in QUALIFIERS | {"hash", "digest", "value", "pem"}:
+        found |= {"_".join(words) + "_prod", "_".join(words).upper() + "_STAGING"}
+    return found - {"PWD"}
+
+
+VALUE_OF_KIND = {
+    "pin": "4821",
+    "cookie": "sid=a8Kx92LmQp0Zr4Tt",
+    "dsn": "postgres://u:Ab3xQ9zz@h/x",
+    "authorization": "Bearer a8Kx92LmQp0Zr4Tt7",
+    "digits": "4929123456789014",
+    "uuid": "550e8400-e29b-41d4-a716-446655440000",
+}
+# Of these, the words stand too often in tuples and texts.
+NOT_EVERYWHERE = ("auth", "bearer", "assertion", "fa+code", "pkcs")
+
+
+@pytest.mark.parametrize(("kind", "heads"), [(kind, heads) for _, kind, heads in names._HEADS])
+def test_the_finder_knows_each_name_the_verifier_knows(redactor, kind, heads):
+    value = VALUE_OF_KIND.get(kind, "a8Kx92LmQp0Zr4Tt7Y")
+    lines = [
+        line
+        for head in heads.split()
+        if head not in NOT_EVERYWHERE
+        for name in ways_to_write(head)
+        for line in (
+            json.dumps({name: value}),
+            json.dumps({name: value}, ensure_ascii=False),
+            f"x {name}={value} y",
+            f"x {name}: '{value}'",
+            f"('{name}', '{value}')",
+            f"<{name}>{value}</{name}>",
+            f"--{name} '{value}'",
+        )
+    ]
+    assert [line for line in lines if redactor.line(line.encode())[0].decode() == line] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["next_page_token", "nexttoken", "eosToken", "password_length_prod", "public_key_data"]
+)
+def test_a_word_in_front_or_behind_may_make_a_name_harmless(name):
+    assert Names().verdict(name) is None
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -304,3 +356,17 @@ def test_there_is_no_bare_value_at_a_space():
 )
 def test_code_and_its_documentation_stay(redactor, line):
     assert redactor.line(line.encode()) == (line.encode(), [])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_secret_number_leaves_json_in_json_valid(redactor, depth):
+    inner: object = {"card": 4929123456789014, "cvc": 123, "n": 1}
+    for _ in range(depth):
+        inner = {"body": json.dumps(inner)}
+    out: object = json.loads(redactor.line(json.dumps(inner).encode())[0])
+    for _ in range(depth):
+        assert isinstance(out, dict)
+        out = json.loads(out["body"])
+    assert isinstance(out, dict)
+    assert out["n"] == 1
+    assert "REDACTED" in out["cvc"]

@@ -227,5 +227,6 @@ def _key_needles(stems: str, numbers: dict[str, int]) -> list[Needle]:
         ("pairs", rules_keys.pair_needles),
         ("flags", rules_keys.flag_needles),
         ("markup", rules_keys.markup_needles),
+        ("columns", rules_keys.column_needles),
     )
     return [Needle(p, numbers[name]) for name, make in forms for p in make(stems)]

@@ -6,10 +6,12 @@ import base64
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from agent.transform.redaction import (
     command,
     headers,
+    layout,
     named,
     pairs,
     pem,
@@ -52,6 +54,16 @@ RULES: tuple[Rule, ...] = (
     *rules_more.RULES,
 )
 
+# A name of another language is rare enough for everything that goes by names to look at its line.
+_FOREIGN = (
+    named.scan,
+    prose.scan_foreign,
+    pairs.scan_pairs,
+    pairs.scan_flags,
+    pairs.scan_markup,
+    layout.scan_columns,
+    layout.scan_frames,
+)
 SHARED: dict[str, Scan | None] = {
     "shape": None,  # flags the line; walking its JSON does the work
     "percent": None,
@@ -60,6 +72,8 @@ SHARED: dict[str, Scan | None] = {
     "pairs": pairs.scan_pairs,
     "flags": pairs.scan_flags,
     "markup": pairs.scan_markup,
+    "columns": layout.scan_columns,
+    "frames": layout.scan_frames,
     "userinfo": urls.scan_userinfo,
     "query": urls.scan_query,
     "otpauth": urls.scan_otpauth,
@@ -69,6 +83,7 @@ SHARED: dict[str, Scan | None] = {
     "jwt": headers.scan_jwt,
     "pair": prose.scan_pair,
     "prose": prose.scan_prose,
+    "foreign": lambda text, verifier: chain.from_iterable(scan(text, verifier) for scan in _FOREIGN),
     "cli": command.scan_cli,
     "sql": sql.scan_sql,
     "pydantic": sql.scan_pydantic,
@@ -114,6 +129,17 @@ def _begins(text: str, at: int, short: bool) -> bool:
     return at >= 3 and text[at - 3] == "%" and before in _HEX and text[at - 2] in _HEX
 
 
+_NO_WORD = re.compile(r"[^A-Za-z0-9_]")
+
+
+def _next_beginning(text: str, at: int) -> int:
+    """Where after `at`, which is within a word, something may begin again; in a run of a million letters nowhere."""
+    if "%" in text[max(0, at - 2) : at]:
+        return at + 1
+    end = _NO_WORD.search(text, at)
+    return end.start() if end else len(text)
+
+
 def pattern_scan(rule: Rule) -> Scan:
     """The procedure of a rule that one pattern expresses."""
     left = next((left for left in (LEFT, LEFT_SHORT) if rule.pattern.startswith(left)), "")
@@ -127,8 +153,10 @@ def pattern_scan(rule: Rule) -> Scan:
             start = found.start()
             if _begins(text, start, left == LEFT_SHORT):
                 yield found
-                start = found.end() - 1
-            found = pattern.search(text, start + 1)
+                start = found.end()
+            else:
+                start = _next_beginning(text, start)
+            found = pattern.search(text, start)
 
     def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         for found in places(text, verifier) if left else verifier.each(pattern, text):
@@ -141,10 +169,10 @@ def pattern_scan(rule: Rule) -> Scan:
 
 
 def _text_in_base64() -> str:
-    """Printable ASCII in base64, eighteen characters of it: chance makes one such run in four million."""
+    """Printable ASCII and line breaks in base64, eighteen characters of it: chance makes one such run in two million."""
     groups = (
-        [i for i in range(64) if 8 <= i < 32],
-        [i for i in range(64) if 2 <= i % 16 < 8],
+        [i for i in range(64) if 8 <= i < 32 or i == 2],
+        [i for i in range(64) if 2 <= i % 16 < 8 or i % 16 == 0],
         [i for i in range(64) if i % 4 < 2],
     )
     return (

@@ -149,13 +149,16 @@ def unbase64(text: str) -> bytes | None:
         return None
 
 
+_NO_BREAKS = dict.fromkeys(map(ord, "\r\n\t"))
+
+
 def printable(data: bytes) -> str | None:
     """The text, if that is what the bytes are."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    return text if all(c.isprintable() or c in "\r\n\t" for c in text) else None
+    return text if text.translate(_NO_BREAKS).isprintable() else None
 
 
 def basic_pair(token: str) -> bool:
@@ -192,5 +195,5 @@ def bedrock(token: str) -> bool:
 
 
 def lower_word(text: str) -> bool:
-    """A plain word such as `required`, or several joined by - or _."""
-    return text.isascii() and text.islower() and text.replace("-", "").replace("_", "").isalpha()
+    """A plain word such as `required`, of any script, or several joined by - or _."""
+    return text == text.lower() and text.replace("-", "").replace("_", "").isalpha()

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _USER_FLAG = re.compile(
-    r"(?<!\S)(?:-u|--user|--proxy-user|-U|-a|--auth)[ =]{0,2}\\*[\"']?(?P<user>[^\s:\"'/\\]{1,64}):(?P<secret>[^\s\"'\\]{1,256})"
+    r"(?<!\S)(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\*[\"']?(?P<user>[^\s:\"'/\\]{1,64}):(?P<secret>[^\s\"'\\]{1,256})"
 )
 _TOOL = re.compile(
     r"\b(?P<tool>mysql|mysqldump|mysqladmin|mariadb(?:-dump)?|sshpass|redis-cli|mongo(?:sh|dump)?|7z[az]?|unzip|zip|unrar|rar|useradd|usermod|net user \S{1,64}|ConvertTo-SecureString|vncpasswd|ldap(?:search|modify|add|delete)"
     r"|rabbitmqctl (?:add_user|change_password|authenticate_user) \S{1,64}|htpasswd -\w*b\w* (?:-\w{1,3} ){0,3}\S{1,200} \S{1,64}|net use|wpa_passphrase \S{1,64}"
-    r"|ssh-keygen|openssl|keytool|jarsigner|(?:docker|podman|az|oc|helm registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay)(?: \S{1,40}){0,2} login|smbclient|sqlcmd|bcp|ipmitool|snmpget|snmpwalk)"
+    r"|ssh-keygen|openssl|keytool|jarsigner|(?:docker|podman|az|oc|helm registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay)(?: \S{1,40}){0,2} login|smbclient|sqlcmd|bcp|mosquitto_(?:pub|sub)|ipmitool|snmpget|snmpwalk)"
     r"(?=[ ])(?P<rest>[^|;\n]{1,400})"
 )
 _OPTIONS: dict[str, re.Pattern[str]] = {
@@ -32,7 +32,7 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
         "zip": r" -[pP] ?(?=\S)",
         "ldap": r" -w ",
         "next": r" ",
-        "net": r" /user:\S{1,64} ",
+        "net": r" (?:/user:\S{1,64}|\\{2,16}[^\s/\\]\S{0,200}) (?!/)",
         "openssl": r" -(?:pass(?:in|out)?|k|K) (?:pass:)?",
         "keytool": r" -(?:storepass|keypass|srcstorepass|deststorepass)(?: |:)",
         "login": r" (?:-p|--token|-t|--password)[ =]",
@@ -44,11 +44,17 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
 }
 _KIND = (
     ("mysql", "mysql"), ("maria", "mysql"), ("sshpass", "sshpass"), ("redis", "redis"), ("mongo", "login"), ("7z", "zip"), ("unzip", "sql"), ("zip", "sql"), ("unrar", "zip"), ("rar", "zip"), ("user", "sshpass"), ("net user", "next"), ("ConvertTo", "next"), ("vncpasswd", "next"), ("ldap", "ldap"), ("rabbit", "next"), ("htpasswd", "next"), ("wpa", "next"),
-    ("ssh-keygen", "keygen"), ("net use", "net"), ("openssl", "openssl"), ("keytool", "keytool"), ("jarsigner", "keytool"), ("smbclient", "smb"), ("sqlcmd", "sql"), ("bcp", "sql"), ("ipmitool", "sql"), ("snmp", "snmp"),
+    ("ssh-keygen", "keygen"), ("net use", "net"), ("openssl", "openssl"), ("keytool", "keytool"), ("jarsigner", "keytool"), ("smbclient", "smb"), ("sqlcmd", "sql"), ("bcp", "sql"), ("mosquitto", "sql"), ("ipmitool", "sql"), ("snmp", "snmp"),
 )  # fmt: skip
 _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]{1,80})[ ]{1,3}(?=[^\s=])")
 _DIRECTIVE = re.compile(
-    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass))[ \t]{1,8}(?P<secret>[^\s\"'\\]{4,256})"
+    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass))[ \t]{1,8}\\*[\"']?(?P<secret>[^\s\"'\\]{4,256})"
+)
+_ACL = re.compile(r"\bACL[\" ]{1,3}SETUSER[\" ]{1,3}[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})")
+# `A001 LOGIN bob x` of IMAP, `/rp x` of schtasks, `chpasswd <<< bob:x`, `gh secret set NAME --body x`, `password 7 x` of routers.
+_OTHERS = re.compile(
+    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
+    r"|(?i:\b(?:password|secret|key(?:-string)?) [05-9] |\b(?:tacacs|radius)-server [^\n]{0,60}?\bkey (?:\d )?))\\*[\"']?(?P<secret>[^\s\"'\\]{4,512})"
 )
 _ORACLE = re.compile(
     r"(?:jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
@@ -57,7 +63,7 @@ _PIPED = re.compile(
     r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd)"
 )
 _AUTH = re.compile(
-    r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,8}(?:[a-z][a-z0-9_-]{1,30}[ \"'\\,]{1,8})?(?P<secret>[^\s\"'\\,]{6,2048})"
+    r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}(?:[a-z][a-z_]{1,30}[ \"'\\,]{1,32})?(?P<secret>[^\s\"'\\,]{6,2048})"
 )
 
 
@@ -74,7 +80,7 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
         value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
         if verdict and value and not leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
-    for pattern, least in ((_ORACLE, 0), (_DIRECTIVE, 4), (_PIPED, 0), (_AUTH, 6)):
+    for pattern, least in ((_ORACLE, 0), (_ACL, 0), (_OTHERS, 4), (_DIRECTIVE, 4), (_PIPED, 0), (_AUTH, 6)):
         for found in verifier.each(pattern, text):
             if not leaves(found["secret"], ANY) and (not least or strong(found["secret"], least)):
                 yield Hit(*found.span("secret"), "cli-password")

@@ -15,13 +15,13 @@ _JSON_ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL
 )
 _DRESS = re.compile(
-    r"\x1b\[[0-9;:?]{0,32}[A-Za-z]|\\(?:u001[bB]|x1[bB]|033|e)\[[0-9;]{0,16}m|[\u200b-\u200f\u2060\ufeff\u00ad]|[\uff01-\uff5e]"
+    r"\x1b\[[0-9;:?]{0,32}[A-Za-z]|\\(?:u001[bB]|x1[bB]|033|e)\[[0-9;]{0,16}m|[\u200b-\u200f\u2060\ufeff\u00ad]|[\uff01-\uff5e\u00a0\u3000]"
     r"|&(?:quot|lt|gt|apos|amp|#3[49]|#x2[27]);|\\u200[b-fB-F]|(?<!\\)\\u00[2-7][0-9a-fA-F]"
 )
 _MAY_BE_DRESSED = re.compile(
-    r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e]|\\(?:u00|x1|033|e\[|u200)|&(?:quot|lt|gt|apos|#3[49]|#x2[27]);"
+    r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e\u00a0\u3000]|\\(?:u00|x1|033|e\[|u200)|&(?:quot|lt|gt|apos|#3[49]|#x2[27]);"
 )
-_PERCENT = re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+")
+_PERCENT = re.compile(r"%(?:[0-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f](?:%[89A-Fa-f][0-9A-Fa-f])*)")
 _BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
 
 
@@ -77,7 +77,7 @@ def _undress(piece: str) -> str:
             if piece[1] == "u" and piece[2:4] == "00" and len(piece) == 6
             else ""
         )
-    return unicodedata.normalize("NFKC", piece) if "\uff01" <= piece <= "\uff5e" else ""
+    return unicodedata.normalize("NFKC", piece) if "\uff01" <= piece <= "\uff5e" or piece in "\u00a0\u3000" else ""
 
 
 def undressed(text: str) -> View | None:

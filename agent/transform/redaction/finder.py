@@ -20,7 +20,7 @@ import msgspec
 
 from agent.transform.redaction.catalogue import Needle
 from agent.transform.redaction.engine import Unusable, compiled_in_child, fallback_engine, installed_engine
-from agent.transform.redaction.finder_re import ReFinder
+from agent.transform.redaction.finder_re import ReFinder, is_dense
 from agent.transform.redaction.verify import HOPELESS
 
 Flags = dict[int, frozenset[int]]
@@ -118,6 +118,8 @@ class HyperscanFinder:
         self._alone: dict[int, frozenset[int]] = {}
 
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags:
+        if len(lines) == 1 and is_dense(data):
+            return {0: frozenset((HOPELESS,))}
         try:
             return by_line(data, lines, self._scan(data, _MOST_MATCHES), self._alone)
         except TooManyMatches:
@@ -136,6 +138,8 @@ class HyperscanFinder:
         return flags
 
     def scans_of(self, text: bytes) -> frozenset[int]:
+        if is_dense(text):
+            return frozenset((HOPELESS,))
         try:
             return frozenset(scan for _, scan in self._scan(text, _MOST_MATCHES // 4))
         except TooManyMatches:
@@ -248,9 +252,13 @@ class Re2Finder:
             found = match(line)
             if found:
                 flags[number] = frozenset([scans[i] for i in found])
+        if len(lines) == 1 and is_dense(lines[0]):
+            flags[0] = frozenset((HOPELESS,))
         return flags
 
     def scans_of(self, text: bytes) -> frozenset[int]:
+        if is_dense(text):
+            return frozenset((HOPELESS,))
         return frozenset(self._scans[i] for i in self._set.Match(text) or ())
 
 

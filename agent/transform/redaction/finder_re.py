@@ -22,6 +22,22 @@ _CLASSES = {"[+-]": "+-", "[/_]": "/_"}
 _PART = re.compile(r"\[\+-\]|\[/_\]|[A-Za-z0-9]")
 
 
+_STEMS = (b"pass", b"token", b"secret", b"login", b"key")
+_MOST_STEMS = 20_000
+_LONG = 64 * 1024
+
+
+def is_dense(text: bytes) -> bool:
+    """A long text of little but the words that patterns begin with: no automaton is quick where each word is a beginning."""
+    if len(text) < _LONG or _stems(text[:_LONG]) * 64 < _LONG:
+        return False
+    return _stems(text) > _MOST_STEMS
+
+
+def _stems(text: bytes) -> int:
+    return sum(map(text.lower().count, _STEMS))
+
+
 class ReFinder:
     """Patterns one by one, each only where it has a chance."""
 
@@ -45,7 +61,7 @@ class ReFinder:
 
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> dict[int, frozenset[int]]:
         flags: dict[int, set[int]] = {}
-        if any(len(line) > _LONGEST for line in lines):
+        if any(len(line) > _LONG for line in lines):
             each = ((number, self.scans_of(line)) for number, line in enumerate(lines))
             return {number: scans for number, scans in each if scans}
         ends: list[int] = []
@@ -59,7 +75,7 @@ class ReFinder:
         return {number: frozenset(scans) for number, scans in sorted(flags.items())}
 
     def scans_of(self, text: bytes) -> frozenset[int]:
-        if len(text) > _LONGEST:
+        if len(text) > _LONGEST or is_dense(text):
             return frozenset((HOPELESS,))
         return frozenset(scan for _, scan in self._matches(text))
 

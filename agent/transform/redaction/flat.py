@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent.transform.redaction.jsonwalk import LONGEST_CLEAN, NAME_KEYS, VALUE_KEYS, long_number
+from agent.transform.redaction.jsonwalk import LONGEST_CLEAN, long_number, part_of
 from agent.transform.redaction.rule import Hit
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def _wanted(record: dict[str, Any], verifier: Verifier, scans: Scans) -> list[tu
         kind = type(value)
         if kind is dict or kind is list or key in _ODD:
             return None
-        names = names or key in NAME_KEYS
-        values = values or key in VALUE_KEYS
+        part = part_of(key)
+        names = names or part == "name"
+        values = values or part == "value"
         if kind is not str and kind is not int and kind is not float:
             continue
         verdict = verdict_of(key)

@@ -42,6 +42,8 @@ _MESSAGE = re.compile(
 _VALIDATION = re.compile(
     r"(?:required|nullable|sometimes|string|present|filled)(?:\|[a-z_]{2,24}(?::[\w,]{1,40})?){1,12}\Z"
 )
+_REMARK = re.compile(r"\([a-z]{2,20}")
+"""`password: (not set)`, up to the space."""
 _TAG = re.compile(r"![A-Za-z/]{1,20}")
 _STOP_WORDS = frozenset(
     [
@@ -135,6 +137,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
         or not _NO_TOKEN.isdisjoint(value)
     ),
     "loose": lambda value: lower_word(value) and len(value) < 16,
+    "uuid": lambda value: UUID.fullmatch(value) is None,
     "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),
     "pass": lambda value: not has_letter(value) and len(value) < 6,
     "pwd": lambda value: _PATH.fullmatch(value) is not None,
@@ -143,7 +146,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
 
 def _is_code(value: str) -> bool:
     """A stop word, a YAML tag, an expression: `required`, `!vault`, `settings.secret`, `os.environ[…]`."""
-    if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS:
+    if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS or _REMARK.fullmatch(value):
         return True
     if _CODE.fullmatch(value) is None:
         return False

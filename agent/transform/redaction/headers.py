@@ -45,6 +45,8 @@ class Headers:
         """The credential behind the scheme word; of a Digest or a signature only the proof."""
         value = quoted(text, at)
         begin, end = (value.start, value.end) if value else (at, min(len(text), at + _LONGEST_HEADER))
+        if text.startswith("[", begin):  # Go prints a header's values in brackets
+            begin, end = begin + 1, max(text.find("]", begin, end), begin + 1)
         scheme = _SCHEME.match(text, begin, end)
         if scheme is not None and scheme["scheme"].lower() in ("digest", "aws4-hmac-sha256", "oauth", "hawk"):
             for part in _PARAMETER.finditer(text, scheme.end(), end):
@@ -119,7 +121,7 @@ def scan_basic(text: str, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(*found.span("secret"), "basic")
 
 
-_JWT = re.compile(r"(?<![A-Za-z0-9_])eyJ[A-Za-z0-9_+/\-]{8,16384}+={0,2}(?:\.[A-Za-z0-9_+/=\-]{0,65536}+){0,4}")
+_JWT = re.compile(r"eyJ(?<![A-Za-z0-9_]eyJ)[A-Za-z0-9_+/\-]{8,16384}+={0,2}(?:\.[A-Za-z0-9_+/=\-]{0,65536}+){0,4}")
 
 
 def scan_jwt(text: str, verifier: Verifier) -> Iterator[Hit]:

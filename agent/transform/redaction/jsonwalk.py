@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction.decode import unescape
@@ -17,11 +18,20 @@ _TOKEN = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?:\s*+(:))?|([\[{])|([\]}])|([^\s"\
 _KEY, _STRING, _OPEN, _CLOSE = 2, 1, 3, 4
 
 NAME_KEYS = frozenset({"name", "key", "field", "header", "param", "parameter", "variable", "property", "Name", "Key"})
-VALUE_KEYS = frozenset({"value", "val", "content", "input", "default", "Value"})
+VALUE_KEYS = frozenset(
+    {
+        *("value", "val", "content", "input", "default", "Value"),
+        *("old", "new", "before", "after", "oldValue", "newValue", "old_value", "new_value"),
+    }
+)
 _JWK_PRIVATE = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
-_SPECIAL = NAME_KEYS | VALUE_KEYS | _JWK_PRIVATE | {"kty", "loc"}
+_SPECIAL = _JWK_PRIVATE | {"kty", "loc"}
+_NAME_ENDS = ("Key", "Name", "_key", "_name")
+_VALUE_ENDS = ("Value", "_value")
 # A dict under these names is a structure to walk by its own keys; under the others every leaf is the secret.
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
+_BY_PARENT = frozenset({"key", "Key", "phrase", "answer"})
+"""Names that say nothing without the one above them: `"encryption": {"key": …}`."""
 _NOT_IN_LISTS = frozenset({"auth", "dsn"})
 
 MOST_TOKENS = 20_000
@@ -29,6 +39,17 @@ LONGEST_CLEAN = 64
 _SHORTEST_BASE64 = 24
 _TOP = "(top)"
 _NAME = re.compile(r"[\w .\-\[\]/]{1,128}")
+
+
+@lru_cache(maxsize=4096)
+def part_of(key: str) -> str | None:
+    """What a member may be of an object that spells a name and its value out: `{"ParameterKey": …, "ParameterValue": …}`."""
+    if key in NAME_KEYS or key == "loc" or key.endswith(_NAME_ENDS):
+        return "name"
+    if key in VALUE_KEYS or key.endswith(_VALUE_ENDS):
+        return "value"
+    return "other" if key in _SPECIAL else None
+
 
 Leaf = tuple[int, int, str | None]
 """Start, end and content of a value; a string's without its quotes, a number's content is None."""
@@ -62,6 +83,8 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
         if kind == _KEY:
             key = token[1] if "\\" not in token[1] else unescape(token[1])
             verdict = verdict_of(key) if frame.forced is None or key in DESCRIPTIVE else frame.forced
+            if verdict is None and key in _BY_PARENT and frame.key:
+                verdict = verdict_of(f"{frame.key} {key}")
             in_array = False
         elif kind == _OPEN:
             stack.append(frame)
@@ -81,12 +104,16 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
             if in_array:
                 frame.count += 1
                 if content is not None:
+                    if verdict is None and frame.last.startswith("--"):  # `["tool", "--password", "x"]`
+                        forced = verdict_of(frame.last)
+                        if forced is not None:
+                            _secret((start, end, content), forced, hits, verifier)
                     frame.last = content
                     if frame.count == 1:
                         frame.first = content
                     elif frame.count == 2 and verdict is None and not frame.key:
                         _remember(frame, "second", (start, end, content))
-            elif key in _SPECIAL:
+            elif part_of(key) is not None:
                 _remember(frame, key, (start, end, content))
             if verdict is None and content in clean:
                 continue
@@ -164,23 +191,25 @@ def _close(frame: _Frame, parent: _Frame, hits: list[Hit], verifier: Verifier) -
     if "kty" in special:
         for member in _JWK_PRIVATE & special.keys():
             _secret(special[member], Verdict("jwk-private", "any"), hits, verifier)
-    verdict = _named_by(special, frame, verifier)
-    if verdict is None:
-        return
-    for member in (VALUE_KEYS | {"second"}) & special.keys():
-        _secret(special[member], verdict, hits, verifier)
-
-
-def _named_by(special: dict[str, Leaf], frame: _Frame, verifier: Verifier) -> Verdict | None:
     if "second" in special:
-        return verifier.names.verdict(frame.first) if frame.count == 2 else None
-    for member in ("loc", *NAME_KEYS):
-        name = special.get(member, (0, 0, None))[2]
-        if name and _NAME.fullmatch(name):
-            verdict = verifier.names.verdict(name)
-            if verdict is not None:
-                return verdict
-    return None
+        verdict = verifier.names.verdict(frame.first) if frame.count == 2 else None
+        if verdict is not None:
+            _secret(special["second"], verdict, hits, verifier)
+        return
+    _spelled_out(special, hits, verifier)
+
+
+def _spelled_out(special: dict[str, Leaf], hits: list[Hit], verifier: Verifier) -> None:
+    """`{"name": "password", "value": "x"}`: the first member that gives a sensitive name makes the values beside it secret."""
+    for member, (_, _, name) in special.items():
+        if part_of(member) != "name" or not name or not _NAME.fullmatch(name):
+            continue
+        verdict = verifier.names.verdict(name)
+        if verdict is not None:
+            stem = member.removesuffix(next((end for end in _NAME_ENDS if member.endswith(end)), member))
+            for value in (VALUE_KEYS | {stem + end for end in _VALUE_ENDS}) & special.keys():
+                _secret(special[value], verdict, hits, verifier)
+            return
 
 
 def _secret(leaf: Leaf, verdict: Verdict, hits: list[Hit], verifier: Verifier) -> None:

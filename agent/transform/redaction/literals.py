@@ -9,6 +9,9 @@ from typing import Any
 _parser: Any = importlib.import_module("re._parser")
 _FEWEST = 2
 _MOST = 64
+_LONGEST_RUN = 16
+_COMMON = frozenset({"val", "value", "content", "default", "name", "prod", "env"})
+"""Words that stand in every line: as what a pattern needs they would be no help."""
 
 
 def parse(pattern: str) -> Any:
@@ -28,8 +31,8 @@ def _of_sequence(items: Any) -> list[str] | None:
     run = ""
     for op, argument in items:
         name = str(op)
-        if name == "LITERAL" and argument < 0x80:
-            run += chr(argument).lower()
+        if name == "LITERAL":
+            run += chr(argument).lower() if argument < 0x80 else chr(argument)
             continue
         if len(run) >= _FEWEST:
             candidates.append([run])
@@ -39,13 +42,16 @@ def _of_sequence(items: Any) -> list[str] | None:
             candidates.append(inner)
     if len(run) >= _FEWEST:
         candidates.append([run])
-    return max(candidates, key=lambda c: (min(map(len, c)), -len(c)), default=None)
+    return max(candidates, key=lambda c: (_COMMON.isdisjoint(c), min(map(len, c)), -len(c)), default=None)
 
 
 def _of_part(name: str, argument: Any) -> list[str] | None:
     if name == "SUBPATTERN":
         return _of_sequence(argument[-1])
     if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT") and argument[0] >= 1:
+        body = list(argument[2])
+        if len(body) == 1 and str(body[0][0]) == "LITERAL" and body[0][1] < 0x80:
+            return [chr(body[0][1]).lower() * min(argument[0], _LONGEST_RUN)] if argument[0] >= _FEWEST else None
         return _of_sequence(argument[2])
     if name == "BRANCH":
         together: list[str] = []

@@ -14,16 +14,18 @@ from agent.transform.redaction.values import Value, bare, items, quoted
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_SEPARATOR = re.compile(r"=>|->|:=|==?|:(?!//)|：|＝| \|(?= )")
+_SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )")
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
 _CLOSERS = " \t\"'`\\])>"
 _SPACE = re.compile(r"[ \t]{0,8}")
 _LINE_BREAK = re.compile(r"\s{0,40}")
 _TYPE = re.compile(
     r"[ \t]{0,3}(?:Optional\[)?(?:str|bytes|SecretStr|int)\]?(?:[ \t]?\|[ \t]?None)?[ \t]{0,3}=[ \t]{0,3}"
+    r"|[ \t]{0,3}[A-Z][A-Za-z]{2,20}[?!]?[ \t]{0,3}=[ \t]{0,3}(?=\\*[\"'])|[ \t]{0,3}!![a-z]{2,10}[ ]{1,3}"
 )
 _COOKIE_FORM = re.compile(r"\\*[\"']?[^\s=;,\"'\\]{1,128}=")
 _CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
+_GO_LIST = re.compile(r"\[[A-Za-z0-9]")
 _WRAPPER = re.compile(
     r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
     r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")"
@@ -54,6 +56,8 @@ _TWO_WORD_ENDS = frozenset(
         "confirmation",
         "again",
         "passe",
+        "sandi",
+        "khẩu",
     ]
 )
 _CHEAP = 2
@@ -66,6 +70,8 @@ _MARK = "[REDACTED:"
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
     """Every separator with a sensitive name before it and a value behind it."""
     done = -1
+    # No two separators share one; so many of them would come to the limit anyway, after half of the time there is.
+    verifier.affords(text.count("=") // (2 * _CHEAP))
     for number, separator in enumerate(_SEPARATOR.finditer(text)):
         if number % _CHEAP == 0:
             verifier.step()
@@ -89,7 +95,10 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
     """What the name before a separator means, unless it is a mark of ours, a comparison or a prompt."""
     if text.startswith(_MARK, start - len(_MARK)):
         return None
-    verdict = verifier.names.verdict(name) or _longer_name(text, name, start, verifier)
+    # Numbers at the end say nothing, and with them each name would be a new one.
+    verdict = verifier.names.verdict(name.rstrip("0123456789") or name) or _longer_name(text, name, start, verifier)
+    if verdict is None and start > 0 and text[start - 1] == "\\" and name[0] in "nrt":
+        verdict = verifier.names.verdict(name[1:])  # the letter belongs to the escape before it
     if verdict is None and name == "PWD" and text[start - 1 : start] == ";":
         verdict = _ODBC  # elsewhere it is the shell's variable
     if verdict is None or _is_prompt(text, start, name, separator):
@@ -129,7 +138,7 @@ def name_before(text: str, at: int) -> tuple[str, int]:
 
 def _longer_name(text: str, name: str, start: int, verifier: Verifier) -> Verdict | None:
     """`api key:` and `social security number =` are names of several words."""
-    if name.lower() not in _TWO_WORD_ENDS:
+    if name.lower() not in _TWO_WORD_ENDS and not name.isdigit():  # `Unseal Key 1: …`
         return None
     for _ in range(2):
         if start < 2 or text[start - 1] != " ":
@@ -152,7 +161,7 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
     typed = _TYPE.match(text, at)
     if typed is not None:
         begin, spaced = typed.end(), False
-    if verdict.kind == "authorization" and text[begin : begin + 1] not in "[{(":
+    if verdict.kind == "authorization" and (text[begin : begin + 1] not in "[{(" or _GO_LIST.match(text, begin)):
         yield from verifier.headers.authorization(text, begin, verdict)
         return
     if verdict.kind == "cookie" and text[begin : begin + 1] not in "[{(":

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -25,12 +26,13 @@ Kind = Literal[
     "pass",
     "pwd",
     "loose",
+    "uuid",
 ]
 """What of the value counts.
 
 any: string or number · string: no number, no time · session: ≥ 16 characters · auth: ≥ 8 · authorization, cookie: keep
 scheme and names · dsn: look inside · digits: ≥ 12 digits · vendor: ≥ 16 with a digit · pass: needs a letter · pin: four to eight digits ·
-pwd: no path · loose: a heading in prose, so in text only quoted or after `=`
+pwd: no path · loose: a heading in prose, so in text only quoted or after `=` · uuid: nothing else (the secret id of Consul; elsewhere it is a name)
 """
 
 
@@ -46,9 +48,11 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         (
             "password passwd passwort kennwort passphrase passcode password+confirm password+confirmation password+again "
             "password+repeat password+new password+old password+current password+hash password+digest passwd+hash pw+hash "
-            "hashed+pw pass+phrase pass+word pass+code pass+hash password+encrypted encrypted+pass zugangscode 密码 пароль nt+hash ntlm+hash lm+hash passwords pin+code puk master+pw contrasena contrase+ñ+a contrase+n+a mot+de+passe senha wachtwoord"
+            "hashed+pw pass+phrase pass+word pass+code pass+hash password+encrypted encrypted+pass zugangscode 密码 密碼 口令 パスワード 비밀번호 пароль hasło haslo lösenord losenord adgangskode salasana heslo şifre sifre passord jelszó jelszo parool "
+            "mật+khẩu mat+khau kata+sandi palavra+passe nt+hash ntlm+hash lm+hash passwords pin+code puk snmp+community community+string master+pw contrasena contraseña mot+de+passe senha wachtwoord"
         ),
     ),
+    ("password", "loose", "parola"),
     ("password", "pass", "pass pw"),
     ("password", "pwd", "pwd"),
     ("password", "pin", "pin"),
@@ -64,12 +68,16 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         (
             "private+key secret+key secret+key+base access+key api+key api+keys api+secret signing+key encryption+key decryption+key "
             "master+key account+key subscription+key license+key service+key deploy+key shared+key storage+key function+key "
-            "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase "
+            "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase unseal+key "
             "mnemonic preshared+key pre+shared+key psk hash+key host+key primary+master+key integration+key token+key "
-            "instrumentation+key crypto+key cookie+key p12 pkcs12 pfx keystore+data privkey private+pem private+key+pem api+schl+ü+ssel zugangsschl+ü+ssel geheimschl+ü+ssel api+schluessel"
+            "instrumentation+key crypto+key cookie+key pkcs pfx keystore+data privkey private+pem private+key+pem fernet+key aes+key client+key+data tls+key+data private+key+data api+schlüssel zugangsschlüssel geheimschlüssel api+schluessel"
         ),
     ),
-    ("token", "string", "token jwt bearer apikey assertion saml+response access+jwt refresh+jwt id+jwt ott"),
+    (
+        "token",
+        "string",
+        "token jwt bearer apikey assertion saml+response access+jwt refresh+jwt id+jwt ott code+verifier art+api",
+    ),
     ("authorization", "authorization", "authorization proxy+authorization www+authorization"),
     ("authorization", "auth", "auth"),
     ("cookie", "cookie", "cookie cookies set+cookie"),
@@ -78,17 +86,23 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         "session",
         "session+id sid sessid session+key laravel+session gitlab+session session+cookie connect+sid",
     ),
+    ("secret-key", "vendor", "rsa+key tls+key ssl+key"),
     ("session", "vendor", "session"),
     ("token", "vendor", "pat"),
-    ("csrf", "string", "csrf xsrf"),
+    ("csrf", "string", "csrf xsrf jenkins+crumb"),
+    ("secret", "uuid", "secret+id"),
     ("connection-string", "dsn", "connection+string conn+string connection+uri connection+url dsn database+url db+url"),
     ("security-answer", "any", "security+answer secret+answer"),
     (
         "one-time-code",
         "any",
-        "otp totp mfa+code verification+code recovery+code recovery+codes backup+codes otp+code 2fa+code",
+        "otp totp mfa+code verification+code recovery+code recovery+codes backup+codes otp+code fa+code two+factor+code one+time+code one+time+password auth+code authentication+code sms+code",
     ),
-    ("card-data", "any", "cvv cvc cvn card+number cc+number card+cvv card+cvc card+expiry card+exp security+code"),
+    (
+        "card-data",
+        "any",
+        "cvv cvc cvn card+number cc+number card+cvv card+cvc card+expiry card+exp security+code verification+value card+verification",
+    ),
     ("card-data", "digits", "pan"),
     ("iban", "any", "iban"),
     ("us-ssn", "any", "ssn social+security+number"),
@@ -111,71 +125,58 @@ PERSONAL_STEMS = {
 }
 _PII_RULES = frozenset({"card-data", "iban", "us-ssn"})
 
-_RUN_TOGETHER: tuple[tuple[str, Verdict], ...] = (
-    ("password", Verdict("password", "any")),
-    ("passwd", Verdict("password", "any")),
-    ("passphrase", Verdict("password", "any")),
-    ("passwort", Verdict("password", "any")),
-    ("kennwort", Verdict("password", "any")),
+_ENDINGS = (
     *(
-        (word, Verdict("password", "pass"))
-        for word in (
-            "dbpass",
-            "mypass",
-            "userpass",
-            "rootpass",
-            "adminpass",
-            "smtppass",
-            "dbpwd",
-            "userpwd",
-            "rootpw",
-            "dbpw",
-        )
+        "password",
+        "passwd",
+        "passphrase",
+        "passwort",
+        "kennwort",
+        "secret",
+        "token",
+        "apikey",
+        "secretkey",
+        "privatekey",
     ),
-    *(
-        (word, Verdict("secret-key", "any"))
-        for word in (
-            "apikey",
-            "secretkey",
-            "privatekey",
-            "accesskey",
-            "accountkey",
-            "encryptionkey",
-            "masterkey",
-            "sharedkey",
-        )
-    ),
-    *(
-        (word, Verdict("secret", "any"))
-        for word in ("clientsecret", "appsecret", "apisecret", "sharedsecret", "jwtsecret")
-    ),
-    *(
-        (word + "token", Verdict("token", "string"))
-        for word in (
-            "access",
-            "auth",
-            "refresh",
-            "id",
-            "bearer",
-            "csrf",
-            "xsrf",
-            "middleware",
-            "session",
-            "api",
-            "oauth",
-            "reset",
-        )
-    ),
-    ("sessionid", Verdict("session", "session")),
-    ("sessid", Verdict("session", "session")),
-    ("setcookie", Verdict("cookie", "cookie")),
-    ("samlresponse", Verdict("token", "string")),
-    ("connectionstring", Verdict("connection-string", "dsn")),
-    ("cardnumber", Verdict("card-data", "any")),
+    *("accesskey", "accountkey", "encryptionkey", "masterkey", "sharedkey", "sessionid", "sessid", "samlresponse"),
+    *("connectionstring", "cardnumber", "密码", "密碼", "口令", "パスワード", "비밀번호"),
 )
+"""Words that end a longer one only where something was written together: `mysqlpassword`, `hmacsecret`, `用户密码`."""
+_SHORT = tuple(
+    owner + word
+    for owner in ("db", "my", "user", "root", "admin", "smtp", "ftp", "ldap", "mail", "login", "bind")
+    for word in ("pass", "pwd", "pw")
+)
+_RUN_TOGETHER: dict[str, tuple[str, ...]] = {
+    **{word: (word.removesuffix("key"), "key") for word in _ENDINGS if word.endswith("key")},
+    "sessionid": ("session", "id"),
+    "samlresponse": ("saml", "response"),
+    "connectionstring": ("connection", "string"),
+    "cardnumber": ("card", "number"),
+    **{word: ("", next(end for end in ("pass", "pwd", "pw") if word.endswith(end))) for word in _SHORT},
+}
+QUALIFIERS = frozenset(
+    [
+        *("prod", "production", "staging", "stage", "stg", "dev", "devel", "development", "qa", "uat", "sandbox"),
+        *("primary", "secondary", "replica", "backup", "default", "main", "old", "new", "current", "previous", "prev"),
+        *("plain", "plaintext", "cleartext", "base64", "b64", "encoded", "encrypted", "decrypted", "repeat", "again"),
+        *("confirm", "confirmation", "confirmed", "verify"),
+    ]
+)
+"""What may follow the last word and says which of several it is: `DB_PASSWORD_PROD`."""
 
 _NOT = frozenset(
-    {"image pull secrets", "pull secrets", "unexpected token", "invalid token", "next token", "page token"}
+    {
+        *("image pull secrets", "pull secrets"),
+        *(
+            f"{word} token"
+            for word in ("unexpected", "invalid", "next", "page", "continuation", "skip", "sync", "stop", "start")
+        ),
+        *(
+            f"{word} token"
+            for word in ("end", "pad", "eos", "bos", "unk", "mask", "sep", "cls", "special", "image", "per")
+        ),
+    }
 )
 _NOT_FIRST = frozenset(
     [
@@ -292,20 +293,61 @@ _KEY_OWNERS = frozenset(
         "push",
     ]
 ) | frozenset(_VENDOR_NAMES)
+KEY_WORDS = tuple(
+    sorted(
+        _KEY_OWNERS
+        | {head.split("+")[-2] for _, _, heads in _HEADS for head in heads.split() if head.endswith(("+key", "+keys"))}
+    )
+)
+"""What stands before `key` in a sensitive name."""
+_FOREIGN_ASCII = (
+    *("contrasena", "mot+de+passe", "senha", "wachtwoord", "geheimnis", "zugangsdaten", "anmeldedaten", "zugangscode"),
+    *(
+        "api+schluessel",
+        "haslo",
+        "losenord",
+        "adgangskode",
+        "salasana",
+        "heslo",
+        "sifre",
+        "parola",
+        "passord",
+        "jelszo",
+    ),
+    *("parool", "mat+khau", "kata+sandi", "palavra+passe"),
+)
+FOREIGN_WORDS = tuple(
+    sorted({*_FOREIGN_ASCII, *(head for _, _, heads in _HEADS for head in heads.split() if not head.isascii())})
+)
+"""Names that other languages have for a password, a key or credentials; + stands for whatever joins words."""
 NAMED_RULES = {rule: owner for owner, rule in sorted(_VENDOR_NAMES.items(), key=lambda item: item[1])}
 """Rule → a vendor's word, in the order of the rules."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z\x80-\U0010ffff])|[A-Z]?(?:[a-z]|[^\W\d_A-Z])+|[0-9]+")
 _IODD_ID = re.compile(r"(?:V|T[A-Z]?|UI|RT)_[A-Z][a-z]")
 _LONGEST_NAME = 256
+_LONG = 10
 
 
 def split_words(name: str) -> list[str]:
     """`X-Api-Key` → api key; `db.password` → db password; `APIKey` → api key; `HF_TOKEN_2` → hf token."""
     if "%" in name:
         name = unquote(name)
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+        name = name.lower() if name.isupper() else name
     words = [w.lower() for w in _WORD.findall(name) if not w.isdigit()]
     return words[1:] if len(words) > 1 and words[0] == "x" else words
+
+
+def _apart(words: list[str]) -> list[str]:
+    """The last word in two, if it is two: `dbpassword` → db password."""
+    last = words[-1]
+    for ending in _ENDINGS:
+        if last.endswith(ending):
+            first = last[: -len(ending)]
+            return [*words[:-1], *((first,) if first else ()), *_RUN_TOGETHER.get(ending, (ending,))]
+    return [*words[:-1], *_RUN_TOGETHER.get(last, (last,))]
 
 
 def loose_pattern(name: str) -> str:
@@ -331,8 +373,8 @@ class Names:
             words = tuple(split_words(name))
             self._heads[words] = Verdict("sensitive-key", "any")
             self._longest = max(self._longest, len(words))
-        self._run_together = tuple(pair for pair in _RUN_TOGETHER if pii or pair[1].rule not in _PII_RULES)
-        self._endings = tuple(ending for ending, _ in self._run_together)
+        self._together = {"".join(head): found for head, found in self._heads.items() if len(head) > 1}
+        self._long_together = tuple(name for name in self._together if len(name) >= _LONG)
         self.verdict = lru_cache(maxsize=4096)(self._verdict)
 
     def _verdict(self, name: str) -> Verdict | None:
@@ -342,7 +384,12 @@ class Names:
         if name in ("PWD", "OLDPWD") or _IODD_ID.match(name):
             return None
         words = split_words(name)
-        if not words or words[0] in _NOT_FIRST or " ".join(words[-3:]) in _NOT or " ".join(words[-2:]) in _NOT:
+        while len(words) > 1 and words[-1] in QUALIFIERS and tuple(words) not in self._heads:
+            words.pop()
+        if not words or words[0] in _NOT_FIRST:
+            return None
+        words = _apart(words)
+        if " ".join(words[-3:]) in _NOT or " ".join(words[-2:]) in _NOT:
             return None
         found = self._head(words) or self._joined(words[-1]) or self._joined("".join(words[-2:]))
         if found is None and words[-1] in ("key", "keys") and len(words) > 1 and words[-2] in _KEY_OWNERS:
@@ -360,9 +407,8 @@ class Names:
         return None
 
     def _joined(self, word: str) -> Verdict | None:
-        if not word.endswith(self._endings):
-            return None
-        for ending, found in self._run_together:
-            if word.endswith(ending):
-                return found
-        return None
+        """`mfacode`; a long one also at the end: `jwtsigningkey`."""
+        found = self._together.get(word)
+        if found is None and len(word) > _LONG and word.endswith(self._long_together):
+            return next(self._together[name] for name in self._long_together if word.endswith(name))
+        return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.transform.redaction.checks import lower_word
 from agent.transform.redaction.named import hit, name_before
+from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import bare, quoted
 
@@ -16,19 +17,27 @@ if TYPE_CHECKING:
     from agent.transform.redaction.names import Verdict
     from agent.transform.redaction.verify import Verifier
 
-_FLAG = re.compile(r"(?<![\w-])--([A-Za-z][A-Za-z0-9_.\-]{1,60})(?: {1,3}|=)(?![ -])")
+_FLAG = re.compile(r"(?<![\w-])--([^\W\d_][\w.\-]{1,60})(?: {1,3}|=)(?![ -])")
 
 
 def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`--password x` on a command line; `--password-stdin` and `--token-file` have other heads."""
-    for flag in verifier.each(_FLAG, text):
+    for flag in verifier.each(_FLAG, text) if "--" in text else ():
         verdict = verifier.names.verdict(flag[1])
         value = (quoted(text, flag.end()) or bare(text, flag.end())) if verdict else None
-        if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
+        if verdict and value and not _is_usage(flag[1], text[value.start : value.end], verifier, verdict):
             yield Hit(value.start, value.end, verdict.rule)
 
 
-_XML = re.compile(r"<([A-Za-z][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?:<!\[CDATA\[)?(?=[^<>\s])")
+def _is_usage(flag: str, value: str, verifier: Verifier, verdict: Verdict) -> bool:
+    """No value, or what a help text writes for one: `--password PASSWORD`, `--token string`."""
+    return verifier.gate.leaves(value, verdict) or value.lower() in _METAVARIABLES or value.lower() == flag.lower()
+
+
+_METAVARIABLES = frozenset(
+    {"string", "value", "text", "password", "token", "secret", "key", "passphrase", "api_key", "apikey"}
+)
+_XML = re.compile(r"<([^\W\d_][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?:<!\[CDATA\[)?(?=[^<>\s])")
 _ELEMENT_END = re.compile(r"[^<]{1,65536}?(?=(?:\]\]>)?</)")
 _ATTRIBUTE_PAIR = re.compile(
     r"\b(?:key|name|id)=\\{0,8}[\"']([\w.:\-]{1,80})\\{0,8}[\"'][ ]{1,3}value=(?=\\{0,8}[\"'])"
@@ -44,6 +53,8 @@ _VALUE_ATTRIBUTE = re.compile(r"<([A-Za-z][\w.:\-]{0,80})\s(?:[^<>]{0,200}?\s)?v
 
 def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`<password>x</password>`, `<add key="password" value="x"/>`, `<property name="password"><value>x</value>`."""
+    if ">" not in text and "value=" not in text:
+        return
     for tag in verifier.each(_XML, text):
         yield from _element(text, tag, verifier.names.verdict(tag[1]), verifier)
     for tag in verifier.each(_NAMED_ELEMENT, text):
@@ -66,22 +77,42 @@ def _element(text: str, tag: re.Match[str], verdict: Verdict | None, verifier: V
 _PAIR = re.compile(r"[\"']\\{0,8}[\"']?[ ]{0,2},[ ]{0,2}(?=[brBR]?\\{0,8}[\"'])")
 _VALUE_KEY = re.compile(r"b?\\{0,8}[\"']?(?:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}[:=][ ]{0,2}")
 _MEMBERS = re.compile(
-    r"\b(?i:name|key)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,2}\\{0,8}[\"']?(?P<name>[\w.\-]{1,80})\\{0,8}[\"']?[,;]?(?:\s|\\+[rnt]){0,24}\\{0,8}[\"']?"
-    r"(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])"
+    r"\b(?P<stem>[A-Za-z]{0,20}?_?)(?i:name|key|field|header|param|variable|property)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,2}\\{0,8}[\"']?(?P<name>[\w.\-\[\]]{1,80}?)\\{0,8}[\"']?"
+    r"[,;]?(?:\s|\\+[rnt]){0,24}\\{0,8}[\"']?(?P=stem)?(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])"
 )
-_SERIALIZED = re.compile(r"s:\d{1,4}:\\{0,8}\"(?P<name>[\w.\-]{1,80})\\{0,8}\";s:\d{1,6}:(?=\\{0,8}\")")
+_SERIALIZED = re.compile(r"s:\d{1,4}:\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\";s:\d{1,6}:(?=\\{0,8}\")")
+_BLOCK = re.compile(
+    r"\bvariable \\{0,8}\"(?P<name>[\w.\-]{1,80})\\{0,8}\" ?\{(?:\s|\\+[rnt]){0,24}(?:type ?= ?\w{1,20}(?:\s|\\+[rnt]){1,24})?default ?= ?(?=[^\s])"
+)
+_ATOM = re.compile(r"\{:?(?P<name>[A-Za-z_]\w{1,60}), ?(?:<<)?(?=\\{0,8}[\"'])")
+"""Erlang's and Elixir's `{password, "x"}`."""
+_CALL = re.compile(
+    r"\b(?P<name>(?:set|check|verify|hash|validate|change|reset|update|compare|with|encode|encrypt)_?(?:[A-Z][a-z]+|[a-z]+_)?(?i:pass(?:word|wd|phrase)?|pw|secret|token|(?:api|secret|access|private)_?key))"
+    r"\((?=b?\\*[\"'])"
+)
+"""`user.set_password("x")`; what a call of another verb is given is a name: `get_secret("db/main")`."""
 _FORM = re.compile(
     r"name=\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\"(?:(?:\r?\n|(?:\\+r)?\\+n)[A-Za-z-]{1,40}: [^\r\n\\]{1,200}){0,4}(?:\r?\n|(?:\\+r)?\\+n){2}"
     r"(?P<secret>[^\r\n]{1,4096}?)(?=\r|\n|\\+r|\\+n|\Z)"
 )
 
 
+_FORMS = (
+    (_MEMBERS, ("al", "AL", "ontent", "ONTENT", "efault", "EFAULT")),
+    (_SERIALIZED, ("s:",)),
+    (_BLOCK, ("variable ",)),
+    (_ATOM, ("{",)),
+    (_CALL, ("(",)),
+)
+"""Each with literals of which it needs one: to look for these is a hundred times as fast."""
+
+
 def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
-    for pattern in (_MEMBERS, _SERIALIZED):
-        for found in verifier.each(pattern, text):
+    for pattern, literals in _FORMS:
+        for found in verifier.each(pattern, text) if any(literal in text for literal in literals) else ():
             verdict = verifier.names.verdict(found["name"])
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
             if verdict and value:
@@ -100,13 +131,20 @@ def _pair(text: str, comma: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
     flag = name.startswith("-")
     key = None if flag else _VALUE_KEY.match(text, comma.end())
     second = quoted(text, key.end() if key else comma.end())
-    if second is None or (key is None and not flag and not _in_tuple(text, comma.start())):
+    if second is None:
+        return
+    if (
+        key is None
+        and not flag
+        and not _in_tuple(text, comma.start())
+        and not strong(text[second.start : second.end], 12)
+    ):
         return
     if key is not None or not lower_word(text[second.start : second.end]):
         yield from hit(text, second, name, verdict, False, verifier)
 
 
-_TUPLE = re.compile(r"[\[(][brBR]?\\{0,8}[\"'][^\"'\\]{1,80}\Z")
+_TUPLE = re.compile(r"[\[({][brBR]?\\{0,8}[\"'][^\"'\\]{1,80}\Z")
 
 
 def _in_tuple(text: str, at: int) -> bool:

@@ -24,6 +24,8 @@ BODY_LINE = re.compile(rb"\s*(?:[A-Za-z0-9+/=]{1,130}|(?:Proc-Type|DEK-Info|Vers
 MOST_BODY_LINES = 200
 LONGEST_LINE = 1024
 _SHORTEST_BODY = 16
+_LONGEST_BODY = 8_192
+_LAST_BODY = re.compile(r"(?:[A-Za-z0-9+/=]{1,130}(?:\s|\\+[rn])+)+\Z")
 
 
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -31,8 +33,9 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
     begin: re.Match[str] | None = None
     for edge in verifier.each(_EDGE, text, 8):
         if edge["kind"] == "END":
-            if begin is not None:
-                yield Hit(begin.start(), edge.end(), "pem-private-key")
+            start = begin.start() if begin is not None else _beheaded(text, edge.start())
+            if start < edge.start():
+                yield Hit(start, edge.end(), "pem-private-key")
             begin = None
             continue
         if begin is not None:
@@ -44,6 +47,13 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         for found in verifier.each(pattern, text):
             if not verifier.gate.masked(found["secret"].strip()):
                 yield Hit(*found.span("secret"), "putty-wireguard")
+
+
+def _beheaded(text: str, end: int) -> int:
+    """Where the body before an END begins whose BEGIN is missing: it stands in another part of a long line."""
+    low = max(0, end - _LONGEST_BODY)
+    body = _LAST_BODY.search(text, low, end)
+    return body.start() if body is not None and len(body[0].strip()) >= _SHORTEST_BODY else end
 
 
 def _cut_off(text: str, begin: re.Match[str], limit: int) -> Iterator[Hit]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction import checks
-from agent.transform.redaction.names import Verdict
+from agent.transform.redaction.names import FOREIGN_WORDS, Verdict
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import Value, bare, quoted
 
@@ -22,7 +22,7 @@ _PAIR = re.compile(
     r"(?:[ \t](?:used|with|as|for|are|is|details?|pair|data|info|by|user|credentials?|using|of|the|attempt|failed|attempted|von|f.r|mit)){0,4}"
     r"(?:[ \t](?P<whom>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})(?=:[ \t]))?"
     r"[ \t\"'`\\]{0,4}[:=]?(?:[ \t]{0,3})[\"'`(\\\[<]{0,3}(?P<name>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})"
-    r"(?:(?P<colon>:)|[ ]{0,2}/[ ]{0,2}[\"'`\\]{0,3})(?P<secret>[^\s\"'`<>\\]{2,256})"
+    r"(?:(?P<colon>:)|(?:/(?! )|[ ]{1,2}/[ ]{1,2})[\"'`\\]{0,3})(?P<secret>[^\s\"'`<>\\]{2,256})"
 )
 _SCOPE_WORDS = frozenset(
     [
@@ -71,18 +71,22 @@ _WORD = re.compile(
     r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])"
 )
 _YOUR = re.compile(r"(?i:\b(?:your|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z")
+_SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
-_FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){0,2})"
+_FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
 _IS = (
-    r"(?:is|was|are|ist|lautet|war|est|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
-    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to)"
+    r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
+    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
     r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
 )
 _REST = re.compile(
-    rf"(?i:{_FOR}{_FILLER}"
-    rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
+    rf"(?i:\\*[\"'`]?{_FOR}{_FILLER}"
+    rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
     rf"|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
+)
+_TO = re.compile(
+    r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
 )
 _CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
 _NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
@@ -94,29 +98,99 @@ _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
+    yield from _used_as_password(text, verifier)
+    yield from _changed_from(text, verifier)
     for word in verifier.each(_WORD, text):
-        found = _REST.match(text, word.end())
-        if found is None:
-            continue
-        if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
-            continue  # `password: x` is a name and its value
-        what = word[0].lower()
-        if what == "code" and found["linked"] and _YOUR.search(text, max(0, word.start() - 24), word.start()):
-            what = "otp"
-        if found["bracket"]:
-            inside = _BRACKETED.match(text, found.end())
-            if inside and _certain(what, inside[0]):
-                yield Hit(inside.start(), inside.end(), "prose-password")
-            continue
-        value = _value(what, found, text, verifier)
+        # `password to x`: x is whom it is for, or what it was set to.
+        value = next((v for rest in (_REST, _TO) if (v := _announced(word, rest, text, verifier))), None)
         if value is None:
             continue
         yield Hit(value.start, value.end, "prose-password")
-        changed = _CHANGED_TO.match(text, value.end)
-        if changed is not None:
-            second = quoted(text, changed.end()) or bare(text, changed.end())
-            if second is not None and not verifier.gate.leaves(text[second.start : second.end], ANY):
-                yield Hit(second.start, second.end, "prose-password")
+        yield from _changed_to(text, value.end, verifier)
+
+
+def _changed_to(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
+    """The new value behind the old one."""
+    changed = _CHANGED_TO.match(text, at)
+    second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
+    if second is not None and not verifier.gate.leaves(text[second.start : second.end], ANY):
+        yield Hit(second.start, second.end, "prose-password")
+
+
+def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: Verifier) -> Value | None:
+    """The value behind a word such as password, if what stands between them announces one."""
+    found = rest.match(text, word.end())
+    if found is None:
+        return None
+    if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
+        return None  # `password: x` is a name and its value
+    what = word[0].lower()
+    if what == "code" and _YOUR.search(text, max(0, word.start() - 24), word.start()):
+        what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
+    if not found["bracket"]:
+        return _value(what, found, text, verifier)
+    inside = _BRACKETED.match(text, found.end())
+    return Value(*inside.span(), False) if inside and _certain(what, inside[0]) else None
+
+
+_FROM_TO = re.compile(
+    r"(?i:pass(?:word|phrase|code)?|secret|token) from (?=[^\s])\\*[\"'`]?(?P<secret>[^\s\"'`\\]{6,200})\\*[\"'`]? to "
+)
+
+
+def _changed_from(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`changed the password from x to y`: y is found without this."""
+    for found in verifier.each(_FROM_TO, text) if " from " in text else ():
+        if strong(found["secret"], 7) and not verifier.gate.leaves(found["secret"], ANY):
+            yield Hit(*found.span("secret"), "prose-password")
+
+
+_AS = re.compile(r" as (?:the |a |your |my |new |initial ){0,2}(?P<what>pass(?:word|phrase|code)|login)\b")
+_LONGEST_USED = 200
+
+
+def _used_as_password(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`… hunter2 as password`, `bob:hunter2 as login`."""
+    for found in verifier.each(_AS, text):
+        low = max(0, found.start() - _LONGEST_USED)
+        token = re.split(r"[\s\"'`]", text[low : found.start()])[-1]
+        name, _, secret = token.rpartition(":")
+        if strong(secret, 7) and (name or found["what"] != "login") and not verifier.gate.leaves(secret, ANY):
+            yield Hit(found.start() - len(secret), found.start(), "prose-password")
+
+
+_FOREIGN = tuple(
+    (word.partition("+")[0], re.compile(word.replace("+", "[ _-]"), re.IGNORECASE))
+    for word in (*FOREIGN_WORDS, "passwort", "kennwort")
+)
+_FOREIGN_REST = re.compile(
+    r"(?i:(?:[ \t][^\s:：=]{1,40}){0,3}?(?:[ \t]{0,2}[:：][ \t]{0,2}|[ \t]{1,3}(?:es|é|è|e|est|jest|to|är|er|is|on|je|это|ist|lautet|war)[ \t]{1,3}"
+    r"|[ \t]?(?:是|为|為|は|는|은)[ \t]?))\\*[\"'`«„“]?(?P<secret>[!-~]{4,128})"
+)
+
+
+def scan_foreign(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`La contraseña es hunter2`, `密码是hunter2`: what follows must look like no word."""
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        lowered = text
+    for literal, pattern in _FOREIGN:
+        at = lowered.find(literal)
+        while at >= 0:
+            verifier.step()
+            word = pattern.match(text, at)
+            found = _FOREIGN_REST.match(text, word.end()) if word else None
+            if found is not None:
+                yield from _foreign(found, verifier)
+            at = lowered.find(literal, at + 1)
+
+
+def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
+    secret = found["secret"].rstrip(".,;:!)]}\"'`\\")
+    if len(secret) < 4 or not (checks.has_digit(secret) or not secret.isalpha()):
+        return
+    if _looks_secret("password", secret) and not verifier.gate.leaves(secret, ANY):
+        yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
 
 
 def _is_token(what: str) -> bool:

@@ -6,9 +6,9 @@ The finder's patterns name the last words of a key and what a value begins with:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from agent.transform.redaction.names import NAMED_RULES, loose_pattern
+from agent.transform.redaction.names import FOREIGN_WORDS, KEY_WORDS, NAMED_RULES, QUALIFIERS, loose_pattern
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.shapes import group
 
@@ -37,30 +37,51 @@ BASE64_WORDS = (
 )
 """Looked for in base64 too."""
 
-_OWNERS = (
-    "private|secret|access|api|signing|encryption|decryption|master|account|subscription|license|service|deploy|shared|storage"
-    "|functions?|webhook|admin|root|ssh|hmac|jwt|session|auth|wallet|preshared|psk|hash|host|integration|token|instrumentation|crypto"
-    "|cookie|google|aws|gcp|azure|openai|anthropic|stripe|vendor|github|gitlab|slack|sendgrid|mailgun|maps|gemini|groq|deepseek"
-    "|firebase|supabase|pinecone|sentry|grafana|loki|newrelic|heroku|scaleway|ibm|cloudflare|oracle|datadog|dd|honeycomb|splunk"
-    "|app|application|sdk|server|write|merchant|consumer|partner|bot|provider|gateway|user|client|push"
-    "|launchdarkly|pagerduty|twilio|mollie|adyen|cohere|mistral|together|fireworks|voyage|fastly|algolia|mapbox|okta"
-)
+_KEY = rf"(?:{'|'.join(KEY_WORDS)})[ _.\-]?keys?"
 STEMS = (
     r"passw(?:or[dt]|d)s?|kennwort|pass[ _\-]?(?:phrase|code|word)|pwd|pass|pw|puk|(?:\b|_)pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
-    r"|saml_?response|authorization|cookies?|session(?:[ _.\-]?id)?|sess(?:ion)?_?id|(?:\b|_)sid|(?:laravel|gitlab)_session|csrf|xsrf"
-    r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp|(?:mfa|verification|recovery|backup|pin|2fa)[ _.\-]?codes?"
-    r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_)pan|(?:nt|ntlm|lm)[ _.\-]hash|iban|ssn|mnemonic|seed[ _.\-]?phrase"
-    rf"|secret_key_base|p12|pkcs12|pfx|keystore[ _.\-]?data|privkey|priv[ _.\-]?key|private_pem|(?:\b|_)(?:ott|pat)|(?:{_OWNERS})[ _.\-]?keys?"
+    r"|authorization|cookies?|session(?:[ _.\-]?id)?|sess(?:ion)?_?id|(?:\b|_)sid|csrf|xsrf"
+    r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp"
+    r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp|verification)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_)pan|iban|ssn"
+    rf"|priv[ _.\-]?key|(?:\b|_)(?:ott|pat)|{_KEY}"
 )
-_FOREIGN = r"contrase[^ =]{1,6}a|zugangscode|\xe5\xaf\x86\xe7\xa0\x81|\\u5bc6\\u7801|\xd0\xbf\xd0\xb0\xd1\x80\xd0\xbe\xd0\xbb\xd1\x8c|\\u043f\\u0430\\u0440\\u043e\\u043b\\u044c|mot[ _]de[ _]passe|senha|wachtwoord|geheimnis|zugangsdaten|anmeldedaten|(?:api|zugangs|geheim)-?schl[^ =]{1,6}ssel"
-_TAIL = r"(?:[ _.\-]?(?:confirm(?:ation)?|again|repeat|new|old|current|hash|digest|value|cookie|encrypted|pem))?[_.\-]?[0-9]{0,4}"
+RARE_STEMS = (
+    r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
+    r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|snmp[ _.\-]?community|community[ _.\-]?string|secret[ _.\-]?id"
+    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|psk|pfx|cvn|keystore[ _.\-]?data|privkey|private[ _.\-]?pem"
+)
+"""So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
+to compile, or halve the scan."""
+
+
+# How a letter is written: as it is, as JSON escapes it, as URLs do.
+_ESCAPES: tuple[Callable[[str], str], ...] = (
+    lambda c: c if c.isascii() else "".join(rf"\x{b:02x}" for b in c.encode()),
+    lambda c: c if c.isascii() else rf"\\u{ord(c):04x}",
+    lambda c: c if c.isascii() else "".join(f"%{b:02x}" for b in c.encode()),
+)
+
+
+def _spelled(escape: Callable[[str], str]) -> str:
+    """Names of other languages in one spelling, their parts joined in any way. All in one pattern, they would halve the scan."""
+    return "|".join(
+        dict.fromkeys(
+            r"[ _.\-]?".join("".join(map(escape, part)) for part in text.split("+"))
+            for word in FOREIGN_WORDS
+            for text in ((word,) if word.isascii() else (word, word.capitalize(), word.upper()))
+        )
+    )
+
+
+FOREIGN_SPELLINGS = tuple(map(_spelled, _ESCAPES))
+_TAIL = rf"(?:[ _.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest|value|cookie|pem))?[_.\-]?[0-9]{{0,4}}(?:\]|%5D)?"
 _COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
 _CLOSE = rf"(?:[ \t\"'`\\\])>]|{_COLOUR})*"
-_SEPARATOR = r"(?:[=:]|->| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
+_SEPARATOR = r"(?:[=:]|->|<-| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
 _AFTER = rf"(?:[ \t]|{_COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
-    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3})(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
+    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
     r"|[*xX]{2,64}[^*xX\s\"'`\\]|\[REDACTED:|\[REDACTED\] ?[^\s\"'`\\,;)\]}])"
 )
 _NO_VALUES = ("null", "none", "nil", "nan", "true", "false", "undefined", "required", "redacted", "filtered", "missing")
@@ -98,6 +119,9 @@ _AUTH_NEEDLE = (
 _PAIR_STEMS = STEMS.replace("|bearer|", "|").replace("|assertion", "")
 
 
+_PARENT_NEEDLE = r"[\"'\\](?:[kK]ey|phrase)[\"'\\]{1,9} ?: ?[\"'\\]{1,9}[A-Za-z0-9+/_=\-]{16}"
+
+
 def pair_needles(stems: str) -> tuple[str, ...]:
     """`("name", "value")` and `"name": "password", "value": …`, in either order; the last name of a `loc`.
 
@@ -106,8 +130,10 @@ def pair_needles(stems: str) -> tuple[str, ...]:
     """
     return (
         rf"(?im)(?:{stems}){_TAIL}[\"'\\]{{1,9}}(?: ?, ?b?\\{{0,8}}[\"']| ?[\])}}])",
-        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[,;]?[ \t\\rn\"']*(?:[vV][aA]l|[cC][oO]ntent|[dD][eE]fault)[uUeE]{{0,2}}[\\\"' ]*[:=]",
+        rf"(?im)(?:{stems})[, ]{{1,2}}[<\"'\\]{{1,24}}[^\"'\\ ,<]",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default|old|new|before|after)[ue]{{0,2}}[\\\"' ]*[:=]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
+        r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key)\(b?\\{0,8}[\"'][^\"'\\]",
     )
 
 
@@ -120,6 +146,13 @@ def markup_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems}){_TAIL}(?:[ \t]+[A-Za-z:]+=(?:[\\\"']+[^\"'<>\n]*[\\\"']+|[^\"'<>\s]+))*[ \t]*>(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?|</key)>[ \t\\rn]*(?:<(?:val|value|string)>)?(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']? (?:[a-z]+=[\\\"']+[^\"'<>\n]*[\\\"']+ )?value=",
+    )
+
+
+def column_needles(stems: str) -> tuple[str, ...]:
+    return (
+        rf"(?im)(?:{stems}){_TAIL}[\\\"']{{0,9}}(?:(?:[,;]|\\t)[^\n:={{}}()]*)?\\[rn]",
+        rf"(?im)(?:{stems}){_TAIL}[\"']?(?:\\{{1,8}}t|\t|  )[ \t]*[^\s|]{{8}}",
     )
 
 
@@ -139,7 +172,7 @@ KEYS = group(
         "password",
         "",
         "value of a password-like name",
-        find=(*name_needles(STEMS), *name_needles(_FOREIGN), _AUTH_NEEDLE),
+        find=(*name_needles(STEMS), _AUTH_NEEDLE),
         scanner="names",
         must=('{"password": "«{pw:12}»"}', "db_password=«{pw:14}»", "DB_PASSWORD='«{pw:14}»'", "smtp_pass: «{pw:9}7»"),
         must_not=(
@@ -256,7 +289,7 @@ KEYS = group(
         "name-value-pair",
         "",
         "name and value in a pair, a tuple or two members",
-        find=pair_needles(_PAIR_STEMS),
+        find=(*pair_needles(_PAIR_STEMS), _PARENT_NEEDLE),
         scanner="pairs",
         must=(
             "('authorization', '«{b62:24}»')",
@@ -264,6 +297,32 @@ KEYS = group(
             '{"name": "password", "value": "«{pw:10}»"}',
         ),
         must_not=("['password', 'email']", '{"name": "password", "type": "text"}', "fields: (name, email)"),
+    ),
+    Rule(
+        "column",
+        "",
+        "cell of a table under or beside a sensitive name",
+        find=column_needles(STEMS),
+        scanner="columns",
+        must=(
+            "user,password\\nbob,«{b62:12}»",
+            "login;password;role\\nbob;«{b62:12}»;admin",
+            "db_password   «{b62:14}»",
+        ),
+        must_not=("user,password_set\nbob,true", "password   required", "secret   db-credentials-7"),
+    ),
+    Rule(
+        "drawn-frame",
+        "",
+        "value that loguru draws below its name in a traceback",
+        find=(r"(?:\xe2\x94\x94|\\u2514) [^\s]",),
+        scanner="frames",
+        must=(
+            "    login(user, password)\n          │     └ '«{pw:12}»'\n          └ 'bob'",
+            "  connect(token)\n          └ '«{b62:24}»'",
+            "x = f(db, secret)\n      │   └ '«{b62:14}»'\n      └ 3",
+        ),
+        must_not=("└ 'x'", "  f(user)\n    └ 'bob'", "├── keys\n└── token.txt"),
     ),
     Rule(
         "cli-flag",

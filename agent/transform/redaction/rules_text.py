@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
+from agent.transform.redaction.rules_keys import FOREIGN_SPELLINGS, RARE_STEMS
 from agent.transform.redaction.shapes import group
 
 _SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F)"
@@ -16,10 +17,10 @@ _WHATS = (
     r"pass(?:word|wd|phrase|code|wort|)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
     r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf)[ _\-]?(?:token|key)|secret|token"
 )
-_FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
+_FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
 _LINKS = (
-    r"is|was|are|ist|lautet|war|est|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
-    r"|wurde[ \t]auf|will[ \t]be|should[ \t]be|to"
+    r"is|was|are|ist|lautet|war|est|es|er|(?:\xc3[\xa9\xa8]|\\u00e[89])|(?:\xc3\xa4|\\u00e4)r|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
+    r"|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
 )
 
 URLS = group(
@@ -38,6 +39,15 @@ URLS = group(
             "amqp://u:«{b62:6}%40{b62:6}»@mq//v",
         ),
         must_not=("amqp://guest@host", "https://host/@user", "postgres://u:***@db/x"),
+    ),
+    Rule(
+        "go-dsn",
+        "",
+        "password of a data source name without a scheme, as Go writes it",
+        find=(r"[^\s]@(?:tcp|unix|udp)\(",),
+        scanner="userinfo",
+        must=("root:«{b62:12}»@tcp(db:3306)/app", "dsn u:«{pw:10}»@unix(/run/s)/a", '"u:«{b62:9}»@tcp(h)/"'),
+        must_not=("bob@tcp(db)", "@tcp(db:3306)/app", "u:***@tcp(db)/a"),
     ),
     Rule(
         "url-token-as-user",
@@ -171,9 +181,12 @@ PROSE = group(
                 rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){{0,2}}"
                 rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
+            rf"(?i)(?:{_WHATS})[\"'`\\]{{1,9}}[ \t]{{1,3}}(?:{_LINKS})[ \t:]{{1,4}}[^\s]",
             r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
-            rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
-            rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:changed from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]*?[0-9]",
+            r"(?i)(?:one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
+            r" as (?:the |a |your |my |new |initial ){0,2}(?:pass(?:word|phrase|code)|login)",
+            rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
+            rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:(?:(?:has|have|had)[ ]been |was )?(?:changed|updated|rotated|reset) from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]*?[0-9]",
         ),
         scanner="prose",
         must=(
@@ -185,12 +198,25 @@ PROSE = group(
         must_not=("password is too short", "password is required", "the token is expired", "password was changed"),
     ),
     Rule(
+        "foreign-password",
+        "",
+        "password in a sentence of another language; names that are rare",
+        find=(
+            *(rf"(?i)(?:{words})" for words in FOREIGN_SPELLINGS),
+            rf"(?i)(?:{RARE_STEMS})[a-z0-9_.\-]*(?:\]|%5D)?[\"'\\ )\]>\t]*(?:[=:>,|%\t\"']|\\[nt])",
+            r"(?i)(?:passwort|kennwort) (?:lautet|ist|war)[ :]",
+        ),
+        scanner="foreign",
+        must=("La contraseña es «{b62:10}»", "Hasło to «{b62:9}»", "密码是«{b62:10}»"),
+        must_not=("La contraseña es obligatoria", "hasło jest nieprawidłowe", "密码错误"),
+    ),
+    Rule(
         "cli-password",
         "",
         "user:password of curl, password of mysql",
         find=(
-            r"(?:-u|--user|--proxy-user|-U|-a|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
-            r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|unrar|rar|useradd|usermod|ldap[a-z]{3,6}|openssl|keytool|ssh-keygen|jarsigner|smbclient|sqlcmd|bcp|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAXN]|pass|passin|passout|storepass|keypass)|/user:|%)",
+            r"(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
+            r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|unrar|rar|useradd|usermod|ldap[a-z]{3,6}|openssl|keytool|ssh-keygen|jarsigner|smbclient|sqlcmd|bcp|mosquitto_[a-z]{3}|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAXN]|pass|passin|passout|storepass|keypass)|/user:|%)",
             r"(?:net user [^\s]{1,64} |ConvertTo-SecureString |vncpasswd )[^\s]",
             r"echo [^\n|]{4,200}\|[^\n]{0,100}(?:sudo -S|stdin|passwd)",
             r"(?:htpasswd -|rabbitmqctl (?:add_user|change_password|authenticate_user) |wpa_passphrase )[^\s]",
@@ -198,7 +224,9 @@ PROSE = group(
             rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
             r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
             r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass)[ \t]{1,8}[^\s]",
-            r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,8}[^\s\"'\\,]{2}",
+            r"ACL[\" ]{1,3}SETUSER[\" ]|[0-9] LOGIN [^\s]|/rp [^\s]|addauth digest [^\s]|chpasswd <<<|gh secret set [A-Za-z]",
+            r"(?i)(?:password|secret|key(?:-string)?) [05-9] [^\s]{4}|(?:tacacs|radius)-server [^\n]*key ",
+            r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}[^\s\"'\\,]{2}",
         ),
         scanner="cli",
         must=("curl -u bob:«{pw:10}» https://x", "mysql -h db -u root -p«{b62:10}» app", "sshpass -p«{b62:9}» ssh h"),
@@ -212,7 +240,8 @@ PROSE = group(
             r"(?i)IDENTIFIED[ \t]{1,3}(?:WITH[ \t]{1,3}[^\s]{1,40}[ \t]{1,3})?(?:BY|AS)",
             r"(?i)PASSWORD[ \t(][ \t]{0,3}\\{0,8}['\"][^'\"\\]",
             r"(?i)(?:SET[ \t]{1,3}PASSWORD[^\n]{0,80}|crypt\(|digest\()[= (]{0,4}\\{0,8}['\"]",
-            r"\[parameters: [\[(]",
+            r"\[parameters: [\[(]|-- PARAMETERS: [\[(]",
+            r"Duplicate entry \\{0,8}'[^']",
             r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,400}(?:pass|pw|kennw|pin|otp|cred|secret|token|key)",
         ),
         scanner="sql",
@@ -279,8 +308,8 @@ HASHES = group(
         "hash-crypt",
         "",
         "hash of a Unix shadow file",
-        find=(r"(?:\$|%24)(?:[156]|y|7|gy)(?:\$|%24)[./A-Za-z0-9$=,%]{28}",),
-        pattern=r"(?<![A-Za-z0-9$])(?P<secret>\$(?:1|5|6|7|y|gy)\$(?:rounds=[0-9]{1,9}\$|[./A-Za-z0-9]{1,8}\$)?[./A-Za-z0-9]{1,64}\$[./A-Za-z0-9]{20,128})",
+        find=(r"(?:\$|%24)(?:[156]|y|7|gy|apr1)(?:\$|%24)[./A-Za-z0-9$=,%]{26}",),
+        pattern=r"(?<![A-Za-z0-9$])(?P<secret>\$(?:1|5|6|7|y|gy|apr1)\$(?:rounds=[0-9]{1,9}\$|[./A-Za-z0-9]{1,8}\$)?[./A-Za-z0-9]{1,64}\$[./A-Za-z0-9]{20,128})",
         must=("$6${b62:16}${b62:86}", "$y$j9T${b62:22}${b62:43}", "$5$rounds=5000${b62:16}${b62:43}"),
         must_not=("$1 and $5", "$6$", "costs $5"),
     ),
@@ -339,6 +368,9 @@ ENCODINGS = group(
         find=(
             r"%(?:25)?(?:4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DdEe])",
             r"(?i)(?:%2522|%22|%3D|%253D|%3A)[^\s]{6}",
+            r"(?i)%(?:25)?0[9AD]",
+            # Two separators: a sentence, an object or a list in a URL, with an edge where a number or a token begins.
+            r"(?i)%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|7[BD])[^\s\"']*%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|7[BD])|%5B[0-9]{4}",
         ),
         scanner="percent",
         must=(
@@ -367,6 +399,11 @@ ENCODINGS = group(
         find=(
             r"\xe2\x80[\x8b-\x8f]|\xe2\x81\xa0|\xef\xbb\xbf|\xc2\xad",
             r"\xef\xbc[\xa1-\xba]|\xef\xbd[\x81-\x9a]",
+            # Escaped twice: JSON in JSON, of which a name in another alphabet must be decoded to be seen.
+            r"\\\\u[0-9a-fA-F]{4}",
+            r"\\u(?i:00ad|2060|feff)",
+            # A space that does not break, or one as wide as a letter, beside a separator.
+            r"[=:](?:\xc2\xa0|\xe3\x80\x80|\\u00a0|\\u3000)|(?:\xc2\xa0|\xe3\x80\x80|\\u00a0|\\u3000)[=:]",
             r"\\u200[b-fB-F]|\\uff[2-5][0-9a-fA-F]",
             r"&(?:quot|#34|#39|apos|#x22|#x27);[ ]?[:=]|&gt;[^&\s]{1,64}&lt;/",
         ),

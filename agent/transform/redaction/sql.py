@@ -20,7 +20,9 @@ _SQL = re.compile(
 _INSERT = re.compile(
     r"(?i:\b(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3})\((?P<columns>[^()]{1,4000})\)\s{0,5}(?i:VALUES)\s{0,5}(?=\()"
 )
-_PARAMETERS = re.compile(r"\[parameters: (?=[\[(])")
+_PARAMETERS = re.compile(r"(?:\[parameters: |-- PARAMETERS: )(?=[\[(])")
+_DUPLICATE = re.compile(r"Duplicate entry (?=\\*')")
+_FOR_KEY = re.compile(r"\\*' for key \\*'(?P<name>[\w.]{1,100})")
 _COLUMN = re.compile(
     r"(?P<name>[A-Za-z_][A-Za-z0-9_.]{0,80})[\"`\]]?[ \t]{0,2}=[ \t]{0,2}(?:\?|%s|\$\d{1,3}|:\d{1,3}|%\(\w{1,60}\)s)"
 )
@@ -36,6 +38,12 @@ def scan_sql(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_INSERT, text, 8):
         if _names_a_secret(found["columns"], verifier):
             yield from _literals(text, found.end(), verifier)
+    for found in verifier.each(_DUPLICATE, text):
+        value = quoted(text, found.end())
+        key = _FOR_KEY.match(text, value.end) if value else None
+        verdict = verifier.names.verdict(key["name"]) if key else None
+        if value and verdict and not verifier.gate.leaves(text[value.start : value.end], verdict):
+            yield Hit(value.start, value.end, verdict.rule)
     for found in verifier.each(_PARAMETERS, text):
         statement = text[max(0, found.start() - _LONGEST_STATEMENT) : found.start()]
         inserts = any(_names_a_secret(m["columns"], verifier) for m in verifier.each(_INSERT, statement))
@@ -55,7 +63,7 @@ def _literals(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
 
 _INPUT = re.compile(r"(?P<open>\binput_value=)(?=[\"'{\[])")
 _FIELD = re.compile(
-    r"(?P<name>[\w.\-]{1,200})(?:\s|\\+n){1,8}(?:Field|Value|Unable|Unexpected|Missing|Extra|Assertion|[A-Z][A-Za-z]{1,20} (?:should|must|is|has|cannot|may|error))\b[^\[\]\n]{0,300}(?:\[[^\[\]]{0,60}\][^\[\]\n]{0,60}){0,4}\[type=[a-z_.]{1,80}, \Z"
+    r"(?:(?<![\w\\.\-])|(?<=\\[nrt]))(?P<name>[\w.\-]{1,200})(?:\s|\\+n){1,8}(?:Field|Value|Unable|Unexpected|Missing|Extra|Assertion|[A-Z][A-Za-z]{1,20} (?:should|must|is|has|cannot|may|error))\b[^\[\]\n]{0,300}(?:\[[^\[\]]{0,60}\][^\[\]\n]{0,60}){0,4}\[type=[a-z_.]{1,80}, \Z"
 )
 _LOC = re.compile(r"[\"']loc\\{0,8}[\"'] ?: ?[\[(](?P<names>[^\])]{1,300})[\])]")
 _INPUT_MEMBER = re.compile(r"[\"']input\\{0,8}[\"'] ?: ?(?=\\{0,8}[\"'])")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,20}):(?:\\{0,4}/){2}(?P<rest>[^\s\"'`<>]{1,2048}+)")
-_QUERY = re.compile(r"[?&;](?P<name>[A-Za-z0-9_.~%\-\[\]]{1,64})=(?P<secret>[^&;#\s\"'`<>\\)\]}]{1,8192})")
+_QUERY = re.compile(r"[?&;](?P<name>[A-Za-z0-9_.~%\-\[\]]{1,64})=(?P<secret>[^&;#?\s\"'`<>\\)\]}]{1,8192})")
 _SIGNED = {
     "sig": "azure-sas",
     "x-amz-signature": "aws-presigned",
@@ -36,8 +36,14 @@ _PASSWORD = Verdict("url-userinfo", "any")
 _OTPAUTH = re.compile(r"otpauth://[^\s\"']{1,512}?[?&]secret=(?P<secret>[A-Za-z2-7=]{8,256})", re.IGNORECASE)
 
 
+_GO_DSN = re.compile(r"(?<![\w.\-/])[\w.\-]{1,64}:(?P<secret>[^\s\"'`]{1,256}?)@(?:tcp|unix|udp)\(")
+
+
 def scan_userinfo(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`scheme://user:PASSWORD@host` and `https://TOKEN@host`; the password may hold `@`."""
+    for dsn in verifier.each(_GO_DSN, text) if "@" in text else ():
+        if not verifier.gate.leaves(dsn["secret"], _PASSWORD):
+            yield Hit(*dsn.span("secret"), "go-dsn")
     for url in verifier.each(_AUTHORITY, text):
         authority = re.split(r"[/?#\\]", url["rest"], maxsplit=1)[0]
         at = authority.rfind("@")

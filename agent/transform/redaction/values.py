@@ -16,6 +16,7 @@ _CUT = re.compile(
 _LONGEST = 65_536
 DESCRIPTIVE = frozenset(
     [
+        *("path", "file", "backend", "engine", "method", "kind", "store"),
         *("type", "format", "in", "name", "namespace", "provider", "source", "region", "version", "status", "enabled"),
         *("minLength", "maxLength", "min_length", "max_length", "minimum", "maximum", "min", "max"),
         *("required", "nullable", "optional", "sensitive", "readOnly", "writeOnly"),

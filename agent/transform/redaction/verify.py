@@ -114,6 +114,11 @@ class Verifier:
         if self._steps < 0:
             raise WorkLimit("too many candidates")
 
+    def affords(self, steps: int) -> None:
+        """Raises WorkLimit when what is sure to come is more than is left."""
+        if steps > self._steps:
+            raise WorkLimit("too many candidates")
+
     def each(self, pattern: re.Pattern[str], text: str, weight: int = 1) -> Iterator[re.Match[str]]:
         """`finditer`, counted."""
         for found in pattern.finditer(text):
@@ -145,7 +150,7 @@ class Verifier:
         view = decode.undressed(text)
         if view is None:
             return self._scan(text, scans)
-        hits = self.settle(view.text, self._scan(view.text, self.tools.scans_of(_bytes(view.text))))
+        hits = self.settle(view.text, self._scan(view.text, self.scans_of(view.text)))
         return [view.back(hit) for hit in hits]
 
     def string(self, content: str, verdict: Verdict | None, scans: Scans) -> list[Hit]:
@@ -158,7 +163,14 @@ class Verifier:
         if not hits or not escaped:
             return hits
         view = decode.json_view(content)
-        return [view.back(h)._replace(text=(h.text or "").replace('"', '\\"')) for h in hits]
+        return [view.back(h)._replace(text=_escaped(h.text or "")) for h in hits]
+
+    def scans_of(self, text: str) -> Scans:
+        """What a decoded text needs. Patterns know a line break only in its escaped form, as lines have it."""
+        scans = self.tools.scans_of(_bytes(text))
+        if "\n" in text:
+            scans |= self.tools.scans_of(_bytes(text.replace("\n", "\\n").replace("\r", "\\r")))
+        return scans
 
     def clean(self, scans: Scans) -> set[str]:
         """Short strings known to hold nothing for `scans`. A bounded memory of a pure decision."""
@@ -215,11 +227,13 @@ class Verifier:
                 inside.append((opening.start(), end))
             piece = text[opening.start() : end]
             with self._deeper(piece):
-                for hit in self.settle(piece, jsonwalk.walk(piece, self, self.tools.scans_of(_bytes(piece)))):
+                for hit in self.settle(piece, jsonwalk.walk(piece, self, self.scans_of(piece))):
                     yield hit._replace(start=hit.start + opening.start(), end=hit.end + opening.start())
 
     def _is_named(self, text: str, at: int) -> bool:
         """Whether JSON at `at` is the value of a sensitive name, as in `"token": {"value": …}`: then the name counts too."""
+        if text[max(0, at - 12) : at].lower() == "parameters: ":
+            return True  # what is bound to the statement before it
         before = text[max(0, at - 3) : at].rstrip()
         if not before.endswith((":", "=")):
             return False
@@ -231,7 +245,7 @@ class Verifier:
         if view is None:
             return
         with self._deeper(view.text):
-            for hit in self.plain(view.text, self.tools.scans_of(_bytes(view.text))):
+            for hit in self.plain(view.text, self.scans_of(view.text)):
                 yield view.back(hit)._replace(text=(hit.text or "").replace('"', "%22"))
 
     def wrapped(self, text: str, start: int, end: int) -> Iterator[Hit]:
@@ -245,7 +259,7 @@ class Verifier:
                         yield from self.wrapped(text, start + part.start(), start + part.end())
             return
         with self._deeper(inner):
-            hits = self.document(inner, self.tools.scans_of(_bytes(inner)))
+            hits = self.document(inner, self.scans_of(inner))
             if hits:
                 yield Hit(start, end, hits[0].rule)
 
@@ -307,6 +321,11 @@ class Verifier:
             else:
                 out.append(hit)
         return [h if h.text is not None else h._replace(text=self._mark(h.rule, text[h.start : h.end])) for h in out]
+
+
+def _escaped(mark: str) -> str:
+    """A mark inside a JSON string. The mark of a number has quotes, and deeper inside these are escaped already."""
+    return mark.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _text_in(run: str) -> str | None:

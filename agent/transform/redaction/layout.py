@@ -1,0 +1,111 @@
+"""Values whose name stands above or beside them: columns of CSV, two columns of a listing, the frames that loguru draws."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from agent.transform.redaction import checks
+from agent.transform.redaction.named import name_before
+from agent.transform.redaction.names import Verdict
+from agent.transform.redaction.prose import strong
+from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.values import bare, quoted
+
+if TYPE_CHECKING:
+    from agent.transform.redaction.verify import Verifier
+
+_BREAK = re.compile(r"\r?\n|(?:\\{1,16}r)?\\{1,16}n")
+_CELL = re.compile(r"[\w .\-\"'\\]{0,80}")
+_GAP = re.compile(r"(?:\t|\\{1,16}t)[ \t]{0,8}(?=[^\s|│])| {2,40}(?=[^\s|│])")
+_QUOTES = " \t\"'\\"
+_LONGEST_HEADER = 2_000
+_MOST_CELLS = 40
+_MOST_ROWS = 1_000
+_LONGEST_ROW = 4_000
+
+
+def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`user,password` and then rows of as many cells; `password<tab>x`."""
+    start = 0
+    for line in verifier.each(_BREAK, text) if "\n" in text or "\\n" in text else ():
+        if start <= line.start():
+            header = text[max(start, line.start() - _LONGEST_HEADER) : line.start()]
+            start = line.end()
+            for comma in (c for c in ",;\t" if 0 < header.count(c) <= _MOST_CELLS):
+                yield from _under(header.split(comma), text, line.end(), comma, verifier)
+    for gap in verifier.each(_GAP, text) if "\t" in text or "\\t" in text or "  " in text else ():
+        name, _ = name_before(text, gap.start())
+        verdict = verifier.names.verdict(name) if name else None
+        value = (quoted(text, gap.end()) or bare(text, gap.end())) if verdict else None
+        if verdict and value and _is_random(text[value.start : value.end], verdict):
+            yield Hit(value.start, value.end, verdict.rule)
+
+
+def _under(cells: list[str], text: str, at: int, comma: str, verifier: Verifier) -> Iterator[Hit]:
+    """Before the first name may stand what a log line begins with."""
+    if not all(_CELL.fullmatch(cell) for cell in cells[1:]):
+        return
+    names = [cell.strip(_QUOTES) for cell in (re.split(r"[\s:\"'\\]", cells[0].strip(_QUOTES))[-1], *cells[1:])]
+    verdicts = [verifier.names.verdict(name) for name in names]
+    if any(verdicts):
+        yield from _rows(text, at, comma, names, verdicts, verifier)
+
+
+def _rows(
+    text: str, at: int, comma: str, names: list[str], verdicts: list[Verdict | None], verifier: Verifier
+) -> Iterator[Hit]:
+    for _ in range(_MOST_ROWS):
+        verifier.step()
+        end = _BREAK.search(text, at, at + _LONGEST_ROW)
+        row = text[at : end.start() if end else at + _LONGEST_ROW]
+        if not row or row.count(comma) != len(verdicts) - 1:
+            return
+        start = at
+        for cell, name, verdict in zip(row.split(comma), names, verdicts, strict=True):
+            value = cell.strip(_QUOTES)
+            if verdict and value and not verifier.gate.leaves_in_text(name, value, verdict, True, False):
+                begin = start + cell.index(value)
+                yield Hit(begin, begin + len(value), verdict.rule)
+            start += len(cell) + 1
+        if end is None:
+            return
+        at = end.end()
+
+
+def _is_random(value: str, verdict: Verdict) -> bool:
+    """A listing also names things: `token   default-token-x2k4q`."""
+    if verdict.rule == "password":
+        return strong(value, 8)
+    return strong(value, 16) and not checks.is_a_name(value) and not checks.UUID.fullmatch(value)
+
+
+_FRAME = re.compile(r"(?P<branch>└) (?=[^\s])")
+_DRAWN = re.compile(r"[ │└]*[│└].*")
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_MOST_FRAMES = 40
+
+
+def scan_frames(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`login(user, password)` and below it, in the column of each name, a branch and the name's value."""
+    for branch in verifier.each(_FRAME, text, 4):
+        line = text.rfind("\n", 0, branch.start()) + 1
+        column = branch.start() - line
+        for _ in range(_MOST_FRAMES):
+            end = line - 1
+            if end < 0:
+                break
+            line = text.rfind("\n", 0, end) + 1
+            above = text[line:end]
+            if _DRAWN.fullmatch(above) is None:
+                yield from _named_above(text, above, column, branch.end(), verifier)
+                break
+
+
+def _named_above(text: str, above: str, column: int, at: int, verifier: Verifier) -> Iterator[Hit]:
+    name = next((found[0] for found in _IDENTIFIER.finditer(above) if found.start() <= column < found.end()), "")
+    verdict = verifier.names.verdict(name) if name else None
+    value = (quoted(text, at) or bare(text, at)) if verdict else None
+    if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
+        yield Hit(value.start, value.end, verdict.rule)
