@@ -17,6 +17,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import cramjam
 import orjson
@@ -58,14 +59,14 @@ def varint(number: int) -> bytes:
 
 
 # Lengths up to 16 KiB cover every ordinary line; a table lookup is a quarter of the cost of the loop above.
-_VARINTS = [varint(n) for n in range(1 << 14)]
+_VARINTS: Final = [varint(n) for n in range(1 << 14)]
 # The same 14 bits where more follow: the lower parts of a longer number.
-_LOWER = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14)]
+_LOWER: Final = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14)]
 # What stands before the time and before the line of a common entry: not long, its time ten digits and most of a second.
-_COMMON = 1 << 11
-_TIME_BYTES = 12
-_BEFORE_TIME = [b"\x12" + _VARINTS[size] + b"\n" + _VARINTS[_TIME_BYTES] for size in range(_COMMON)]
-_BEFORE_LINE = [b"\x12" + _VARINTS[length] for length in range(_COMMON)]
+_COMMON: Final = 1 << 11
+_TIME_BYTES: Final = 12
+_BEFORE_TIME: Final = [b"\x12" + _VARINTS[size] + b"\n" + _VARINTS[_TIME_BYTES] for size in range(_COMMON)]
+_BEFORE_LINE: Final = [b"\x12" + _VARINTS[length] for length in range(_COMMON)]
 
 
 def _length(number: int) -> bytes:
