@@ -23,8 +23,8 @@ from agent.tail.one_file import QUANTUM_BYTES, ContentChanged, OneFile
 from agent.tail.roll import Roll
 from agent.tail.watch import Directories
 
-TURN_BYTES = 1024 * 1024
-"""How much is read in one turn, over all files."""
+TURN_BYTES = 4 * QUANTUM_BYTES
+"""How much is read in one turn, over all files: each turn costs a hand-over between threads and a write to the disk."""
 
 _SHORTEST_SCAN_PAUSE_S = 0.05
 _SHORTEST_REPORT_PAUSE_S = 0.25
