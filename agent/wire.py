@@ -58,9 +58,9 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-# What stands before the time and before the line of a common entry: shorter than 2 KiB, its time ten digits of seconds and at
+# What stands before the time and before the line of a common entry: shorter than 1 KiB, its time ten digits of seconds and at
 # least two thousandths of one. A table lookup is a quarter of the cost of the loop above.
-_COMMON: Final = 1 << 11
+_COMMON: Final = 1 << 10
 _VARINTS: Final = [varint(n) for n in range(_COMMON)]
 _BEFORE_LINE: Final = [b"\x12" + length for length in _VARINTS]
 _BEFORE_TIME: Final = [b"\x12" + size + b"\n\x0c" for size in _VARINTS]
