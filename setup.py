@@ -19,6 +19,7 @@ INNER_LOOP = [
     "agent/transform/level.py",
     "agent/transform/metadata.py",
     "agent/transform/parse.py",
+    "agent/transform/redaction/places.py",
     "agent/transform/timestamp.py",
 ]
 

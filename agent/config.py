@@ -285,7 +285,7 @@ FilePath = Annotated[str, AfterValidator(check_file_path)]
 class Table(BaseModel):
     """What all tables share: nothing unknown passes, nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Secret(Table):

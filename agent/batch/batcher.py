@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from agent import config, wire
 from agent.batch.stamp import START, Stamper
 from agent.model import Batch, Body, Entries, FileId, Span, StreamClock, StreamEntries
 
 # What an entry adds to its line on the wire, and in Loki between distributor and ingester: measured 47 bytes.
-ENTRY_OVERHEAD_BYTES = 47
+ENTRY_OVERHEAD_BYTES: Final = 47
 
 # What all groups together may have open: with many busy files the oldest group goes early, so that memory does not grow with
 # their number.
@@ -33,11 +34,12 @@ REMEMBERED_STREAMS = 256
 
 @dataclass(slots=True)
 class _Group:
-    """What a group has open. `since` is when its oldest line came."""
+    """What a group has open. `since` is when its oldest line came; `line_bytes` are those of each stream."""
 
     since: float
     spans: dict[FileId, Span] = field(default_factory=dict)
     streams: dict[str, StreamEntries] = field(default_factory=dict)
+    line_bytes: dict[str, int] = field(default_factory=dict)
     size: int = 0
     entries: int = 0
 
@@ -71,7 +73,10 @@ class Batcher:
 
     def add(self, entries: Entries, now: float) -> list[Batch]:
         """Takes a chunk's entries; gives the batches that are full, or have to make room for them."""
-        size = sum(_size(stream.lines, stream.metadata) for stream in entries.streams)
+        line_bytes = [_bytes_in(stream.lines) for stream in entries.streams]
+        size = sum(line_bytes)
+        for stream in entries.streams:
+            size += _bytes_in(stream.metadata) + ENTRY_OVERHEAD_BYTES * len(stream.lines)
         sealed = []
         group = self._open.get(entries.group)
         if group is not None and group.entries and group.size + size > self._max_bytes:
@@ -79,19 +84,20 @@ class Batcher:
             group = None
         if group is None:
             group = self._open[entries.group] = _Group(now)
-        self._join(group, entries, size)
+        self._join(group, entries, line_bytes, size)
         if group.size >= self._max_bytes or group.entries >= self._max_entries:
             sealed.append(self._seal(entries.group))
         while self._open_bytes > OPEN_BYTES:
             sealed.append(self._seal(next(iter(self._open))))
         return sealed
 
-    def _join(self, group: _Group, entries: Entries, size: int) -> None:
+    def _join(self, group: _Group, entries: Entries, line_bytes: list[int], size: int) -> None:
         for span in (*entries.also, entries.span):
             before = group.spans.get(span.file)
             # Spans of a file follow each other; a re-read of lost bytes does not, and moves nothing forward.
             group.spans[span.file] = span if before is None else Span(span.file, before.start, span.after)
-        for stream in entries.streams:
+        for stream, added in zip(entries.streams, line_bytes, strict=True):
+            group.line_bytes[stream.labels] = group.line_bytes.get(stream.labels, 0) + added
             known = group.streams.get(stream.labels)
             if known is None:
                 group.streams[stream.labels] = stream
@@ -126,13 +132,17 @@ class Batcher:
         metadata = stream.metadata
         if unsure:
             self._mark(metadata, unsure, group)
-        cuts = self._cuts(stamps, stream.lines, metadata, group.size)
-        if len(cuts) == 1:
-            return [self._body(stream, stamps, stream.lines, metadata, stamper.clock)]
-        return [
-            self._body(stream, stamps[start:end], stream.lines[start:end], metadata[start:end], stamper.clock)
-            for start, end in cuts
-        ]
+        oldest, newest = (stamps[0], stamps[-1]) if stamper.in_order else (min(stamps), max(stamps))
+        if self._is_one_body(newest - oldest, stream.lines, metadata, group.size):
+            line_bytes = group.line_bytes[stream.labels]
+            return [
+                self._body(stream.labels, stamps, stream.lines, metadata, line_bytes, oldest, newest, stamper.clock)
+            ]
+        bodies = []
+        for start, end in self._cuts(stamps, stream.lines, metadata):
+            ns, lines, more = stamps[start:end], stream.lines[start:end], metadata[start:end]
+            bodies.append(self._body(stream.labels, ns, lines, more, _bytes_in(lines), min(ns), max(ns), stamper.clock))
+        return bodies
 
     def _stamper(self, labels: str) -> Stamper:
         stamper = self._stampers.get(labels)
@@ -152,14 +162,13 @@ class Batcher:
         for index in unsure:
             metadata[index] += wire.encode_metadata([(b"line_id", f"{place}.{index:x}".encode())])
 
-    def _cuts(
-        self, stamps: list[int], lines: list[bytes], metadata: list[bytes], size_at_most: int
-    ) -> list[tuple[int, int]]:
+    def _is_one_body(self, range_ns: int, lines: list[bytes], metadata: list[bytes], size_at_most: int) -> bool:
+        if range_ns > MAX_BODY_NS or len(lines) > self._max_entries:
+            return False
+        return size_at_most <= HARD_LIMIT_BYTES or _size(lines, metadata) <= HARD_LIMIT_BYTES
+
+    def _cuts(self, stamps: list[int], lines: list[bytes], metadata: list[bytes]) -> list[tuple[int, int]]:
         """Index ranges, each within the limits; a line larger than the limit stands alone."""
-        is_short = max(stamps) - min(stamps) <= MAX_BODY_NS
-        is_small = size_at_most <= HARD_LIMIT_BYTES or _size(lines, metadata) <= HARD_LIMIT_BYTES
-        if is_short and is_small and len(lines) <= self._max_entries:
-            return [(0, len(lines))]
         cuts: list[tuple[int, int]] = []
         start = size = 0
         oldest = newest = stamps[0]
@@ -175,19 +184,34 @@ class Batcher:
         return [*cuts, (start, len(lines))]
 
     def _body(
-        self, stream: StreamEntries, stamps: list[int], lines: list[bytes], metadata: list[bytes], clock: StreamClock
+        self,
+        labels: str,
+        stamps: list[int],
+        lines: list[bytes],
+        metadata: list[bytes],
+        line_bytes: int,
+        oldest_ns: int,
+        newest_ns: int,
+        clock: StreamClock,
     ) -> Body:
         return Body(
-            labels=stream.labels,
-            payload=wire.encode(self._encoding, stream.labels, stamps, lines, metadata),
+            labels=labels,
+            payload=wire.encode(self._encoding, labels, stamps, lines, metadata),
             encoding=self._encoding,
             entries=len(lines),
-            line_bytes=sum(map(len, lines)),
-            oldest_ns=min(stamps),
-            newest_ns=max(stamps),
+            line_bytes=line_bytes,
+            oldest_ns=oldest_ns,
+            newest_ns=newest_ns,
             clock=clock,
         )
 
 
 def _size(lines: list[bytes], metadata: list[bytes]) -> int:
-    return sum(map(len, lines)) + sum(map(len, metadata)) + ENTRY_OVERHEAD_BYTES * len(lines)
+    return _bytes_in(lines) + _bytes_in(metadata) + ENTRY_OVERHEAD_BYTES * len(lines)
+
+
+def _bytes_in(values: list[bytes]) -> int:
+    size = 0
+    for value in values:  # compiled, a fifth of `sum(map(len, …))`
+        size += len(value)
+    return size

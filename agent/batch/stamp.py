@@ -32,6 +32,8 @@ class Stamper:
         self._high = clock.high_ns
         self._floor = clock.high_ns  # at or below it, what was given out is not known
         self._given: array[int] = array("q")
+        self.in_order = True
+        """Whether the timestamps given last rise."""
 
     @property
     def clock(self) -> StreamClock:
@@ -40,9 +42,11 @@ class Stamper:
     def stamp(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
         """(timestamps, indexes of entries that need a `line_id`) for entries that want these times, in file order."""
         high = self._high
+        self.in_order = True
         for ns in wanted:
             if ns <= high:
                 stamps, unsure = self._stamp_slowly(wanted)
+                self.in_order = False
                 break
             high = ns
         else:
@@ -79,9 +83,18 @@ class Stamper:
         return stamps, unsure
 
     def _remember(self, stamps: list[int]) -> None:
+        """Keeps the last ones; of those before only the highest is known."""
         given = self._given
-        given.extend(stamps)
-        if len(given) > 2 * REMEMBERED:
-            forgotten = given[:-REMEMBERED]
-            self._floor = max(self._floor, *forgotten)
-            self._given = given[-REMEMBERED:]
+        if len(stamps) <= REMEMBERED:
+            given.extend(stamps)
+            if len(given) > 2 * REMEMBERED:
+                highest = max(given[:-REMEMBERED])
+                self._floor = max(self._floor, highest)
+                self._given = given[-REMEMBERED:]
+        elif self.in_order:
+            self._floor = stamps[-REMEMBERED - 1]  # higher than all before
+            self._given = array("q", stamps[-REMEMBERED:])
+        else:
+            before, highest = max(given, default=-1), max(stamps[:-REMEMBERED])
+            self._floor = max(self._floor, before, highest)
+            self._given = array("q", stamps[-REMEMBERED:])

@@ -101,7 +101,7 @@ class DiskBuffer:
         self._failing = False
         self._free_bytes = free_bytes
         self._free_looked_at = float("-inf")
-        self._free_seen = 0
+        self._free_left = 0
         self._monotonic = monotonic
         self._held = contextlib.ExitStack()
 
@@ -202,12 +202,13 @@ class DiskBuffer:
         async with self._appending:
             drafts = self._log.draft(batches)
             pause_s = self._pause_s
-            await self._until_room(drafts.size)
+            growth = await self._until_room(drafts.size)
             while not self._concluded(outcome := await self._log.commit(drafts, self._publish)):
                 if not (outcome.disk_full and await self._make_room()):
                     await self._pause(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE * self._pause_s)
-                await self._until_room(drafts.size)
+                growth = await self._until_room(drafts.size)
+            self._free_left -= growth
             if self._full:
                 self._full = self._failing = False
                 self._emit(BufferHasRoom())
@@ -237,34 +238,42 @@ class DiskBuffer:
 
     # --- room -----------------------------------------------------------------------------------------------------
 
-    async def _until_room(self, size: int) -> None:
+    async def _until_room(self, size: int) -> int:
+        """Waits until `size` bytes may be written; gives what the log grows by then."""
         while not self._fits(size):
             if await self._make_room():
                 continue
             if not self._full:
                 self._full = True
                 self._look_at_free_space()
-                self._emit(BufferFull(self._log.size_bytes, self._settings.max_bytes, self._free_seen))
+                self._emit(BufferFull(self._log.size_bytes, self._settings.max_bytes, self._free_left))
             await self._pause(self._pause_s)
+        return self._log.growth(size)[0]
 
     def _fits(self, size: int) -> bool:
         growth, rolls = self._log.growth(size)
         # With nothing but empty segments there is nothing to wait for: a batch bigger than the limit passes alone.
         if self._log.size_bytes + growth > self._settings.max_bytes and not self._log.bare:
             return False
-        return self._enough_free(look=rolls)
+        return self._leaves_reserve(growth, look=rolls)
 
-    def _enough_free(self, *, look: bool) -> bool:
+    def _leaves_reserve(self, growth: int, *, look: bool) -> bool:
+        """Whether the reserve is still free when the log has grown by so much.
+
+        What was written since the last look is counted; only the next look shows what others took or gave back meanwhile.
+        """
         if not self._settings.min_free_bytes:
             return True
-        if look or self._monotonic() - self._free_looked_at >= min(1.0, self._pause_s):
+        needed = self._settings.min_free_bytes + growth
+        is_old = self._monotonic() - self._free_looked_at >= min(1.0, self._pause_s)
+        if look or is_old or self._free_left < needed:
             self._look_at_free_space()
-        return self._free_seen >= self._settings.min_free_bytes
+        return self._free_left >= needed
 
     def _look_at_free_space(self) -> None:
         self._free_looked_at = self._monotonic()
         with contextlib.suppress(OSError):
-            self._free_seen = self._free_bytes(self._directory)
+            self._free_left = self._free_bytes(self._directory)
 
     async def _make_room(self) -> bool:
         """Does what can be done without waiting for deliveries; whether that was anything."""

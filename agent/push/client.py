@@ -60,6 +60,7 @@ class LokiClient:
     """Posts bodies to one Loki. Use as `async with`.
 
     read_secret: reads files, so it is called off the event loop; again for each request, so a new token counts at once.
+    Where there is nothing of the kind, no thread is asked.
     clock: epoch seconds, for a `Retry-After` that is a date.
     """
 
@@ -75,6 +76,10 @@ class LokiClient:
         self._read_secret = read_secret
         self._clock = clock
         self._tls = TlsContext(settings.tls) if self._url.startswith("https:") else None
+        secrets = (*settings.headers.values(), settings.bearer_token, settings.basic_auth)
+        self._reads_files = self._tls is not None or any(
+            value is not None and not isinstance(value, str) for value in secrets
+        )
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -107,7 +112,8 @@ class LokiClient:
         """
         try:
             async with asyncio.timeout(self._settings.timeout):
-                headers, tls = await asyncio.to_thread(self._prepare, encoding)
+                reads = self._reads_files
+                headers, tls = await asyncio.to_thread(self._prepare, encoding) if reads else self._prepare(encoding)
                 return await self._post_fresh(headers, tls, payload)
         except TimeoutError:
             raise Unreachable("timeout", f"no complete reply within {self._settings.timeout:g} s") from None

@@ -143,7 +143,7 @@ class Tailer:
         )
 
     async def turns(self, idle_s: float = 0.1) -> AsyncIterator[list[Chunk]]:
-        """Lists of chunks: at most about 1 MiB of each device and one quantum of each file. An empty list is an idle tick,
+        """Lists of chunks: at most four quanta of each device, one of each file in turn. An empty list is an idle tick,
         which comes at least every `idle_s`. Ends after `stop`, or with `once` when every file is read to its end."""
         loop = asyncio.get_running_loop()
         pause_s = min(idle_s, self._settings.poll_interval)

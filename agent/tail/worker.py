@@ -19,12 +19,12 @@ from agent.tail.generations import Timing
 from agent.tail.identity import Verdict
 from agent.tail.memory import Memory
 from agent.tail.mounts import Area
-from agent.tail.one_file import ContentChanged, OneFile
+from agent.tail.one_file import QUANTUM_BYTES, ContentChanged, OneFile
 from agent.tail.roll import Roll
 from agent.tail.watch import Directories
 
-TURN_BYTES = 1024 * 1024
-"""How much is read in one turn, over all files."""
+TURN_BYTES = 4 * QUANTUM_BYTES
+"""How much is read in one turn, over all files: each turn costs a hand-over between threads and a write to the disk."""
 
 _SHORTEST_SCAN_PAUSE_S = 0.05
 _SHORTEST_REPORT_PAUSE_S = 0.25
@@ -327,18 +327,17 @@ class Worker:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def _read(self, now: float) -> list[Chunk]:
-        """A quantum of each file that has something, in turn, until the turn's bytes are used up."""
+        """A quantum of each file that has something, in turn and again, until the turn's bytes are used up."""
         chunks: list[Chunk] = []
-        taken = 0
-        for _ in range(len(self._ready)):
-            if taken >= TURN_BYTES:
-                break
+        taken = fruitless = 0
+        while taken <= TURN_BYTES - QUANTUM_BYTES and fruitless < len(self._ready):
             file = self._ready.popleft()
             file.queued = False
             if file.done or file.error:
                 continue
             read = self._read_file(file, now)
             taken += sum(len(chunk.data) for chunk in read)
+            fruitless = 0 if read else fruitless + 1
             chunks += read
             self._queue(file)
         return chunks

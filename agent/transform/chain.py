@@ -6,9 +6,9 @@ cannot carry what the line no longer does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -23,8 +23,7 @@ from agent.transform.placing import UNTIMED, Placer
 # Loki 3.7 `pkg/validation/limits.go`: max_line_size.
 MAX_LINE_BYTES = 256 * 1024
 
-_CACHE_LIMIT = 8192
-_SPACE = 0x20
+_CACHE_LIMIT: Final = 8192
 
 
 class Redacted(Protocol):
@@ -57,6 +56,7 @@ class _Seen:
 
     values: of the fields that labels are made of, if any; None for a line that is no JSON.
     last_ns: for a line without a time of its own (a traceback, a torn line): it keeps its place behind the line before it.
+    odd_times: whether there is any that Loki would refuse, or none.  empty: lines without a byte.
     lenient, text, clamped: lines that are JSON but for a NaN, that are no JSON, whose time was out of range.
     """
 
@@ -64,6 +64,8 @@ class _Seen:
     metadata: list[bytes]
     values: list[Values | None]
     last_ns: int
+    odd_times: bool = False
+    empty: int = 0
     lenient: int = 0
     text: int = 0
     clamped: int = 0
@@ -103,6 +105,7 @@ class Transform:
         self._glanced_metadata = MetadataEncoder(parse, metadata, glanced)
         self._wants_level = bool(first)
         self._decoder = LineDecoder(parse.timestamp_fields, fields, glanced)
+        self._clock = timestamp.Clock(self._decoder.head)
         self._label_slots = tuple(fields.index(name) for name in labelled)
         self._glanced_slots = tuple(glanced.index(name) for name in labelled)
         self._labeller = Labeller(labels.static, host, tuple(labels.from_fields), redactor.text, labels.max_streams)
@@ -131,8 +134,10 @@ class Transform:
         self._mark_parts(seen.metadata, chunk)
         for index, rules in tags.items():
             seen.metadata[index] += wire.encode_metadata([(b"redaction_rules", rules.encode())])
-        may_be_long = redacted.changed or len(chunk.data) > self._max_line_bytes
-        clipped = self._clip(lines, seen.metadata) if may_be_long else 0
+        if chunk.line_counts is None and len(chunk.data) <= self._max_line_bytes:
+            clipped = self._clip(lines, seen.metadata, redacted.changed)  # no other can be too long
+        else:
+            clipped = self._clip(lines, seen.metadata, range(total))
         dropped = self._drop(lines, seen, ordered_out)
         return Entries(
             origin=chunk.origin,
@@ -161,46 +166,48 @@ class Transform:
         seen = _Seen([], [], [], last_ns=UNTIMED)
         if len(self._glance_cache) > _CACHE_LIMIT:
             self._glance_cache.clear()
-        todo = iter(lines)
-        odd = self._skim(todo, chunk, seen, oldest_ns, newest_ns) if look_inside else next(todo, None)
-        while odd is not None:
-            self._look_closer(odd, chunk, seen, look_inside, oldest_ns, newest_ns)
-            odd = self._skim(todo, chunk, seen, oldest_ns, newest_ns) if look_inside else next(todo, None)
-        replaced = self._placer.place(seen.times, chunk, group, oldest_ns, newest_ns)
-        for index, ns in replaced.items():
-            seen.metadata[index] += wire.encode_metadata([(b"original_timestamp", str(ns).encode())])
-        seen.clamped = len(replaced)
+        if look_inside:
+            at = self._skim(lines, 0, chunk, seen, oldest_ns, newest_ns)
+            while at < len(lines):
+                self._look_closer(lines[at], chunk, seen, look_inside, oldest_ns, newest_ns)
+                at = self._skim(lines, at + 1, chunk, seen, oldest_ns, newest_ns)
+        else:
+            for line in lines:
+                self._look_closer(line, chunk, seen, look_inside, oldest_ns, newest_ns)
+        if seen.odd_times:
+            replaced = self._placer.place(seen.times, chunk, group, oldest_ns, newest_ns)
+            for index, ns in replaced.items():
+                seen.metadata[index] += wire.encode_metadata([(b"original_timestamp", str(ns).encode())])
+            seen.clamped = len(replaced)
+        elif seen.times:
+            self._placer.note(group, seen.times[-1])
         return seen
 
-    def _skim(self, todo: Iterator[bytes], chunk: Chunk, seen: _Seen, oldest_ns: int, newest_ns: int) -> bytes | None:
-        """Takes in common lines, which a glance is enough for; gives the first that is none.
+    def _skim(self, lines: list[bytes], start: int, chunk: Chunk, seen: _Seen, oldest_ns: int, newest_ns: int) -> int:
+        """Takes in common lines from `start` on, which a glance is enough for; gives where the first is that is none.
 
         The agent's inner loop, together with `wire.encode_protobuf`. A common line begins with its time (where no container
         runtime gives one) and has the first of the level fields. So its metadata is all there is to know.
         """
-        given = chunk.times_ns
-        head = self._decoder.head if given is None else b"{"
+        given, clock = chunk.times_ns, self._clock
         glance, known = self._decoder.glance, self._glance_cache
-        start, after_space = len(head), len(head) + 1
         times, metadata, slots = seen.times, seen.metadata, self._glanced_slots
-        line: bytes | None = None
-        last_ns = seen.last_ns
+        last_ns, odd_times = seen.last_ns, False
+        at, end = start, len(lines)
         try:
-            for line in todo:
-                if not line.startswith(head):
-                    return line
-                if given is not None:
-                    ns = given[len(times)]
-                else:
-                    ns = timestamp.in_place(line, after_space if line[start] == _SPACE else start)
+            while at < end:
+                line = lines[at]
+                if given is not None and not line.startswith(b"{"):
+                    break
+                ns = clock.read(line) if given is None else given[at]
                 if ns < 0:
-                    return line
+                    break
                 view = glance(line)
                 encoded = known.get(view)
                 if encoded is None:
                     encoded = self._glanced(view)
                     if encoded is None:
-                        return line
+                        break
                 times.append(ns)
                 metadata.append(encoded)
                 if slots:
@@ -208,11 +215,14 @@ class Transform:
                     seen.values.append(tuple([values[slot] for slot in slots]))
                 if oldest_ns <= ns <= newest_ns:
                     last_ns = ns
+                else:
+                    odd_times = True
+                at += 1
         except (msgspec.DecodeError, RecursionError, IndexError):  # no JSON, or no more of it than the head
-            return line
-        finally:
-            seen.last_ns = last_ns
-        return None
+            pass
+        seen.last_ns = last_ns
+        seen.odd_times = seen.odd_times or odd_times
+        return at
 
     def _glanced(self, view: Any) -> bytes | None:
         """The metadata of what a glance showed; None when that is not enough to tell."""
@@ -254,6 +264,8 @@ class Transform:
             seen.last_ns = ns
         if chunk.times_ns is not None:
             ns = chunk.times_ns[len(seen.times)]
+        seen.empty += not line
+        seen.odd_times = seen.odd_times or not oldest_ns <= ns <= newest_ns
         seen.times.append(ns)
         seen.metadata.append(detected(level.of_text(line)) if found is None else self._known_metadata(found))
         if self._label_slots:
@@ -279,22 +291,23 @@ class Transform:
         if chunk.last_part and metadata and not (chunk.first_part and len(metadata) == 1):
             metadata[-1] += wire.encode_metadata([(b"part", str(chunk.last_part).encode())])
 
-    def _clip(self, lines: list[bytes], metadata: list[bytes]) -> int:
+    def _clip(self, lines: list[bytes], metadata: list[bytes], candidates: Iterable[int]) -> int:
         """Ends lines that marks, or decoding, made longer than Loki takes at its limit; gives how many."""
         limit = self._max_line_bytes
-        if max(map(len, lines), default=0) <= limit:
-            return 0
-        too_long = [index for index, line in enumerate(lines) if len(line) > limit]
-        for index in too_long:
-            short = clip(lines[index], limit)
-            metadata[index] += wire.encode_metadata([(b"clipped_bytes", str(len(lines[index]) - len(short)).encode())])
-            lines[index] = short
-        return len(too_long)
+        clipped = 0
+        for index in candidates:
+            line = lines[index]
+            if len(line) > limit:
+                short = clip(line, limit)
+                metadata[index] += wire.encode_metadata([(b"clipped_bytes", str(len(line) - len(short)).encode())])
+                lines[index] = short
+                clipped += 1
+        return clipped
 
     def _drop(self, lines: list[bytes], seen: _Seen, ordered_out: Sequence[int]) -> dict[str, int]:
         """Takes empty lines, and those a rule orders out, from the parallel lists; gives counts by reason."""
         by_rule = set(ordered_out)
-        if not by_rule and all(lines):
+        if not by_rule and not seen.empty:
             return {}
         empty = [index for index, line in enumerate(lines) if not line and index not in by_rule]
         for index in sorted([*by_rule, *empty], reverse=True):

@@ -58,7 +58,7 @@ class Placer:
         if not times:
             return {}
         if oldest_ns <= min(times) and max(times) <= newest_ns:
-            self._note(group, times[-1])
+            self.note(group, times[-1])
             return {}
         kept = _REPRESENTABLE if self._keeps_odd else range(0)
         told = {index: ns for index, ns in enumerate(times) if ns != UNTIMED and not oldest_ns <= ns <= newest_ns}
@@ -75,10 +75,11 @@ class Placer:
             elif ns not in kept:
                 times[index] = last_ns
         if first_ns is not None:
-            self._note(group, last_ns)
+            self.note(group, last_ns)
         return replaced
 
-    def _note(self, group: str, ns: int) -> None:
+    def note(self, group: str, ns: int) -> None:
+        """A group's lines told this time last."""
         self._seen[group] = _Seen(ns)
 
     def _alone(self, chunk: Chunk, group: str, oldest_ns: int, *, are_old: bool) -> int:
@@ -86,7 +87,7 @@ class Placer:
         seen = self._seen.get(group)
         if seen is None and are_old:
             edge_ns = oldest_ns + min(_EDGE_NS, (chunk.read_ns - oldest_ns) // 2)
-            self._note(group, edge_ns)
+            self.note(group, edge_ns)
             return edge_ns
         if seen is None:
             return chunk.read_ns

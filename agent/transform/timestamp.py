@@ -11,9 +11,14 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from typing import Final
 
-_POINT, _COMMA, _QUOTE = 0x2E, 0x2C, 0x22
-_POWERS: tuple[int, ...] = tuple(10**n for n in range(10))
+_POINT: Final = 0x2E
+_COMMA: Final = 0x2C
+_QUOTE: Final = 0x22
+_SPACE: Final = 0x20
+_SECOND_NS: Final = 1_000_000_000
+_POWERS: Final[list[int]] = [10**n for n in range(10)]
 _SCALES = ((11, 9), (14, 6), (17, 3))  # integer digits at most → decimal places up to nanoseconds
 
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*(Z|z|[+-]\d\d(?::?\d\d)?)?")
@@ -77,7 +82,50 @@ def by_digit(line: bytes, at: int) -> int:
     return number if place < length and line[place] == _COMMA else -1
 
 
-_IS_COMPILED = not hasattr(by_digit, "__code__")
+_IS_COMPILED: Final = not hasattr(by_digit, "__code__")
+
+
+def fraction_in_place(line: bytes, at: int) -> int:
+    """Nanoseconds of the decimals, nine at most, that begin at `at` and end at a comma; -1 for anything else."""
+    end = min(at + 10, len(line))
+    number = 0
+    place = at
+    while place < end:
+        byte = line[place]
+        if byte == _COMMA and place > at:
+            return number * _POWERS[at + 9 - place]
+        if not 0x30 <= byte <= 0x39 or place == at + 9:
+            return -1
+        number = 10 * number + byte - 0x30
+        place += 1
+    return -1
+
+
+class Clock:
+    """Reads the times of lines that begin with `head` and epoch seconds with a fraction. Lines of one second have the same
+    beginning up to the point, so of most only the decimals are read."""
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+        self._same = b""
+        self._same_bytes = 0
+        self._second_ns = 0
+
+    def read(self, line: bytes) -> int:
+        """Nanoseconds; -1 for a line of another kind. For a line that is JSON, as with `in_place`."""
+        if self._same_bytes and line.startswith(self._same):
+            fraction_ns = fraction_in_place(line, self._same_bytes)
+            return self._second_ns + fraction_ns if fraction_ns >= 0 else -1
+        at = len(self._head)
+        if not line.startswith(self._head) or len(line) == at:
+            return -1
+        if line[at] == _SPACE:
+            at += 1
+        ns = in_place(line, at)
+        if ns >= 0:
+            self._same, self._same_bytes = line[: at + 11], at + 11
+            self._second_ns = ns - ns % _SECOND_NS
+        return ns
 
 
 def from_number(text: str) -> int | None:

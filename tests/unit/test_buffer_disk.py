@@ -598,6 +598,34 @@ async def test_free_space_is_not_asked_for_at_every_append(tmp_path: Path) -> No
         assert len(asked) == 2
 
 
+async def test_what_is_written_between_two_looks_counts_against_the_reserve(tmp_path: Path) -> None:
+    def used() -> int:
+        return sum(each.stat().st_size for each in segments(tmp_path))
+
+    storage = Storage(free_bytes=lambda _: 100_000 - used())
+    settings = small(min_free_bytes=50_000, segment_bytes=1 << 20)
+    with Opened(tmp_path, settings, storage=storage, pause_s=3600, monotonic=lambda: 0.0) as opened:
+        for at in range(4):
+            await opened.buffer.append([batch("a", at * 10_000, size=10_000)])
+        appending = asyncio.ensure_future(opened.buffer.append([batch("a", 40_000, size=10_000)]))
+        await until(lambda: opened.buffer.statistics().full)
+        assert 100_000 - used() >= 50_000
+        assert [event.free_bytes for event in opened.of(BufferFull)] == [100_000 - used()]
+        assert await opened.take_all() == [("a", at * 10_000) for at in range(4)]
+        await appending
+        assert 100_000 - used() >= 50_000
+
+
+async def test_near_the_reserve_others_who_give_space_back_are_seen_at_once(tmp_path: Path) -> None:
+    disk = FailingDisk(free=20_000)
+    settings = small(min_free_bytes=10_000, segment_bytes=1 << 20)
+    with Opened(tmp_path, settings, storage=disk.storage, pause_s=3600, monotonic=lambda: 0.0) as opened:
+        await opened.buffer.append([batch("a", 0, size=9000)])
+        disk.free = 1 << 30
+        await asyncio.wait_for(opened.buffer.append([batch("a", 9000, size=9000)]), 5)
+        assert not opened.of(BufferFull)
+
+
 async def test_drop_oldest_gives_up_whole_segments_and_counts(tmp_path: Path) -> None:
     with Opened(tmp_path, small(max_bytes=10_000, when_full="drop_oldest")) as opened:
         for at in range(30):

@@ -91,6 +91,8 @@ def test_findings_name_the_bytes_of_the_input_and_never_the_secret(redactor):
         ("pass\u200bword=hunter2", "pass\u200bword=[REDACTED:password]"),
         ("\uff50assword\uff1dhunter2", "\uff50assword\uff1d[REDACTED:password]"),
         ("card 4111 1111 1111 1111 ok", "card [REDACTED:card:1111] ok"),
+        ("card 3056 930902 5904 ok", "card [REDACTED:card:5904] ok"),
+        ("card 4222222222222 ok", "card [REDACTED:card:2222] ok"),
         ('{"n":4111111111111111}', '{"n":"[REDACTED:card:1111]"}'),
         ("DE89 3704 0044 0532 0130 00", "[REDACTED:iban:3000]"),
         ("name\ninput_value='hunter2', input_type=str", "name\ninput_value='hunter2', input_type=str"),

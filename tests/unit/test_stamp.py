@@ -1,5 +1,6 @@
 """agent.batch.stamp: distinct nanoseconds."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,3 +69,17 @@ def test_forgetting_old_times_marks_what_could_be_a_repeat(monkeypatch) -> None:
     stamper = Stamper()
     stamper.stamp(list(range(0, 200, 10)))
     assert stamper.stamp([50, 155, 180]) == ([50, 155, 181], [0])
+
+
+@given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=14), max_size=6))
+def test_of_what_is_forgotten_the_highest_is_known(batches: list[list[int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stamp, "REMEMBERED", 3)
+        stamper = Stamper()
+        given_out: list[int] = []
+        for wanted in batches:
+            given_out += stamper.stamp(wanted)[0]
+            forgotten = given_out[: len(given_out) - len(stamper._given)]
+            assert [*forgotten, *stamper._given] == given_out
+            assert len(stamper._given) >= min(3, len(given_out))
+            assert stamper._floor == max(forgotten, default=-1)

@@ -27,7 +27,8 @@ from agent.observe.events import (
 from agent.tail import discovery, watch
 from agent.tail.all_files import Tailer
 from agent.tail.generations import Timing
-from agent.tail.worker import Worker
+from agent.tail.one_file import QUANTUM_BYTES
+from agent.tail.worker import TURN_BYTES, Worker
 
 # --- growth and discovery ------------------------------------------------------------------------------------------
 
@@ -786,6 +787,24 @@ async def test_a_big_file_does_not_keep_small_ones_waiting(tmp_path: Path) -> No
     paths = {chunk.origin.path for chunk in turns[0]}
     assert len(paths) == 6
     assert all(sum(len(chunk.data) for chunk in turn) <= 1.25 * 1024 * 1024 for turn in turns)
+
+
+async def test_a_turn_holds_several_quanta_of_a_busy_file_and_one_of_each_other_first(tmp_path: Path) -> None:
+    line = b"x" * 99 + b"\n"
+    big, small = tmp_path / "a-big.log", tmp_path / "b-small.log"
+    big.write_bytes(line * (3 * TURN_BYTES // len(line)))
+    small.write_bytes(line)
+    tailer = Tailer([source(tmp_path / "*.log")], settings(), NOTHING_KNOWN, lambda _: None, once=True)
+    async with tailer:
+        turns = [chunks async for chunks in tailer.turns(idle_s=0.02) if chunks]
+    first = turns[0]
+    assert [Path(chunk.origin.path) for chunk in first[:2]] == [big, small]
+    assert len(first) > 3
+    for chunks in turns:
+        assert (
+            TURN_BYTES - QUANTUM_BYTES < sum(len(chunk.data) for chunk in chunks) <= TURN_BYTES or chunks is turns[-1]
+        )
+    assert sum(len(chunk.data) for chunks in turns for chunk in chunks) == big.stat().st_size + len(line)
 
 
 async def test_files_are_followed_while_whoever_takes_the_chunks_is_held_up(tmp_path: Path) -> None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.transform.timestamp import by_digit, by_text, from_json, from_text, from_torn, in_place
+from agent.transform.timestamp import (
+    Clock,
+    by_digit,
+    by_text,
+    from_json,
+    from_text,
+    from_torn,
+    in_place,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +89,27 @@ def test_both_ways_to_read_a_time_in_place_agree(text: str, at: int) -> None:
     assert by_digit(line, at) == by_text(line, at)
     if by_text(line, at) >= 0:
         assert by_text(line, at) == from_json(text.split(",", maxsplit=1)[0].encode())
+
+
+TIMES = st.one_of(
+    st.builds("{}.{:06},".format, st.integers(1763461799, 1763461801), st.integers(0, 999_999)),
+    st.text(st.sampled_from("0123456789,.-e "), max_size=20),
+    st.text(st.sampled_from("0123456789,.-e "), max_size=14).map("1763461800.".__add__),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", " ", "  "]), TIMES), max_size=8))
+def test_a_clock_reads_each_line_as_if_it_were_the_first(starts: list[tuple[str, str]]) -> None:
+    clock = Clock(b'{"timestamp":')
+    for space, text in starts:
+        line = f'{{"timestamp":{space}{text} "level": "INFO"}}'.encode()
+        assert clock.read(line) == Clock(b'{"timestamp":').read(line)
+        assert clock.read(line) == (-1 if space == "  " else in_place(line, 13 + len(space)))
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b'{"timestamp":', b'{"timestamp": ', b'{"time": 1763461800.5,', b"plain"])
+def test_a_clock_reads_no_line_of_another_kind(line: bytes) -> None:
+    assert Clock(b'{"timestamp":').read(line) == -1
 
 
 @given(st.integers(0, 9_999_999_999), st.text("0123456789", min_size=1, max_size=9))

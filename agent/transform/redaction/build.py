@@ -168,6 +168,7 @@ def assemble(
         clean={},
         built_in=built_in,
         settled=set(),
+        members={},
     )
     for user in settings.rule:
         if user.id in planned.on:

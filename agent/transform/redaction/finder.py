@@ -10,10 +10,8 @@ import hashlib
 import importlib
 import importlib.metadata
 import threading
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import accumulate
 from typing import Any, Protocol
 
 import msgspec
@@ -21,10 +19,8 @@ import msgspec
 from agent.transform.redaction.catalogue import Needle
 from agent.transform.redaction.engine import Unusable, compiled_in_child, fallback_engine, installed_engine
 from agent.transform.redaction.finder_re import ReFinder, is_dense
+from agent.transform.redaction.places import Flags, by_line
 from agent.transform.redaction.verify import HOPELESS
-
-Flags = dict[int, frozenset[int]]
-"""Line number → the scans it needs, in the lines' order."""
 
 _MOST_MATCHES = 15_000
 
@@ -39,49 +35,6 @@ class Finder(Protocol):
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags: ...
 
     def scans_of(self, text: bytes) -> frozenset[int]: ...
-
-
-def by_line(
-    data: bytes, lines: Sequence[bytes], found: list[tuple[int, int]], alone: dict[int, frozenset[int]]
-) -> Flags:
-    """Ends of matches in `data` → numbers of its `lines`.
-
-    alone: a set for each scan by itself, made when it is first needed: most lines need one scan.
-    """
-    flags: Flags = {}
-    found.sort()
-    for line, scan in _counted(data, found) if len(found) * 8 > len(lines) else _sought(lines, found):
-        scans = flags.get(line)
-        if scans is None:
-            one = alone.get(scan)
-            if one is None:
-                one = alone[scan] = frozenset((scan,))
-            flags[line] = one
-        elif scan not in scans:
-            flags[line] = scans | {scan}
-    return flags
-
-
-def _counted(data: bytes, found: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """For many matches: the newlines between one and the next."""
-    line = position = 0
-    count = data.count
-    for end, scan in found:
-        line += count(b"\n", position, end - 1)
-        position = end - 1
-        yield line, scan
-
-
-def _sought(lines: Sequence[bytes], found: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """For few, by bisection: to add lengths up takes a third of the time of a look at each byte."""
-    if not found:
-        return
-    ends = list(accumulate(map(len, lines)))
-    numbers, end_of = range(len(ends)), (lambda line: ends[line] + line)
-    line = 0
-    for end, scan in found:
-        line = bisect_left(numbers, end, lo=line, key=end_of)
-        yield line, scan
 
 
 class Store(Protocol):
@@ -121,7 +74,7 @@ class HyperscanFinder:
         if len(lines) == 1 and is_dense(data):
             return {0: frozenset((HOPELESS,))}
         try:
-            return by_line(data, lines, self._scan(data, _MOST_MATCHES), self._alone)
+            return by_line(lines, self._scan(data, _MOST_MATCHES), self._alone)
         except TooManyMatches:
             return {0: frozenset((HOPELESS,))} if len(lines) == 1 else self._each_line(lines)
 

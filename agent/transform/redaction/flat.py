@@ -7,6 +7,8 @@ not plainly so (nested, a name twice, names and values as members, an unusual es
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,7 +18,7 @@ from agent.transform.redaction.rule import Hit
 
 if TYPE_CHECKING:
     from agent.transform.redaction.names import Verdict
-    from agent.transform.redaction.verify import Scans, Verifier
+    from agent.transform.redaction.verify import Scans, Tools, Verifier
 
 _MEMBER = re.compile(r'\s*:\s*(?:"((?:[^"\\]++|\\.)*+)"|([^\s,}"]++))', re.DOTALL)
 _HARMLESS = re.compile(
@@ -25,6 +27,8 @@ _HARMLESS = re.compile(
 )
 """Ids, addresses and times as they stand in every line: no built-in rule concerns them."""
 _MOST_WANTED = 16
+_MOST_MEMBERS, _LONGEST_NAME = 4_096, 128
+_JUDGED = frozenset({str, int, float})
 _ODD = frozenset({"loc", "kty"})
 _SHORTEST_LONG_NUMBER = 10**11
 
@@ -37,8 +41,9 @@ def hits(text: str, verifier: Verifier, scans: Scans) -> list[Hit] | None:
         record = orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
         return None
-    wanted = _wanted(record, verifier, scans)
-    found = _found(text, wanted, scans, verifier) if wanted is not None and _each_name_once(text, record) else None
+    strings, wanted = _wanted(record, verifier, scans)
+    once = wanted is not None and _each_name_once(text, len(record) + strings)
+    found = _found(text, wanted, scans, verifier) if wanted is not None and once else None
     if found is None:
         verifier.seen.clear()
         verifier.is_json = True  # so that the long road need not parse it again
@@ -60,44 +65,76 @@ def _found(text: str, wanted: list[tuple[str, Verdict | None]], scans: Scans, ve
     return found
 
 
-def _wanted(record: dict[str, Any], verifier: Verifier, scans: Scans) -> list[tuple[str, Verdict | None]] | None:
-    """The members to look at, with what their names say."""
-    verdict_of, clean = verifier.names.verdict, verifier.clean(scans)
-    plain_ids = scans <= verifier.tools.built_in
-    wanted = []
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a member's name says by itself. is_odd: its value wants the whole walk · is_name, is_value: of a pair of members."""
+
+    verdict: Verdict | None
+    is_odd: bool
+    is_name: bool
+    is_value: bool
+
+
+_PLAIN = Member(None, False, False, False)
+
+
+def _member(key: str, tools: Tools) -> Member:
+    """Most names of a log repeat, so what they say is remembered."""
+    part = part_of(key)
+    said = Member(tools.names.verdict(key), key in _ODD, part == "name", part == "value")
+    said = _PLAIN if said == _PLAIN else said
+    if len(key) <= _LONGEST_NAME:
+        if len(tools.members) >= _MOST_MEMBERS:
+            tools.members.clear()
+        tools.members[key] = said
+    return said
+
+
+def _wanted(
+    record: dict[str, Any], verifier: Verifier, scans: Scans
+) -> tuple[int, list[tuple[str, Verdict | None]] | None]:
+    """How many values are strings, and the members to look at, with what their names say."""
+    tools, clean = verifier.tools, verifier.clean(scans)
+    known = tools.members.get
+    harmless = _HARMLESS.fullmatch if scans <= tools.built_in else _never
+    wanted: list[tuple[str, Verdict | None]] = []
+    strings = 0
     names = values = False
     for key, value in record.items():
+        said = known(key) or _member(key, tools)
         kind = type(value)
-        if kind is dict or kind is list or key in _ODD:
-            return None
-        part = part_of(key)
-        names = names or part == "name"
-        values = values or part == "value"
-        if kind is not str and kind is not int and kind is not float:
+        strings += kind is str
+        if said is _PLAIN and (kind is float or (kind is str and value in clean)):
             continue
-        verdict = verdict_of(key)
-        if verdict is None and _is_harmless(kind, value, clean, plain_ids):
+        if kind is dict or kind is list or said.is_odd:
+            return 0, None
+        names = names or said.is_name
+        values = values or said.is_value
+        if kind not in _JUDGED or (said.verdict is None and _is_harmless(kind, value, clean, harmless)):
             continue
-        wanted.append((key, verdict))
+        wanted.append((key, said.verdict))
         if len(wanted) > _MOST_WANTED:
-            return None
-    return None if names and values else wanted
+            return 0, None
+    return strings, None if names and values else wanted
 
 
-def _is_harmless(kind: type, value: Any, clean: set[str], plain_ids: bool) -> bool:
+def _never(_: str) -> None:
+    return None
+
+
+def _is_harmless(kind: type, value: Any, clean: set[str], harmless: Callable[[str], object]) -> bool:
     """A value under a harmless name that no rule could concern."""
     if kind is str:
-        return value in clean or len(value) <= 4 or (plain_ids and _HARMLESS.fullmatch(value) is not None)
+        return value in clean or len(value) <= 4 or bool(harmless(value))
     return kind is float or -_SHORTEST_LONG_NUMBER < value < _SHORTEST_LONG_NUMBER
 
 
-def _each_name_once(text: str, record: dict[str, Any]) -> bool:
-    """The quotes in the text are those of the decoded members: so no name stands there twice.
+def _each_name_once(text: str, strings: int) -> bool:
+    """The quotes in the text are those of the decoded names and values: so no name stands there twice.
 
     There is no escaped backslash in the text, so a backslash before a quote escapes it.
     """
-    strings = sum(type(value) is str for value in record.values())
-    return text.count('"') - text.count('\\"') == 2 * (len(record) + strings)
+    return text.count('"') - text.count('\\"') == 2 * strings
 
 
 def _value(

@@ -23,6 +23,7 @@ from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Action, Hit, WorkLimit
 
 if TYPE_CHECKING:
+    from agent.transform.redaction.flat import Member
     from agent.transform.redaction.house_rules import Exemption
 
 Scan = Callable[[str, "Verifier"], Iterable[Hit]]
@@ -55,6 +56,7 @@ class Tools:
     base64: number of the scan that stands for this encoding.
     built_in: the scans of the rules that come with the agent; an operator's own may concern any value.
     settled: texts with marks in which nothing is left to find.
+    members: what the names of members say.
     wordy:  the scans that find nothing in a number, base64 apart, of which a number may be.
     clean: values seen without a finding, by the scans they went through: most values of a log repeat.
     """
@@ -72,6 +74,7 @@ class Tools:
     clean: dict[Scans, set[str]]
     built_in: Scans
     settled: set[str]
+    members: dict[str, Member]
 
 
 class Verifier:

@@ -1,0 +1,24 @@
+"""agent.transform.redaction.places: which lines matches are in."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.transform.redaction.places import by_line
+
+LINES = st.lists(st.binary(max_size=6).map(lambda line: line.replace(b"\n", b"-")), min_size=1, max_size=8)
+
+
+@given(LINES, st.data())
+def test_each_match_is_told_to_the_line_of_its_last_byte(lines: list[bytes], data: st.DataObject) -> None:
+    chunk = b"".join(line + b"\n" for line in lines)
+    found = data.draw(st.lists(st.tuples(st.integers(1, len(chunk)), st.integers(0, 3)), max_size=12))
+    expected: dict[int, set[int]] = {}
+    for end, scan in found:
+        expected.setdefault(chunk[: end - 1].count(b"\n"), set()).add(scan)
+    flags = by_line(lines, list(found), {})
+    assert flags == expected
+    assert list(flags) == sorted(flags)
+
+
+def test_a_chunk_without_matches_needs_no_line() -> None:
+    assert by_line([], [], {}) == {}
