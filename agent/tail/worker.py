@@ -144,7 +144,7 @@ class Worker:
             chunks += self._read(now)
             chunks, self._copies.notes = self._copies.notes + chunks, []
         else:
-            self._keep_open(now)
+            self._keep_open(list(self._ready), now)
         finished = self._is_finished(ask)
         if now >= self._next_report or finished:
             self._make_report()
@@ -285,12 +285,10 @@ class Worker:
         """What time brings about: holds end, successors begin, last lines are taken as they are, files are let go."""
         chunks: list[Chunk] = []
         for file in tuple(self._restless):
-            if file.done:
+            if not file.done:
+                self._let_begin(file, now)
+            if file.done:  # before, or it is not what it was: a copy, and followed as that
                 continue
-            if file.hold is not None and not self._copies.consider_held(file, now):
-                continue
-            if self._generations.admit(file, now):
-                self._queue(file)
             if read and self._owes_rest(file, now):
                 chunks += self._read_file(file, now, final=True)
             elif read and not file.error and self._generations.owes_open_end(file, now):
@@ -301,6 +299,15 @@ class Worker:
                 self._roll.forget(file, "deleted" if file.deleted else "moved away", now)
         self._restless = [file for file in self._restless if self._is_restless(file)]
         return chunks
+
+    def _let_begin(self, file: OneFile, now: float) -> None:
+        """When its turn has come. That may be a while off; what has grown is then held open, for it may be deleted by then."""
+        if file.hold is not None and not self._copies.consider_held(file, now):
+            return
+        if self._generations.admit(file, now):
+            self._queue(file)
+        elif not file.admitted and file.has_unread and len(self._opened) < self._descriptors:
+            self._keep_open([file], now)
 
     def _owes_rest(self, file: OneFile, now: float) -> bool:
         if file.ignored or file.error:
@@ -388,9 +395,9 @@ class Worker:
             self._failed(file, error, now)
             self._memory.lose([span])
 
-    def _keep_open(self, now: float) -> None:
-        """While nothing may be read, what has grown is opened at least: then its lines survive its deletion."""
-        for file in list(self._ready):
+    def _keep_open(self, files: Iterable[OneFile], now: float) -> None:
+        """What has grown and may not be read yet is opened at least: then its lines survive its deletion."""
+        for file in files:
             if not file.is_open and not file.error and not file.done:
                 try:
                     self._is_open(file, now)

@@ -299,6 +299,29 @@ def copy_and_truncate(log: Path, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
+async def test_a_successor_that_began_empty_and_is_deleted_before_its_turn_is_read(
+    tmp_path: Path, pattern: str, watch_mode: Watch
+) -> None:
+    log = tmp_path / "app.log"
+    write(log, "1")
+    patient = Timing(quiet_s=1.5, copy_quiet_s=0.05, copy_wait_s=0.4, successor_cap_s=60, forget_s=0.3)
+    async with tailing(source(tmp_path / pattern), agent=settings(watch_mode), timing=patient) as run:
+        await run.until_lines(1)
+        log.rename(tmp_path / "app.log.1")
+        log.touch()
+        await run.until(lambda: len(run.tailer.statistics().files) == 2)
+        write(tmp_path / "app.log.1", "2")  # whose writer holds on to it
+        write(log, "3")
+        await run.until_lines(2)
+        await run.until(lambda: run.tailer.statistics().unread_bytes == 2)
+        await run.turns(5)
+        assert run.lines() == ["1", "2"]
+        log.unlink()
+        await run.until_lines(3)
+    assert run.lines() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
 async def test_copytruncate_repeats_nothing(tmp_path: Path, pattern: str, watch_mode: Watch) -> None:
     log = tmp_path / "app.log"
     write(log, *numbered(0, 3))
