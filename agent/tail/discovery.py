@@ -99,8 +99,10 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
                     directories.add(os.path.dirname(path))
                     _judge(source, path, pods.setdefault(root, _Links(root)), listing)
             roots += [beside.root for beside in pods.values()]
-        if source.olddir and source.olddir.startswith("/") and area.holds(source.olddir):
-            roots.append(os.path.join(os.path.realpath(source.olddir), ""))
+        if source.olddir and source.olddir.startswith("/"):
+            # On another file system, which may hang, links on the way are not resolved.
+            olddir = os.path.realpath(source.olddir) if area.holds(source.olddir) else source.olddir
+            roots.append(os.path.join(olddir, ""))
         listing.roots[source.name] = tuple(roots)
     listing.directories = frozenset(_with_keys(directories))
     return listing

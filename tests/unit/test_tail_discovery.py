@@ -97,3 +97,10 @@ def test_a_file_that_lies_outside_its_roots_is_not_opened(tmp_path: Path) -> Non
         open_regular(str(inside), key, [f"{inside.parent}/"])
     fd, _ = open_regular(str(inside), key, [f"{tmp_path}/"])
     os.close(fd)
+
+
+def test_what_rotation_moved_to_another_file_system_may_be_read(tmp_path: Path) -> None:
+    olddir = f"{tmp_path}/old"
+    source = Source(name="app", include=(f"{tmp_path}/*.log",), olddir=olddir)
+    for elsewhere in (frozenset[str](), frozenset({olddir})):
+        assert f"{olddir}/" in list_files([source], Area("1", ("/",), elsewhere)).roots["app"]
