@@ -62,7 +62,8 @@ class Watcher:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 loop.call_soon_threadsafe(what, stop, *arguments)
 
-        # RuntimeError is what the library makes of errors of the notification system it has no name for.
+        # RuntimeError is what the library makes of errors of the notification system it has no name for, and names that are
+        # no UTF-8 are too much for it.
         try:
             with RustNotify(paths, False, False, 300, False, False) as notify:
                 tell(self._begun, len(paths))
@@ -72,7 +73,7 @@ class Watcher:
                         tell(self._heard, changes)
         except FileNotFoundError:
             tell(self._vanished)  # a directory went away since the scan; the next scan gives other directories
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeError) as error:
             tell(self._failed, f"{type(error).__name__}: {error}", len(paths))
 
     # --- on the loop ------------------------------------------------------------------------------------------------

@@ -690,6 +690,18 @@ async def test_when_the_system_gives_no_events_files_are_polled(
 # --- long lines, formats, archives ----------------------------------------------------------------------------------
 
 
+async def test_a_directory_whose_name_is_no_utf_8_is_polled_and_told(tmp_path: Path) -> None:
+    directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    directory.mkdir()
+    write(directory / "app.log", "1")
+    async with tailing(source(tmp_path / "*" / "*.log"), agent=settings("auto")) as run:
+        await run.until_lines(1)
+        await run.until(lambda: bool(run.seen(WatcherFailed)))
+        write(directory / "app.log", "2")
+        await run.until_lines(2)
+    assert [event.mode for event in run.seen(WatchMode)] == ["poll"]
+
+
 async def test_t09_a_line_of_many_mebibytes_comes_in_parts_and_stops_nobody(tmp_path: Path, watch_mode: Watch) -> None:
     text = "äbc" * (2 * 1024 * 1024)
     long, other = tmp_path / "long.log", tmp_path / "other.log"
