@@ -23,7 +23,7 @@ from agent.observe.events import Emit, FileSystemGone
 from agent.tail.generations import Timing
 from agent.tail.lane import Lane
 from agent.tail.memory import Memory
-from agent.tail.mounts import areas, parse, read_table
+from agent.tail.mounts import NO_TABLE, areas, parse, read_table
 from agent.tail.worker import STATES, FileStatus, Worker
 
 _DEFAULT_TIMING = Timing()
@@ -208,7 +208,7 @@ class Tailer:
                 lane.close()
             else:
                 self._lanes[device] = lane
-        table = self._mount_table()
+        table = self._mount_table() or self._mounts or NO_TABLE
         if table == self._mounts:
             return
         self._mounts = table

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from agent.globs import may_lead
 
 _TABLE = "/proc/self/mountinfo"
-_NO_TABLE = "1 1 0:0 / / rw - unknown none rw\n"
+NO_TABLE = "1 1 0:0 / / rw - unknown none rw\n"
+"""Where there is none, as there is on Linux only: one area for everything."""
+
 _MOST_AREAS = 64
 
 _REMOTE = frozenset(
@@ -67,11 +69,12 @@ WHOLE_TREE = Area("", ("/",))
 
 
 def read_table() -> str:
+    """Empty when it cannot be read, for want of descriptors perhaps."""
     try:
         with open(_TABLE, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
-    except OSError:  # not Linux, or no /proc: one area for everything
-        return _NO_TABLE
+    except OSError:
+        return ""
 
 
 def parse(table: str) -> list[Mount]:

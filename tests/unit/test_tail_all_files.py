@@ -17,6 +17,7 @@ from agent.observe.events import (
     ArchiveDamaged,
     CopyFound,
     FileForgotten,
+    FileSystemGone,
     FileTruncated,
     FileUnreadable,
     PathRefused,
@@ -688,6 +689,20 @@ async def test_when_the_system_gives_no_events_files_are_polled(
 
 
 # --- long lines, formats, archives ----------------------------------------------------------------------------------
+
+
+async def test_a_table_of_mounts_that_cannot_be_read_for_a_while_changes_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    write(log, "1")
+    tables = ["1 1 7:7 / / rw - ext4 /dev/sda1 rw\n"]  # then there is none
+    async with tailing(source(log), mount_table=lambda: tables.pop() if tables else "") as run:
+        await run.until_lines(1)
+        run.tailer._next_mounts = 0.0
+        await run.turns(20)
+        write(log, "2")
+        await run.until_lines(2)
+    assert run.lines() == ["1", "2"]
+    assert not run.seen(FileSystemGone)
 
 
 async def test_a_directory_whose_name_is_no_utf_8_is_polled_and_told(tmp_path: Path) -> None:
