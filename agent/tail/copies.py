@@ -14,7 +14,7 @@ from dataclasses import replace
 from agent.config import Source
 from agent.model import Chunk, Origin, Position
 from agent.observe.events import CopyFound, Emit, FileTruncated
-from agent.tail.discovery import NotTheFile
+from agent.tail.discovery import NotTheFile, Sources
 from agent.tail.generations import Generations
 from agent.tail.identity import Verdict
 from agent.tail.one_file import Hold, OneFile
@@ -28,6 +28,7 @@ from agent.tail.relatives import (
     is_copy_of_position,
     is_rotated_name,
     is_shorter_copy,
+    may_be_a_sibling,
     places,
     possible_bases,
     relatives,
@@ -42,6 +43,7 @@ class Copies:
 
     def __init__(
         self,
+        sources: Sources,
         generations: Generations,
         emit: Emit,
         cannot_see: Callable[[str, str, OSError], None],
@@ -50,6 +52,7 @@ class Copies:
         *,
         once: bool,
     ) -> None:
+        self._sources = sources
         self._generations = generations
         self._emit = emit
         self._cannot_see = cannot_see
@@ -68,9 +71,8 @@ class Copies:
         directory, name = os.path.split(path)
         chains = self._generations.chains
         for base in possible_bases(name):
-            for file in chains.get(os.path.join(directory, base), ()):
-                if not file.is_renamed:
-                    yield file
+            if not may_be_a_sibling(name, base):
+                yield from (file for file in chains.get(os.path.join(directory, base), ()) if not file.is_renamed)
         if source.olddir is None:
             return
         if source.olddir.startswith("/"):
@@ -186,9 +188,12 @@ class Copies:
         now ends before that, and has nothing to read."""
         if candidate.key == file.key or candidate.key in self.known_keys or self._is_followed(candidate, now):
             return None
+        names = os.path.basename(candidate.path), os.path.basename(file.origin.path)
+        if may_be_a_sibling(*names) and self._sources.of(candidate.path) is not None:
+            return None
         if known is None:
             # Nothing was read, so there is no content to compare: the youngest of the names rotation gives has to do.
-            has_name = is_rotated_name(os.path.basename(candidate.path), os.path.basename(file.origin.path))
+            has_name = is_rotated_name(*names)
             tracked = self._generations.files.get(candidate.key)
             is_fresh = tracked is None or tracked.hold is not None
             is_big_enough = is_fresh and 0 < file.size_before <= candidate.size

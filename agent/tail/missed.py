@@ -22,6 +22,7 @@ from agent.tail.relatives import (
     is_copy_of_position,
     is_rotated_name,
     is_shorter_copy,
+    may_be_a_sibling,
     relatives,
 )
 
@@ -117,8 +118,9 @@ class Missed:
         name, base = os.path.basename(kin.path), os.path.basename(path)
         if not is_rotated_name(name, base):
             return False
-        if not name.startswith(base) and self._sources.of(kin.path) not in (None, source):
-            return False  # such as worker-2.log beside worker.log: a file of its own, of which another source says what to do
+        wanting = None if name.startswith(base) else self._sources.of(kin.path)
+        if wanting is not None and (wanting is not source or may_be_a_sibling(name, base)):
+            return False  # such as worker-2.log beside worker.log: a file of its own
         try:
             if not _is_gzip(kin):
                 return not any(_holds_known(kin, known))

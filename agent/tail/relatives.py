@@ -24,6 +24,7 @@ from agent.tail.kubernetes import written_ns
 
 # `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
 _SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
+_LEAST_DIGITS_OF_A_DATE = 6
 _STEP = 256 * 1024
 _MOST_RATIO = 1032  # deflate cannot do better
 _DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
@@ -44,6 +45,16 @@ def is_rotated_name(name: str, base: str) -> bool:
         return _SUFFIX.fullmatch(name, len(base)) is not None
     dated = _DATED.fullmatch(name)
     return dated is not None and dated[1] + dated[2] == base
+
+
+def may_be_a_sibling(name: str, base: str) -> bool:
+    """Whether the name may as well be given to another log: a short number before the extension, as in `worker-2.log`
+    beside `worker.log`. Some rotations give such names; who writes two logs gives them more often."""
+    dated = None if name.startswith(base) else _DATED.fullmatch(name.removesuffix(".gz"))
+    if dated is None:
+        return False
+    number = name[len(dated[1]) : dated.start(2)]
+    return sum(character.isdigit() for character in number) < _LEAST_DIGITS_OF_A_DATE
 
 
 def extends(name: str, base: str) -> bool:

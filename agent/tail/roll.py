@@ -59,8 +59,8 @@ class Roll:
         self.generations = Generations(timing, memory, wall_ns, archives=once)
         self.changed: list[OneFile] = []
         self._rotated: set[str] = set()
-        self.copies = Copies(self.generations, emit, self._cannot_see, self.forget, wall_ns, once=once)
         wanted = Sources(sources)
+        self.copies = Copies(wanted, self.generations, emit, self._cannot_see, self.forget, wall_ns, once=once)
         self._missed = Missed(wanted, memory, self.generations, self.copies, self._cannot_see)
         self._recall = Recall(
             wanted, memory, self.generations, self.copies, self._missed, self._open, self._cannot_see, once=once

@@ -219,3 +219,35 @@ async def test_what_was_moved_through_a_link_to_outside_is_told_and_holds_back_i
         await run.until_lines(1)
     assert run.lines() == ["3"]
     assert [event.errno for event in run.seen(FileUnreadable)] == ["EACCES"]
+
+
+@pytest.mark.parametrize("change", ["emptied", "deleted"])
+async def test_another_log_that_begins_like_one_that_is_gone_is_no_copy_of_it(tmp_path: Path, change: str) -> None:
+    log, other = tmp_path / "app.log", tmp_path / "app-1.log"
+    banner = ["starting", "ready"]
+    write(log, *banner)
+    async with tailing(source(tmp_path / "*.log")) as run:
+        await run.until_lines(2)
+    write(other, *banner, "its own")
+    if change == "emptied":
+        log.write_text("new\n")
+    else:
+        log.rename(tmp_path / "its inode is not used again")
+    async with tailing(source(tmp_path / "*.log"), resume=run.resume()) as run:
+        await run.until_lines(3, other)
+        await run.turns(20)
+    assert run.lines(other) == [*banner, "its own"]
+
+
+async def test_another_log_under_the_same_glob_is_no_missed_generation(tmp_path: Path) -> None:
+    log, other = tmp_path / "worker.log", tmp_path / "worker-2.log"
+    write(log, "1")
+    async with tailing(source(tmp_path / "*.log")) as run:
+        await run.until_lines(1)
+    log.rename(tmp_path / "worker.log.1")
+    write(log, "2")
+    write(other, "3")
+    async with tailing(source(tmp_path / "*.log"), resume=run.resume()) as run:
+        await run.until_lines(2)
+        await run.turns(20)
+    assert (run.lines(log), run.lines(other)) == (["2"], ["3"])
