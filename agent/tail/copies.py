@@ -70,9 +70,11 @@ class Copies:
         """Files that the one at `path` may be a copy of, by its name."""
         directory, name = os.path.split(path)
         chains = self._generations.chains
+        here = os.path.join(directory, "")
         for base in possible_bases(name):
-            if not may_be_a_sibling(name, base):
-                yield from (file for file in chains.get(os.path.join(directory, base), ()) if not file.is_renamed)
+            chain = chains.get(here + base)
+            if chain is not None and not may_be_a_sibling(name, base):
+                yield from (file for file in chain if not file.is_renamed)
         if source.olddir is None:
             return
         if source.olddir.startswith("/"):

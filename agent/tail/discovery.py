@@ -89,7 +89,7 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
             pods: dict[str, _Links] = {}
             for name in walk.matches(include):
                 path = _pod_log(name)
-                if path in taken or _is_excluded(excluded, name, path):
+                if path in taken or (excluded and _is_excluded(excluded, name, path)):
                     continue
                 taken.add(path)
                 if path == name:

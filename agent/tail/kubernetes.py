@@ -53,7 +53,7 @@ def labels_of(path: str) -> dict[str, str]:
 
 def is_alias_name(path: str) -> bool:
     """Whether the path may be one of the kubelet's links."""
-    return posixpath.basename(posixpath.dirname(path)) == _CONTAINERS and path.endswith(".log")
+    return path.endswith(".log") and path.rpartition("/")[0].endswith(f"/{_CONTAINERS}")
 
 
 def pods_beside(path: str) -> str:

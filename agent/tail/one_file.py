@@ -339,6 +339,15 @@ class OneFile:
                 self.close()
         return verdict
 
+    def learn_generation(self) -> None:
+        """Which use of its inode it is, without opening it for good. Raises as `open` does."""
+        assert self.path is not None
+        fd, _ = open_regular(self.path, self.key)
+        try:
+            self._generation, self._position = generation_of(fd), None
+        finally:
+            os.close(fd)
+
     def _take_generation(self) -> None:
         assert self._fd is not None
         if not self._generation and (generation := generation_of(self._fd)):

@@ -277,8 +277,7 @@ class Roll:
                 if not file.ignored:
                     self.copies.notes.append(file.note(self._wall_ns()))
             elif not file.size and not self._once:
-                file.open()  # for the generation of its inode: nothing else tells it from whatever has that next
-                file.close()
+                file.learn_generation()  # nothing else tells it from whatever has its inode next
             elif not self._is_first_scan:
                 file.open()  # so that it can be read even if it is deleted before its turn
         except OSError as error:
