@@ -226,8 +226,13 @@ async def test_t83_what_a_failing_disk_did_not_take_is_read_again_after_a_crash(
     trace = tmp_path / "trace"
     await agent.start(under=traced.injecting(trace, "error=EIO", syscall, "5+", segments(agent)))
     await agent.until(lambda seen: seen["read_lines_total"] == 100, WAIT_S)
-    append(log, lines[100:])
-    seen = await agent.until(lambda seen: seen["buffer_full"] == 1, WAIT_S)
+    for end in range(120, 301, 20):  # each a write of its own, until one fails
+        append(log, lines[end - 20 : end])
+        seen = await agent.until(
+            lambda seen, end=end: seen["buffer_full"] == 1 or seen["read_lines_total"] == end,  # type: ignore[misc]
+            WAIT_S,
+        )
+    assert seen["buffer_full"] == 1
     assert_nothing_is_unaccounted(seen)
     assert await health(agent) == "degraded"
     assert "cannot be written" in agent.errors() or "Input/output error" in agent.errors(), agent.errors()
