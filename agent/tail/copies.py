@@ -178,7 +178,7 @@ class Copies:
             for candidate in reversed(kin):
                 if (offset := self._copied_up_to(candidate, file, known, now)) is not None:
                     return self._adopt(candidate, file, known, offset, now)
-            return None if known is None else self.find_archive(known, file.source, now)
+            return None if known is None else self._archive_among(kin, known, file.source, now)
         except OSError as error:
             self._cannot_see(file.source.name, file.origin.path, error)
         except NotTheFile:
@@ -240,14 +240,15 @@ class Copies:
     def find_archive(self, known: Position, source: Source, now: float) -> OneFile | None:
         """What a file that is gone became when it was compressed, taken up where reading it ended."""
         path = known.origin.path
-        if (
-            self._once
-            or source.compressed == "skip"
-            or not known.prefix_length
-            or not self._may_have_archive(source, path)
-        ):
+        if not self._may_be_in_archive(known, source) or not self._may_have_archive(source, path):
             return None
-        for candidate in reversed(relatives(source, path)):
+        return self._archive_among(relatives(source, path), known, source, now)
+
+    def _may_be_in_archive(self, known: Position, source: Source) -> bool:
+        return not self._once and source.compressed != "skip" and bool(known.prefix_length)
+
+    def _archive_among(self, kin: list[Relative], known: Position, source: Source, now: float) -> OneFile | None:
+        for candidate in reversed(kin) if self._may_be_in_archive(known, source) else ():
             followed = self._generations.files.get(candidate.key)
             if (followed is None or followed.ignored) and candidate.key not in self.known_keys:
                 # Compressing keeps the time of the last write, in whole seconds at least.

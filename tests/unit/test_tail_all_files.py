@@ -384,6 +384,22 @@ async def test_t25_what_was_unread_at_a_truncation_is_read_from_the_copy(
     assert run.lines() == run.lines(log) == numbered(0, 7)
 
 
+async def test_files_copied_emptied_and_compressed_one_after_the_other_are_read_from_their_archives(
+    tmp_path: Path,
+) -> None:
+    logs = [tmp_path / "first.log", tmp_path / "second.log"]
+    for log in logs:
+        write(log, "line 0")
+    async with tailing(source(tmp_path / "*.log"), agent=settings(scan="1h")) as run:
+        await run.until_lines(2)
+        for log in logs:  # no scan comes between them
+            write(log, "line 1")
+            copy_and_truncate(log, tmp_path / "copy")
+            (tmp_path / f"{log.name}.1.gz").write_bytes(gzip.compress((tmp_path / "copy").read_bytes()))
+            await run.until_lines(2, log)
+    assert [run.lines(log) for log in logs] == [numbered(0, 2)] * 2
+
+
 async def test_a_file_of_which_nothing_was_read_yet_is_read_from_its_copy(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     write(log, "first")
