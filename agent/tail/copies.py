@@ -22,6 +22,7 @@ from agent.tail.relatives import (
     Names,
     Relative,
     extends,
+    holds,
     is_archive_of,
     is_compressed,
     is_copy_of_file,
@@ -91,6 +92,9 @@ class Copies:
         False when that has just happened: it is followed as another file now.
         """
         assert file.hold is not None
+        if file.deleted and self._holds_what_was_read(file):
+            self._generations.remove(file)  # compressed or removed: what is unread of it is read elsewhere
+            return False
         # A copy in the making may take long; the wait begins when it is made.
         until = max(file.hold.until, file.quiet_since + self._generations.timing.copy_wait_s)
         if not file.deleted and file.path is not None and now < until:
@@ -99,6 +103,19 @@ class Copies:
                 return not file.done
         file.hold = None
         return True
+
+    def _holds_what_was_read(self, held: OneFile) -> bool:
+        """Whether a followed generation is known to have the content of a file whose name is gone."""
+        if held.fd is None:
+            return False
+        chains = {original.origin.path for original in self.originals(held.origin.path, held.source)}
+        followed = [
+            file for path in chains for file in self._generations.chains[path] if file.offset and file is not held
+        ]
+        try:
+            return any(holds(held.fd, file.position()) for file in followed)
+        except OSError:
+            return False
 
     def _is_some_copy(self, held: OneFile, now: float) -> bool:
         assert held.path is not None

@@ -160,10 +160,14 @@ def _opened(path: str, key: Key) -> Iterator[int | None]:
         os.close(fd)
 
 
+def holds(fd: int, known: Position) -> bool:
+    """Whether a file holds what was read up to `known`."""
+    return compare(known, look_at(fd, known)) is Verdict.SAME
+
+
 def is_copy_of_position(copy: Relative, known: Position) -> bool:
-    """Whether the file holds what was read up to `known`."""
     with _opened(copy.path, copy.key) as fd:
-        return fd is not None and compare(known, look_at(fd, known)) is Verdict.SAME
+        return fd is not None and holds(fd, known)
 
 
 def is_shorter_copy(copy: Relative, known: Position, anchors: Sequence[tuple[int, bytes]]) -> bool:

@@ -400,6 +400,22 @@ async def test_files_copied_emptied_and_compressed_one_after_the_other_are_read_
     assert [run.lines(log) for log in logs] == [numbered(0, 2)] * 2
 
 
+async def test_a_copy_that_is_compressed_before_its_original_is_seen_to_be_emptied_is_not_read(tmp_path: Path) -> None:
+    log, copy = tmp_path / "app.log", tmp_path / "app.log.1"
+    write(log, *numbered(0, 3))
+    async with tailing(source(tmp_path / "app.log*")) as run:
+        await run.until_lines(3)
+        copy.write_bytes(log.read_bytes())
+        await run.until(lambda: any(file.path == str(copy) for file in run.tailer.statistics().files))
+        os.truncate(log, 0)
+        (tmp_path / "app.log.1.gz").write_bytes(gzip.compress(copy.read_bytes()))
+        copy.unlink()
+        write(log, "line 3")
+        await run.until_lines(4)
+        await run.turns(40)
+    assert run.lines() == run.lines(log) == numbered(0, 4)
+
+
 async def test_a_file_of_which_nothing_was_read_yet_is_read_from_its_copy(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     write(log, "first")
