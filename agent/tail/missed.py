@@ -16,6 +16,7 @@ from agent.tail.memory import Memory
 from agent.tail.one_file import OneFile
 from agent.tail.relatives import (
     Relative,
+    is_archive_beside,
     is_archive_of,
     is_archive_of_file,
     is_copy_of_file,
@@ -78,13 +79,16 @@ class Missed:
         known_ns = [file.position().mtime_ns for file in chain if file not in current and file.is_known_by_content]
         youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), *known_ns, 0)
         try:
-            kin = [one for one in relatives(source, path) if one.mtime_ns >= youngest_ns]
+            everything = relatives(source, path)
         except OSError as error:
             self._cannot_see("", path, error)
             return
+        kin = [one for one in everything if one.mtime_ns >= youngest_ns]
         known = self._known(path, kin, emptied)
+        by_path = {one.path: one for one in everything}
         for missed in kin:
-            if self._is_unknown_generation(missed, path, source, known):
+            plain = by_path.get(missed.path.removesuffix(".gz")) if missed.path.endswith(".gz") else None
+            if self._is_unknown_generation(missed, plain, path, source, known):
                 self._adopt(missed, origin, source, now)
         for file in current:  # comes after them
             self._generations.move_to_end(file)
@@ -110,7 +114,9 @@ class Missed:
         generations.append(generation)
         self._copies.remember(generation, now)
 
-    def _is_unknown_generation(self, kin: Relative, path: str, source: Source, known: _Known) -> bool:
+    def _is_unknown_generation(
+        self, kin: Relative, plain: Relative | None, path: str, source: Source, known: _Known
+    ) -> bool:
         followed = self._generations.files.get(kin.key)
         is_followed = followed is not None and followed.hold is None and not followed.ignored
         if is_followed or kin.key in self._copies.known_keys or kin.size == 0:
@@ -124,6 +130,8 @@ class Missed:
         try:
             if not _is_gzip(kin):
                 return not any(_holds_known(kin, known))
+            if plain is not None and is_archive_beside(kin, plain):
+                return False
             remembered = [position for position in self._memory.of_path(path) if position.offset]
             is_remembered = any(is_archive_of(kin, position) for position in remembered)
             return source.compressed == "auto" and not is_remembered and not any(_archives_known(kin, known))

@@ -202,10 +202,10 @@ def is_archive_of(archive: Relative, known: Position) -> bool:
         )
 
 
-def is_archive_of_file(archive: Relative, original_fd: int) -> bool:
-    """Whether the file, decompressed, is another byte by byte."""
+def is_archive_of_file(archive: Relative, original_fd: int, *, in_the_making: bool = False) -> bool:
+    """Whether the file, decompressed, is another byte by byte, or the beginning of it."""
     size = os.fstat(original_fd).st_size
-    if archive.size * _MOST_RATIO < size:
+    if archive.size * _MOST_RATIO < size and not in_the_making:
         return False
     with _opened(archive.path, archive.key) as fd:
         if fd is None or os.pread(fd, 2, 0) != GZIP_MAGIC:
@@ -215,7 +215,13 @@ def is_archive_of_file(archive: Relative, original_fd: int) -> bool:
             if plain != os.pread(original_fd, len(plain), at):
                 return False
             at += len(plain)
-        return at == size
+        return at == size or in_the_making
+
+
+def is_archive_beside(archive: Relative, plain: Relative) -> bool:
+    """Whether the file is, or is becoming, the archive of another. That stays until its archive is complete, or for good."""
+    with _opened(plain.path, plain.key) as fd:
+        return fd is not None and is_archive_of_file(archive, fd, in_the_making=True)
 
 
 def is_copy_of_file(copy: Relative, original_fd: int) -> bool:

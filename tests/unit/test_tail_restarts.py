@@ -1,13 +1,14 @@
 """agent.tail after a kill: generations that nobody had read yet, and originals that were emptied and renamed meanwhile."""
 
 import asyncio
+import gzip
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tailing import Run, source, tailing, write
+from tailing import Run, numbered, source, tailing, write
 
 from agent.config import Agent, Source
 from agent.model import Chunk, FileId, Position, Resume
@@ -251,3 +252,29 @@ async def test_another_log_under_the_same_glob_is_no_missed_generation(tmp_path:
         await run.until_lines(2)
         await run.turns(20)
     assert (run.lines(log), run.lines(other)) == (["2"], ["3"])
+
+
+async def known_and_rotated(tmp_path: Path) -> Run:
+    """One line of app.log was read; app.log.2 has it now, and nobody runs."""
+    log = tmp_path / "app.log"
+    write(log, "line 0")
+    async with tailing(source(log)) as run:
+        await run.until_lines(1)
+    log.rename(tmp_path / "app.log.2")
+    return run
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+async def test_a_generation_that_is_being_compressed_at_the_start_is_read_once(tmp_path: Path, share: float) -> None:
+    before = await known_and_rotated(tmp_path)
+    log, missed = tmp_path / "app.log", tmp_path / "app.log.1"
+    write(missed, *numbered(1, 2000))
+    archive = gzip.compress(missed.read_bytes())
+    (tmp_path / "app.log.1.gz").write_bytes(archive[: int(len(archive) * share)])
+    write(log, "line 2000")
+    async with tailing(source(log), resume=before.resume()) as run:
+        await run.until_lines(2000)
+        missed.unlink()
+        (tmp_path / "app.log.1.gz").write_bytes(archive)
+        await run.turns(40)
+    assert run.lines() == numbered(1, 2001)
