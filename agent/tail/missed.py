@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.config import Source
@@ -26,6 +26,18 @@ from agent.tail.relatives import (
     may_be_a_sibling,
     relatives,
 )
+
+
+def known_until_ns(positions: Iterable[Position]) -> int:
+    """When the youngest was last written of generations that are gone and behind which nothing unknown can lie.
+
+    Of those of which nothing was read, that is the oldest: content may have come to it afterwards, and been compressed.
+    """
+    read: list[int] = []
+    unread: list[int] = []
+    for position in positions:
+        (read if position.offset else unread).append(position.mtime_ns)
+    return max([*read, min(unread, default=0)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,7 @@ class Missed:
         origin = origins[-1] if origins else self._generations.past.origin(path)
         source = self._sources.of(path) if origin is not None else None
         if origin is not None and source is not None and self._copies.may_have_kin(source, path):
-            self.between(origin, max((position.mtime_ns for position in known), default=0), now)
+            self.between(origin, known_until_ns(known), now)
 
     def between(self, origin: Origin, youngest_ns: int, now: float, emptied: Position | None = None) -> None:
         """Take up, beside a path whose known files are all renamed, emptied or gone, unknown files with rotated names

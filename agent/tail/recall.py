@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent.config import Source
-from agent.model import Origin
+from agent.model import Origin, Position
 from agent.tail.copies import Copies
 from agent.tail.discovery import Found, Key, NotTheFile, Sources
 from agent.tail.generations import Generations
 from agent.tail.identity import Verdict
 from agent.tail.kubernetes import written_ns
 from agent.tail.memory import Known, Memory
-from agent.tail.missed import Missed
+from agent.tail.missed import Missed, known_until_ns
 from agent.tail.mounts import Area
 from agent.tail.one_file import OneFile
 from agent.tail.relatives import Relative, extends, names_of, places
@@ -95,7 +95,7 @@ class Recall:
         self._copies.known_keys = known.keys()
         where, unsure = self._whereabouts(present)
         origins = {position.origin.path: position.origin for key, (_, position) in known.items() if key not in unsure}
-        youngest: dict[str, int] = {}
+        lost_sight_of: dict[str, list[Position]] = {}
         # A renamed file comes before the present one even when its writer has not let go of it.
         gone = {key: one for key, one in known.items() if key not in where and key not in unsure}
         for kin in sorted(where.values(), key=lambda kin: (kin.path in origins, kin.mtime_ns)):
@@ -105,8 +105,7 @@ class Recall:
                     del known[kin.key]  # another file got the inode, perhaps a copy of one of these
                     gone[kin.key] = one
         for key, one in sorted(gone.items(), key=lambda item: item[1][1].mtime_ns):
-            path, mtime_ns = one[1].origin.path, one[1].mtime_ns
-            youngest[path] = max(youngest.get(path, 0), mtime_ns)
+            lost_sight_of.setdefault(one[1].origin.path, []).append(one[1])
             if not self._take_up_elsewhere(key, one, now):
                 if key in known:
                     self.remember(key, one, now)
@@ -114,7 +113,11 @@ class Recall:
                     self._memory.is_over(one[0])
         self._pending = {key: one for key, one in known.items() if key in unsure}
         self._copies.known_keys = self._pending.keys()
-        return [] if self._once else [(origin, youngest.get(path, 0)) for path, origin in origins.items()]
+        return (
+            []
+            if self._once
+            else [(origin, known_until_ns(lost_sight_of.get(path, ()))) for path, origin in origins.items()]
+        )
 
     def remember(self, key: Key, known: Known, now: float) -> None:
         """Since now it is absent, if its directory is on the device that the file was on and another file or none has its

@@ -278,3 +278,19 @@ async def test_a_generation_that_is_being_compressed_at_the_start_is_read_once(t
         (tmp_path / "app.log.1.gz").write_bytes(archive)
         await run.turns(40)
     assert run.lines() == numbered(1, 2001)
+
+
+async def test_lines_that_came_to_an_empty_file_are_found_in_its_archive_though_a_younger_file_is_gone(
+    tmp_path: Path,
+) -> None:
+    before = await known_and_rotated(tmp_path)
+    log, archive = tmp_path / "app.log", tmp_path / "app.log.1.gz"
+    archive.write_bytes(gzip.compress(b"line 1\nline 2\n"))
+    write(log, "line 3")
+    resume, written_ns = before.resume(), archive.stat().st_mtime_ns
+    (read,) = resume.positions.values()
+    for inode, mtime_ns in ((1, written_ns - 1), (2, written_ns + 1)):  # the one that is compressed now, and another
+        resume.positions[FileId(log.stat().st_dev, inode, 0)] = Position(0, 0, b"", b"", 0, read.origin, 0, mtime_ns)
+    async with tailing(source(log), resume=resume) as run:
+        await run.until_lines(3)
+    assert run.lines() == numbered(1, 4)
