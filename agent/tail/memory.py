@@ -35,6 +35,7 @@ class Memory:
     def __init__(self, resume: Resume) -> None:
         self._lock = threading.Lock()
         self._absent: dict[Key, _Absent] = {}
+        self._gone: dict[Key, None] = {}  # those that are positively absent, in the order in which they went
         self._by_path: dict[str, set[Key]] = {}
         for key, known in latest_positions(resume).items():
             self._put(key, _Absent(known, None))
@@ -79,8 +80,8 @@ class Memory:
             if key in self._absent:
                 self._pop(key)
             self._put(key, _Absent(known, since))
-            if len(self._absent) > _MOST:
-                self._over.append(self._pop(next(iter(self._absent)))[0])
+            if len(self._gone) > _MOST:
+                self._over.append(self._pop(next(iter(self._gone)))[0])
 
     def of_path(self, path: str) -> list[Position]:
         with self._lock:
@@ -99,10 +100,13 @@ class Memory:
 
     def _put(self, key: Key, absent: _Absent) -> None:
         self._absent[key] = absent
+        if absent.since is not None:
+            self._gone[key] = None
         self._by_path.setdefault(absent.known[1].origin.path, set()).add(key)
 
     def _pop(self, key: Key) -> Known:
         known = self._absent.pop(key).known
+        self._gone.pop(key, None)
         path = known[1].origin.path
         self._by_path[path].discard(key)
         if not self._by_path[path]:

@@ -1,6 +1,9 @@
 """Positions of files nobody follows just now: what is kept, for how long, and what is told to be over."""
 
+import pytest
+
 from agent.model import FileId, Origin, Position, Resume
+from agent.tail import memory as memory_module
 from agent.tail.memory import Memory
 from agent.tail.mounts import Area
 
@@ -37,6 +40,19 @@ def test_what_only_cannot_be_seen_is_never_forgotten() -> None:
     known.remember((1, 2), (FileId(1, 2), position()), None)
     known.expire(1e9, 10**18)
     assert known.over() == []
+
+
+def test_very_many_files_that_cannot_be_seen_are_kept_and_of_absent_ones_those_that_went_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_module, "_MOST", 3)
+    known = memory()
+    for inode in range(10):  # on a file system that was unmounted
+        known.remember((1, inode), (FileId(1, inode), position()), None)
+    for inode in range(5):
+        known.remember((2, inode), (FileId(2, inode), position()), 0.0)
+    assert known.over() == [FileId(2, 0), FileId(2, 1)]
+    assert len(known.take((1, inode) for inode in range(10))) == 10
 
 
 def test_what_is_absent_is_forgotten_after_days_and_no_jump_of_the_clock_hastens_that_much() -> None:
