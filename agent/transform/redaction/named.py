@@ -108,6 +108,9 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
 
 def _is_prompt(text: str, start: int, name: str, separator: re.Match[str]) -> bool:
     """`"Password: "` in code: the quote that follows is the end of the string that the name stands in."""
+    before = text[separator.start() - 2 : separator.start()]
+    if before in (" '", ' "') and text.startswith(before[1], separator.end()):
+        return True  # `expected token ':', got '}'`
     opening = text[start - 1 : start]
     after = text[separator.end() : separator.end() + 3].lstrip(" ")
     return opening in ("'", '"') and separator.start() == start + len(name) and after.startswith(opening)

@@ -17,7 +17,7 @@ from agent.transform.redaction.values import bare, name_before, quoted
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_FLAG = re.compile(r"(?<![\w-])--([^\W\d_][\w.\-]{1,60})(?: {1,3}|=)(?![ -])")
+_FLAG = re.compile(r"(?<![\w-])--([^\W\d_][\w.\-]{1,60})(?:,? {1,3}|=)(?![ -])")
 
 
 def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:

@@ -63,7 +63,7 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 # It begins with a class of characters, which the engine looks for fast; the letter before the word comes after that.
 _WORD = re.compile(
-    r"[aAbBcCdDeEiIkKlLmMoOpPrRsStTwW](?:(?<![A-Za-z].)|(?<=[a-z][A-Z]))(?:"
+    r"[aAbBcCdDeEiIkKlLmMoOpPrRsStTwW](?:(?<![A-Za-z].)|(?<=[A-Za-z][A-Z]))(?:"
     r"(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in|rivate[ _-]?(?:token|key))|(?<=[kK])(?i:ennwort)|(?<=[mM])(?i:ot[ _]de[ _]passe|aster[ _-]?key)"
     r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|lient[ _-]?secret|srf[ _-]?(?:token|key))|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken)|(?<=[wW])(?i:ebhook[ _-]?secret)"
     r"|(?<=[sS])(?i:ecret(?:[ _-]?(?:token|key))?|enha|(?:ession|ecurity|ervice|igning|ubscription|hared)[ _-]?(?:token|key|secret)|ession[ _-]?id)|(?<=[aA])(?i:pi[ _-]?(?:key|token|secret)|(?:ccess|uth|ccount|dmin)[ _-]?(?:token|key))"
@@ -74,7 +74,7 @@ _YOUR = re.compile(r"(?i:\b(?:your|verification|login|security|auth|access|sms|c
 _SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
 _IS = (
     r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
     r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
@@ -93,6 +93,11 @@ _NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
 _WORD_IN_PROSE = re.compile(
     r"[A-ZÄÖÜ]?[a-zäöüß]+(?:[-'’][a-z]+)*[.,!?:;)]*|[A-Z]+|\(.*|[a-z_]+(?:\.[a-z_]+)*\(?.*\)?", re.DOTALL
 )
+_ALGORITHM = re.compile(
+    r"(?:[hrep]s(?:256|384|512)|sha[-_]?\d{1,3}|md[45]|aes[-_]?\d{0,3}|argon2(?:id?|d)?|pbkdf2|base(?:32|58|64)(?:url)?|oauth[12]\w{0,40}|ed25519|utf-?8|x509|pkcs-?\d{1,2}|tlsv?\d|v\d{1,3}|http2?)(?:[-_/][A-Za-z\d]{1,16}){0,3}[.,;:!]?",
+    re.IGNORECASE,
+)
+"""`the token is RS256-signed`, `base64-encoded`."""
 _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 
@@ -131,13 +136,26 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
     if what == "code" and _YOUR.search(text, max(0, word.start() - 24), word.start()):
         what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
     if not found["bracket"]:
-        return _value(what, found, text, verifier)
+        value = _value(what, found, text, verifier)
+        return None if value and _is_place(word, found, text, value) else value
     inside = _BRACKETED.match(text, found.end())
     return Value(*inside.span(), False) if inside and _certain(what, inside[0]) else None
 
 
+_SETTING = re.compile(r"(?i:\b(?:re)?set|chang|updat|rotat|switch)")
+
+
+def _is_place(word: re.Match[str], found: re.Match[str], text: str, value: Value) -> bool:
+    """`added the password to 'users'`: where it went, unless it was set to that."""
+    if (found["linked"] or "").strip() != "to" or not checks.lower_word(text[value.start : value.end]):
+        return False
+    return _SETTING.search(text, max(0, word.start() - 40), word.start()) is None
+
+
 def _is_whole_name(word: re.Match[str], text: str, verifier: Verifier) -> bool:
-    """The word, or what ends a longer name that is sensitive too: `dbPassword`, but not `nextToken`."""
+    """The word, or what ends a longer name that is sensitive too: `dbPassword`, but not `nextToken`. PWD is the shell's."""
+    if word[0] == "PWD":
+        return False
     before = text[word.start() - 1 : word.start()]
     if not (before.isalnum() or before in ("_", "-", ".")):
         return True
@@ -253,8 +271,8 @@ def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Va
 def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> bool:
     if len(secret) < 4 or verifier.names.verdict(secret) is not None:
         return False
-    if what == "pass" and not strong(secret, 6):
-        return False  # to pass `--strict` is a verb
+    if (what == "pass" and not strong(secret, 6)) or (what == "token" and len(secret) < 12):
+        return False  # to pass `--strict` is a verb, and a parser's tokens are short
     if what in _CODES or _is_token(what):
         if checks.lower_word(secret) or " " in secret or checks.is_a_name(secret) or what.endswith("id"):
             return what.endswith("id") and strong(secret, 16) and not checks.UUID.fullmatch(secret)
@@ -266,9 +284,18 @@ def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> 
 def _looks_secret(what: str, token: str) -> bool:
     if what in _CODES:
         return token.isdigit() and 4 <= len(token) <= 8 and what != "code"
-    if _NOT_SECRET_CODE.fullmatch(token) or checks.lower_word(token.rstrip("!,?")) or "/" in token[:1]:
+    if (
+        _NOT_SECRET_CODE.fullmatch(token)
+        or _ALGORITHM.fullmatch(token)
+        or checks.lower_word(token.rstrip("!,?"))
+        or "/" in token[:1]
+    ):
         return False
-    if _WORD_IN_PROSE.fullmatch(token) and not checks.has_digit(token):
+    if _WORD_IN_PROSE.fullmatch(token) and not (
+        checks.like_no_word(token) and (token.isalnum() or checks.has_digit(token))
+    ):
+        return False
+    if what == "pass" and not checks.has_letter(token):
         return False
     if what.endswith("id") and checks.UUID.fullmatch(token):
         return False

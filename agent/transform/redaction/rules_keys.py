@@ -139,7 +139,7 @@ def pair_needles(stems: str) -> tuple[str, ...]:
 
 
 def flag_needles(stems: str) -> tuple[str, ...]:
-    return (rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
+    return (rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL},? {{1,3}}[^\s\-]",)
 
 
 def markup_needles(stems: str) -> tuple[str, ...]:
