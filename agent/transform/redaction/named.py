@@ -64,7 +64,6 @@ _PHRASES = ("mnemonic", "phrase", "seed", "words")
 _CHEAP = 2
 """So many separators without a sensitive name before them cost what a candidate costs."""
 _ODBC = Verdict("password", "any")
-_MARK = "[REDACTED:"
 
 
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -92,9 +91,7 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 
 def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifier: Verifier) -> Verdict | None:
-    """What the name before a separator means, unless it is a mark of ours, a comparison or a prompt."""
-    if text.startswith(_MARK, start - len(_MARK)):
-        return None
+    """What the name before a separator means, unless it is a comparison or a prompt."""
     # Numbers at the end say nothing, and with them each name would be a new one.
     verdict = verifier.names.verdict(name.rstrip("0123456789") or name) or _longer_name(text, name, start, verifier)
     if verdict is None and start > 0 and text[start - 1] == "\\" and name[0] in "nrt":

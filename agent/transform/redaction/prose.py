@@ -70,11 +70,13 @@ _WORD = re.compile(
     r"|(?<=[rR])(?i:(?:efresh|eset)[ _-]?(?:token|key))|(?<=[bB])(?i:earer[ _-]?(?:token|key))|(?<=[iI])(?i:d[ _-]?(?:token|key))|(?<=[lL])(?i:icense[ _-]?(?:token|key))"
     r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])(?:_\d{1,2}(?!\w))?"
 )
-_YOUR = re.compile(r"(?i:\b(?:your|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z")
+_YOUR = re.compile(
+    r"(?i:\b(?:your|2fa|mfa|totp|otp|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z"
+)
 _SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
 _IS = (
     r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
     r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
@@ -105,6 +107,10 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
     yield from _used_as_password(text, verifier)
     yield from _got(text, verifier)
+    for pattern in (_API_KEY, _CREDENTIALS_FOR):
+        for found in verifier.each(pattern, text):
+            if checks.mixed(found["secret"]) and strong(found["secret"], 8):
+                yield Hit(*found.span("secret"), "prose-password")
     yield from _changed_from(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
@@ -181,6 +187,11 @@ _GOT = re.compile(
     r"(?i:(?P<what>\bpass(?:word|phrase|code)|\bsecret|\btoken|api[ _-]?key)s?(?![\w-])[ ,:;a-z]{0,40}?\b(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2})"
     r"(?=\\{0,8}[\"'`])"
 )
+_API_KEY = re.compile(r"(?i:\bapi (?:[a-z]{2,12} ){0,3}key ?[=:] ?)(?P<secret>[A-Za-z0-9_\-]{20,512}+)(?![.:/])")
+_CREDENTIALS_FOR = re.compile(
+    r"(?i:\bcredentials? for (?:(?:user|account) )?)(?!user\b|account\b)[\w.@\-]{1,64}: (?P<secret>[A-Za-z0-9_!#$%&*+.\-]{8,128}+)(?![/:(=@])"
+)
+"""`calling the API with key=x`, `invalid credentials for bob: x`."""
 _ABOUT_IT = re.compile(r"\b(?:type|name|ids?|length|version|kind|policy|count|format|prefix|algorithm|header|field)\b")
 """What is not the secret itself but said about it."""
 _CARD_CODE = re.compile(r"(?i:\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| ))(?P<secret>\d{3,4})(?![\w.%/:-])")
@@ -246,6 +257,9 @@ def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
 
 
+_DONE = ("loaded", "fetched", "decrypted")
+
+
 def _is_token(what: str) -> bool:
     return what not in _CODES and what.endswith(("token", "key", "secret", "id"))
 
@@ -258,7 +272,9 @@ def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Va
         if value is None:
             return None
         token = text[value.start : value.end]
-        loose = found["direct"] is not None or (found["colon"] is not None and _is_token(what))
+        loose = found["direct"] is not None or (
+            found["colon"] is not None and (_is_token(what) or found["filler"].lower().endswith(_DONE))
+        )
         if not (_certain(what, token) if loose else _looks_secret(what, token)):
             return None
     elif not _quoted_secret(what, found["direct"] is not None, text[value.start : value.end], verifier):

@@ -178,14 +178,16 @@ PROSE = group(
         "password in a sentence",
         find=(
             (
-                rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted)){{0,2}}"
+                rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted)){{0,2}}"
                 rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
             rf"(?i)(?:{_WHATS})[\"'`\\]{{1,9}}[ \t]{{1,3}}(?:{_LINKS})[ \t:]{{1,4}}[^\s]",
             r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
             r"(?i)(?:pass(?:word|phrase|code)|secret|token|api[ _\-]?key)s?[ ,:;a-z]+(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2}\\{0,8}[\"'`]",
             r"(?i)\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| )[0-9]{3}",
-            r"(?i)(?:one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
+            r"(?i)api (?:[a-z]+ )*key ?[=:] ?[A-Za-z0-9_\-]{20}",
+            r"(?i)credentials? for [^\s:]+(?: [^\s:]+)?: [^\s]{8}",
+            r"(?i)(?:2fa|mfa|totp|otp|one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
             r" as (?:the |a |your |my |new |initial ){0,2}(?:pass(?:word|phrase|code)|login)",
             rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
             rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:(?:(?:has|have|had)[ ]been |was )?(?:changed|updated|rotated|reset) from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]*?[0-9]",

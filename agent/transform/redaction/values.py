@@ -129,6 +129,8 @@ def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
 _CLOSERS = " \t\"'`\\])>"
 _LONGEST_NAME = 160
+_MARK = "[REDACTED:"
+"""The name of a rule in a mark of ours is no name."""
 
 
 def name_before(text: str, at: int) -> tuple[str, int]:
@@ -144,4 +146,5 @@ def name_before(text: str, at: int) -> tuple[str, int]:
     while kept and ord(kept[-1]) > 0x7F and kept[-1].isalpha():
         kept = kept[:-1].rstrip(_NAME_CHARACTERS)
     name = closed[len(kept) :]
-    return name, low + len(closed) - len(name)
+    start = low + len(closed) - len(name)
+    return ("", at) if text.startswith(_MARK, start - len(_MARK)) else (name, start)
