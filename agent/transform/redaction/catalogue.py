@@ -170,20 +170,17 @@ def pattern_scan(rule: Rule) -> Scan:
 
 
 def _text_in_base64() -> str:
-    """Fifteen characters of printable ASCII and line breaks in base64, behind three bytes of anything: an umlaut, say.
+    """Fifteen characters of printable ASCII and line breaks in base64, behind three more or a character of two or three bytes.
 
-    Chance makes one such run in six hundred thousand.
+    Chance makes one such run in a million.
     """
     groups = (
         [i for i in range(64) if 8 <= i < 32 or i == 2],
         [i for i in range(64) if 2 <= i % 16 < 8 or i % 16 == 0],
         [i for i in range(64) if i % 4 < 2],
     )
-    return (
-        "(?m)(?:^|[^A-Za-z0-9+_-])[A-Za-z0-9+/]{4}(?:"
-        + "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups)
-        + "[A-Za-z0-9+/]){5}"
-    )
+    group = "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups) + "[A-Za-z0-9+/]"
+    return f"(?m)(?:^|[^A-Za-z0-9+_-])(?:{group}|[w-z0-3][A-Za-z0-9+/]{{3}})(?:{group}){{5}}"
 
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -69,7 +69,7 @@ _TWO_LETTERS = frozenset(
 
 
 def _babbles(token: str) -> bool:
-    """Letters in which every other hump of the camel is no word: one identifier in two hundred, nine random tokens in ten."""
+    """Letters in which every other hump of the camel is no word: one identifier in a hundred, nine random tokens in ten."""
     if len(token) < 9 or token.islower() or token.isupper():
         return False
     humps = _HUMP.findall(token)
