@@ -406,7 +406,15 @@ def test_values_that_depend_on_whose_name_they_have(line, changed):
     assert (redactor.line(line)[0] != line) is changed
 
 
-def test_the_rule_in_a_mark_is_no_name():
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"mation: x": "y", "token": "\xcdc123def", "n \'b\')]\\": 1"',
+        b'{""mage": "password=hur2", "tokbcdefgh1 p\\n": "abc123def", "n": 1}',
+    ],
+)
+def test_the_rule_in_a_mark_is_no_name(line):
     redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
-    once = redactor.line(b'{"mation: x": "y", "token": "\xcdc123def", "n \'b\')]\\": 1"')[0]
+    once = redactor.line(line)[0]
+    assert once != line
     assert redactor.line(once)[0] == once

@@ -10,7 +10,7 @@ from agent.transform.redaction import checks
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import bare, name_before, quoted
+from agent.transform.redaction.values import MARK, bare, name_before, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -62,7 +62,7 @@ def _under(cells: list[str], text: str, at: int, comma: str, verifier: Verifier)
     if not all(_CELL.fullmatch(cell) for cell in cells[1:]):
         return
     names = [cell.strip(_QUOTES) for cell in (re.split(r"[\s:\"'\\]", cells[0].strip(_QUOTES))[-1], *cells[1:])]
-    verdicts = [verifier.names.verdict(name) for name in names]
+    verdicts = [None if MARK in cell else verifier.names.verdict(name) for name, cell in zip(names, cells, strict=True)]
     if any(verdicts):
         yield from _rows(text, at, comma, names, verdicts, verifier)
 

@@ -129,7 +129,7 @@ def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
 _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
 _CLOSERS = " \t\"'`\\])>"
 _LONGEST_NAME = 160
-_MARK = "[REDACTED:"
+MARK = "[REDACTED:"
 """The name of a rule in a mark of ours is no name."""
 
 
@@ -147,4 +147,4 @@ def name_before(text: str, at: int) -> tuple[str, int]:
         kept = kept[:-1].rstrip(_NAME_CHARACTERS)
     name = closed[len(kept) :]
     start = low + len(closed) - len(name)
-    return ("", at) if text.startswith(_MARK, start - len(_MARK)) else (name, start)
+    return ("", at) if text.startswith(MARK, start - len(MARK)) else (name, start)
