@@ -170,7 +170,7 @@ def pattern_scan(rule: Rule) -> Scan:
 
 
 def _text_in_base64() -> str:
-    """Fifteen characters of printable ASCII and line breaks in base64, behind three more or a character of two or three bytes.
+    """Fifteen characters of printable ASCII and line breaks in base64, behind three more or an umlaut or accent (0xC2, 0xC3).
 
     Chance makes one such run in a million.
     """
@@ -180,7 +180,7 @@ def _text_in_base64() -> str:
         [i for i in range(64) if i % 4 < 2],
     )
     group = "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups) + "[A-Za-z0-9+/]"
-    return f"(?m)(?:^|[^A-Za-z0-9+_-])(?:{group}|[w-z0-3][A-Za-z0-9+/]{{3}})(?:{group}){{5}}"
+    return f"(?m)(?:^|[^A-Za-z0-9+_-])(?:{group}|w[A-Za-z0-9+/]{{3}})(?:{group}){{5}}"
 
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
