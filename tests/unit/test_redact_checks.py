@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import http.client
+import json
+import logging
 import random
+import string
 
 import pytest
 
@@ -57,3 +62,26 @@ def test_the_first_segment_tells_a_jwt():
     assert not checks.jose_header(samples.segment({"a": 1}))
     assert not checks.jose_header("eyJxxxx")
     assert not checks.jose_header("a")
+
+
+@pytest.mark.parametrize("word", ["YkNCnLqcylRf", "eFJmqNKEPD", "mzCjESpcUOpfVecHGEKE"])
+def test_letters_that_nobody_could_say_are_no_word(word):
+    assert checks.like_no_word(word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["getUserAccountName", "SecretStr", "HTTPBearer", "PasswordHasher", "KeePassXC", "DocTestSuite", "NoSuchCluster"],
+)
+def test_the_humps_of_an_identifier_are_words(word):
+    assert not checks.like_no_word(word)
+
+
+def test_most_random_letters_are_known_and_few_identifiers():
+    dice = random.Random(5)
+    tokens = ["".join(dice.choices(string.ascii_letters, k=dice.randrange(10, 20))) for _ in range(500)]
+    names = {
+        name for module in (ast, http.client, json, logging, random, string) for name in dir(module) if name.isalpha()
+    }
+    assert sum(map(checks.like_no_word, tokens)) > 0.75 * len(tokens)
+    assert sum(map(checks.like_no_word, names)) < 0.02 * len(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -370,3 +371,50 @@ def test_a_secret_number_leaves_json_in_json_valid(redactor, depth):
     assert isinstance(out, dict)
     assert out["n"] == 1
     assert "REDACTED" in out["cvc"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sensitive"),
+    [
+        ("fs.azure.account.key.acme.dfs.core.windows.net", True),
+        ("fs.azure.account.auth.type.acme.dfs.core.windows.net", False),
+        ("account.key.provider", False),
+        ("storepass", True),
+        ("sslpassword", True),
+        ("bypass", False),
+    ],
+)
+def test_a_host_behind_a_name_says_whose_it_is(name, sensitive):
+    assert (Names().verdict(name) is not None) is sensitive
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        (b"DD_APP_KEY=550e8400-e29b-41d4-a716-446655440000", True),
+        (b'{"heroku_key": "550e8400-e29b-41d4-a716-446655440000"}', True),
+        (b'{"partner_key": "550e8400-e29b-41d4-a716-446655440000"}', False),
+        (b"VAULT_TOKEN=s.HeXrLOrjjKWPsednQIIUFJFl", True),
+        (b"token = s.get_default_token_of_this_session", False),
+        (b"\x1b[1msamlResponse\x1b[0m=\x1b[33mq0hEKaeOVKBBHGJJFq3TVDtItX7\x1b[0m", True),
+        (b"NRII-XH-lL9b2Ya_VgeFhp3PBpNBtVBIIXIW4", True),
+        (base64.b64encode("Übergabe: Zahlung an max@example.com heute".encode()), True),
+    ],
+)
+def test_values_that_depend_on_whose_name_they_have(line, changed):
+    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+    assert (redactor.line(line)[0] != line) is changed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"mation: x": "y", "token": "\xcdc123def", "n \'b\')]\\": 1"',
+        b'{""mage": "password=hur2", "tokbcdefgh1 p\\n": "abc123def", "n": 1}',
+    ],
+)
+def test_the_rule_in_a_mark_is_no_name(line):
+    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+    once = redactor.line(line)[0]
+    assert once != line
+    assert redactor.line(once)[0] == once

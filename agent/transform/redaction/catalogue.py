@@ -78,6 +78,7 @@ SHARED: dict[str, Scan | None] = {
     "query": urls.scan_query,
     "otpauth": urls.scan_otpauth,
     "pem": pem.scan,
+    "jwk": pem.scan_jwk,
     "bearer": headers.scan_bearer,
     "basic": headers.scan_basic,
     "jwt": headers.scan_jwt,
@@ -169,17 +170,17 @@ def pattern_scan(rule: Rule) -> Scan:
 
 
 def _text_in_base64() -> str:
-    """Printable ASCII and line breaks in base64, eighteen characters of it: chance makes one such run in two million."""
+    """Fifteen characters of printable ASCII and line breaks in base64, behind three more or an umlaut or accent (0xC2, 0xC3).
+
+    Chance makes one such run in a million.
+    """
     groups = (
         [i for i in range(64) if 8 <= i < 32 or i == 2],
         [i for i in range(64) if 2 <= i % 16 < 8 or i % 16 == 0],
         [i for i in range(64) if i % 4 < 2],
     )
-    return (
-        "(?m)(?:^|[^A-Za-z0-9+_-])(?:"
-        + "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups)
-        + "[A-Za-z0-9+/]){6}"
-    )
+    group = "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups) + "[A-Za-z0-9+/]"
+    return f"(?m)(?:^|[^A-Za-z0-9+_-])(?:{group}|w[A-Za-z0-9+/]{{3}})(?:{group}){{5}}"
 
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -7,7 +7,6 @@ import binascii
 import json
 import re
 import zlib
-from itertools import pairwise
 from typing import Any
 
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -49,21 +48,43 @@ def random(token: str) -> bool:
 
 
 def like_no_word(token: str) -> bool:
-    """For what stands anywhere: a digit, or upper and lower in such a mixture as names do not have."""
-    return has_digit(token) or _jumps(token)
+    """For what stands anywhere: a digit, or letters in such a mixture as names do not have."""
+    return has_digit(token) or _babbles(token)
 
 
 def mixed(token: str) -> bool:
     """Upper, lower and digit: what a random base62 string has and a word has not."""
-    return (has_digit(token) and token.lower() != token and token.upper() != token) or _jumps(token)
+    return (has_digit(token) and token.lower() != token and token.upper() != token) or _babbles(token)
 
 
-def _jumps(token: str) -> bool:
-    """Case changes at more than a third of its places; `getUserAccountName` has fewer."""
-    if len(token) < 12 or token.islower() or token.isupper():
+_HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_UNSPEAKABLE = re.compile(r"[bcdfghjklmnpqrstvwxzBCDFGHJKLMNPQRSTVWXZ]{4}|\A[^aeiouyAEIOUY]+\Z")
+_TWO_LETTERS = frozenset(
+    re.findall(
+        "..",
+        "toinisbyofonidasoratmynoifupdogodbioipuiosexreanbewemeusitfnoktxrxmsmbkbqtgltknsjstspyshaimlvmadcaec"
+        "edefelenesethpiqlalelilomamimunanenintnuopotoxpapisasesosttatetiyewspcpkgbcbrcmdeqltgtgedttzcofsvs",
+    )
+)
+
+
+def _babbles(token: str) -> bool:
+    """Letters in which every other hump of the camel is no word: one identifier in a hundred, nine random tokens in ten."""
+    if len(token) < 9 or token.islower() or token.isupper():
         return False
-    jumps = sum(a.isupper() != b.isupper() for a, b in pairwise(token) if a.isalpha() and b.isalpha())
-    return jumps > 4 and jumps > 0.36 * len(token)
+    humps = _HUMP.findall(token)
+    odd = [hump for hump in humps if _is_odd(hump)]
+    letters = sum(map(len, odd))
+    return (len(odd) > 1 and 2 * len(odd) >= len(humps) and 10 * letters >= 3 * len(token)) or (
+        len(odd) > 2 and 5 * len(odd) >= 2 * len(humps)
+    )
+
+
+def _is_odd(hump: str) -> bool:
+    """A single letter, two that are no word, or what nobody could say."""
+    if len(hump) <= 2:
+        return len(hump) == 1 or hump.lower() not in _TWO_LETTERS
+    return not hump.isupper() and _UNSPEAKABLE.search(hump) is not None
 
 
 _JOINT = re.compile(r"[-_.:/]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from agent.transform.redaction.checks import UUID, has_digit, has_letter, is_a_name, lower_word
+from agent.transform.redaction.checks import UUID, has_digit, has_letter, is_a_name, like_no_word, lower_word
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Verdict
 
@@ -136,6 +136,10 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
         or _TIME.fullmatch(value) is not None
         or not _NO_TOKEN.isdisjoint(value)
     ),
+    "owner": lambda value: (
+        UUID.fullmatch(value) is None
+        and (len(value) < 16 or not has_digit(value) or is_a_name(value) or not _NO_TOKEN.isdisjoint(value))
+    ),
     "loose": lambda value: lower_word(value) and len(value) < 16,
     "uuid": lambda value: UUID.fullmatch(value) is None,
     "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),
@@ -144,13 +148,21 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
 }
 
 
+_RANDOM = 24
+
+
 def _is_code(value: str) -> bool:
     """A stop word, a YAML tag, an expression: `required`, `!vault`, `settings.secret`, `os.environ[…]`."""
     if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS or _REMARK.fullmatch(value):
         return True
     if _CODE.fullmatch(value) is None:
         return False
+    if "(" not in value and like_no_word(max(re.split(r"[.\[\]]", value), key=len)) and len(value) >= _RANDOM:
+        return False  # `s.` and 24 letters: the old form of a Vault token
     return not has_digit(value) or any(mark in value for mark in ".([")
+
+
+_CARD_CODES = ("cvv", "cvc", "cvn", "cvv2", "cvc2")
 
 
 class Gate:
@@ -201,4 +213,4 @@ class Gate:
             return True
         if verdict.kind in ("string", "auth", "session"):
             return len(value) < 8 or not (has_digit(value) or len(value) >= 20)
-        return not has_letter(value) and len(value) < 4
+        return not has_letter(value) and len(value) < (3 if name.lower().endswith(_CARD_CODES) else 4)

@@ -100,14 +100,14 @@ def scan_bearer(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`Bearer x`: a digit in it, or 20 characters, or it is a word."""
     for found in verifier.each(_BEARER, text):
         token = found["secret"].rstrip(".")
-        if _ASSIGNMENT.match(token):
+        if _NO_TOKEN.match(token):
             continue
         if (checks.has_digit(token) or len(token) >= 20) and not verifier.gate.masked(token) and not _is_path(token):
             yield Hit(found.start("secret"), found.start("secret") + len(token), "bearer")
 
 
-_ASSIGNMENT = re.compile(r"[A-Za-z_.\-]{2,40}=[^=]")
-"""`bearer expires_in=3600`: the next parameter."""
+_NO_TOKEN = re.compile(r"[A-Za-z_.\-]{2,40}=[^=]|HTTP/[\d.]{1,3}\Z")
+"""`bearer expires_in=3600`: the next parameter; what ends a request line."""
 
 
 def _is_path(token: str) -> bool:

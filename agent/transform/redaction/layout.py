@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction import checks
-from agent.transform.redaction.named import name_before
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import bare, quoted
+from agent.transform.redaction.values import MARK, bare, name_before, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -33,6 +32,8 @@ def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
         if start <= line.start():
             header = text[max(start, line.start() - _LONGEST_HEADER) : line.start()]
             start = line.end()
+            if header.endswith(":"):
+                yield from _below(header, text, line.end(), verifier)
             for comma in (c for c in ",;\t" if 0 < header.count(c) <= _MOST_CELLS):
                 yield from _under(header.split(comma), text, line.end(), comma, verifier)
     for gap in verifier.each(_GAP, text) if "\t" in text or "\\t" in text or "  " in text else ():
@@ -43,12 +44,25 @@ def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(value.start, value.end, verdict.rule)
 
 
+_INDENTED = re.compile(r" {2,40}(?P<value>[^\s\"'\\:]{7,256})(?=[\r\n]|\\{1,16}[rn]|\Z)")
+
+
+def _below(header: str, text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
+    """`password:` and the value by itself on the next line, further in."""
+    name, start = name_before(header, len(header) - 1)
+    name = name[1:] if header[start - 1 : start] == "\\" and name[:1] in ("n", "r", "t") else name
+    verdict = verifier.names.verdict(name) if name else None
+    below = _INDENTED.match(text, at) if verdict else None
+    if verdict and below and _is_random(below["value"], verdict):
+        yield Hit(*below.span("value"), verdict.rule)
+
+
 def _under(cells: list[str], text: str, at: int, comma: str, verifier: Verifier) -> Iterator[Hit]:
     """Before the first name may stand what a log line begins with."""
     if not all(_CELL.fullmatch(cell) for cell in cells[1:]):
         return
     names = [cell.strip(_QUOTES) for cell in (re.split(r"[\s:\"'\\]", cells[0].strip(_QUOTES))[-1], *cells[1:])]
-    verdicts = [verifier.names.verdict(name) for name in names]
+    verdicts = [None if MARK in cell else verifier.names.verdict(name) for name, cell in zip(names, cells, strict=True)]
     if any(verdicts):
         yield from _rows(text, at, comma, names, verdicts, verifier)
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import Value, bare, items, quoted
+from agent.transform.redaction.values import Value, bare, items, name_before, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )")
-_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
-_CLOSERS = " \t\"'`\\])>"
 _SPACE = re.compile(r"[ \t]{0,8}")
 _LINE_BREAK = re.compile(r"\s{0,40}")
 _TYPE = re.compile(
@@ -28,7 +26,7 @@ _CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
 _GO_LIST = re.compile(r"\[[A-Za-z0-9]")
 _WRAPPER = re.compile(
     r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
-    r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")"
+    r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")|(?:Invalid|Unsupported|Duplicate) value: (?=\\*[\"'])"
 )
 _BLOCK = re.compile(r"[|>][+-]?[ ]{0,4}(?:\r?\n|(?:\\+r)?\\+n)[ \t]{1,40}(?=[^\s])")
 _CHANGED = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→)[ \t]{1,2}")
@@ -60,11 +58,12 @@ _TWO_WORD_ENDS = frozenset(
         "khẩu",
     ]
 )
+_PHRASE = re.compile(r"[a-z]{3,8}(?: [a-z]{3,8}){11,23}\b")
+"""The words that wallets are restored from; a sentence has shorter ones among them."""
+_PHRASES = ("mnemonic", "phrase", "seed", "words")
 _CHEAP = 2
 """So many separators without a sensitive name before them cost what a candidate costs."""
 _ODBC = Verdict("password", "any")
-_LONGEST_NAME = 160
-_MARK = "[REDACTED:"
 
 
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -92,9 +91,7 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 
 def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifier: Verifier) -> Verdict | None:
-    """What the name before a separator means, unless it is a mark of ours, a comparison or a prompt."""
-    if text.startswith(_MARK, start - len(_MARK)):
-        return None
+    """What the name before a separator means, unless it is a comparison or a prompt."""
     # Numbers at the end say nothing, and with them each name would be a new one.
     verdict = verifier.names.verdict(name.rstrip("0123456789") or name) or _longer_name(text, name, start, verifier)
     if verdict is None and start > 0 and text[start - 1] == "\\" and name[0] in "nrt":
@@ -108,6 +105,9 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
 
 def _is_prompt(text: str, start: int, name: str, separator: re.Match[str]) -> bool:
     """`"Password: "` in code: the quote that follows is the end of the string that the name stands in."""
+    before = text[separator.start() - 2 : separator.start()]
+    if before in (" '", ' "') and text.startswith(before[1], separator.end()):
+        return True  # `expected token ':', got '}'`
     opening = text[start - 1 : start]
     after = text[separator.end() : separator.end() + 3].lstrip(" ")
     return opening in ("'", '"') and separator.start() == start + len(name) and after.startswith(opening)
@@ -118,22 +118,6 @@ def _cell(text: str, at: int, verdict: Verdict) -> Iterator[Hit]:
     value = bare(text, at + 1)
     if value is not None and strong(text[value.start : value.end], 8):
         yield Hit(value.start, value.end, verdict.rule)
-
-
-def name_before(text: str, at: int) -> tuple[str, int]:
-    """The name that ends at `at`, quotes, brackets and spaces between left out."""
-    low = max(0, at - _LONGEST_NAME)
-    left = text[low:at]
-    closed = left.rstrip(_CLOSERS)
-    if not closed or len(left) - len(closed) > 24:
-        return "", at
-    if "]" in left[len(closed) :] and "[" in closed:
-        closed = left[: len(closed)]
-    kept = closed.rstrip(_NAME_CHARACTERS)
-    while kept and ord(kept[-1]) > 0x7F and kept[-1].isalpha():
-        kept = kept[:-1].rstrip(_NAME_CHARACTERS)
-    name = closed[len(kept) :]
-    return name, low + len(closed) - len(name)
 
 
 def _longer_name(text: str, name: str, start: int, verifier: Verifier) -> Verdict | None:
@@ -173,7 +157,7 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
     begin = wrapper.end() if wrapper else begin
     if text[begin : begin + 1] in ("\n", "\r"):
         return
-    found = quoted(text, begin)
+    found = quoted(text, begin) or _phrase(text, begin, name)
     if found is None and _CONTAINER.match(text, begin):
         for item in items(text, begin, verifier.step):
             yield from hit(text, item, name, verdict, spaced, verifier)
@@ -186,6 +170,11 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
     second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
     if second is not None:
         yield from hit(text, second, name, verdict, True, verifier)
+
+
+def _phrase(text: str, at: int, name: str) -> Value | None:
+    found = _PHRASE.match(text, at) if name.lower().endswith(_PHRASES) else None
+    return Value(*found.span(), True) if found else None
 
 
 def hit(text: str, value: Value, name: str, verdict: Verdict, spaced: bool, verifier: Verifier) -> Iterator[Hit]:

@@ -27,11 +27,12 @@ Kind = Literal[
     "pwd",
     "loose",
     "uuid",
+    "owner",
 ]
 """What of the value counts.
 
 any: string or number · string: no number, no time · session: ≥ 16 characters · auth: ≥ 8 · authorization, cookie: keep
-scheme and names · dsn: look inside · digits: ≥ 12 digits · vendor: ≥ 16 with a digit · pass: needs a letter · pin: four to eight digits ·
+scheme and names · dsn: look inside · digits: ≥ 12 digits · vendor: ≥ 16 with a digit · owner: the same, or a UUID · pass: needs a letter · pin: four to eight digits ·
 pwd: no path · loose: a heading in prose, so in text only quoted or after `=` · uuid: nothing else (the secret id of Consul; elsewhere it is a name)
 """
 
@@ -49,7 +50,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "password passwd passwort kennwort passphrase passcode password+confirm password+confirmation password+again "
             "password+repeat password+new password+old password+current password+hash password+digest passwd+hash pw+hash "
             "hashed+pw pass+phrase pass+word pass+code pass+hash password+encrypted encrypted+pass zugangscode 密码 密碼 口令 パスワード 비밀번호 пароль hasło haslo lösenord losenord adgangskode salasana heslo şifre sifre passord jelszó jelszo parool "
-            "mật+khẩu mat+khau kata+sandi palavra+passe nt+hash ntlm+hash lm+hash passwords pin+code puk snmp+community community+string master+pw contrasena contraseña mot+de+passe senha wachtwoord"
+            "mật+khẩu mat+khau kata+sandi palavra+passe nt+hash ntlm+hash lm+hash passwords pin+code puk storepass keypass snmp+community community+string master+pw contrasena contraseña mot+de+passe senha wachtwoord"
         ),
     ),
     ("password", "loose", "parola"),
@@ -144,7 +145,22 @@ _ENDINGS = (
 """Words that end a longer one only where something was written together: `mysqlpassword`, `hmacsecret`, `用户密码`."""
 _SHORT = tuple(
     owner + word
-    for owner in ("db", "my", "user", "root", "admin", "smtp", "ftp", "ldap", "mail", "login", "bind")
+    for owner in (
+        "db",
+        "my",
+        "user",
+        "root",
+        "admin",
+        "smtp",
+        "ftp",
+        "ldap",
+        "mail",
+        "login",
+        "bind",
+        "ssl",
+        "redis",
+        "pg",
+    )
     for word in ("pass", "pwd", "pw")
 )
 _RUN_TOGETHER: dict[str, tuple[str, ...]] = {
@@ -325,6 +341,10 @@ NAMED_RULES = {rule: owner for owner, rule in sorted(_VENDOR_NAMES.items(), key=
 
 _WORD = re.compile(r"[A-Z]+(?![a-z\x80-\U0010ffff])|[A-Z]?(?:[a-z]|[^\W\d_A-Z])+|[0-9]+")
 _IODD_ID = re.compile(r"(?:V|T[A-Z]?|UI|RT)_[A-Z][a-z]")
+_HOST_BEHIND = re.compile(
+    r"(?<=key|ord|ken|ret)(?:\.[a-z0-9\-]{1,64}){2,8}(?:(?<=\.net)|(?<=\.com)|(?<=\.org)|(?<=\.cn)|(?<=\.de)|(?<=\.us))\Z"
+)
+"""`fs.azure.account.key.acme.dfs.core.windows.net`: whose key it is."""
 _LONGEST_NAME = 256
 _LONG = 10
 
@@ -383,7 +403,7 @@ class Names:
             name = name[-_LONGEST_NAME:]
         if name in ("PWD", "OLDPWD") or _IODD_ID.match(name):
             return None
-        words = split_words(name)
+        words = split_words(_HOST_BEHIND.sub("", name))
         while len(words) > 1 and words[-1] in QUALIFIERS and tuple(words) not in self._heads:
             words.pop()
         if not words or words[0] in _NOT_FIRST:
@@ -393,7 +413,9 @@ class Names:
             return None
         found = self._head(words) or self._joined(words[-1]) or self._joined("".join(words[-2:]))
         if found is None and words[-1] in ("key", "keys") and len(words) > 1 and words[-2] in _KEY_OWNERS:
-            found = Verdict("secret-key", "vendor")
+            # Of these, and of the environment, a UUID is the key; elsewhere it is what a row is called.
+            kind: Kind = "owner" if words[-2] in _VENDOR_NAMES or name.isupper() else "vendor"
+            found = Verdict("secret-key", kind)
         if found is not None and found.rule in ("token", "secret", "secret-key"):
             vendor = next((_VENDOR_NAMES[w] for w in words[:-1] if w in _VENDOR_NAMES), None)
             return Verdict(vendor, found.kind) if vendor else found

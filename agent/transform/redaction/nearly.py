@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.gate import Gate
-from agent.transform.redaction.named import name_before
 from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.values import bare, quoted
+from agent.transform.redaction.values import bare, name_before, quoted
 
 _SEPARATOR = re.compile(r"=>|->|:=|==?|:(?!//)")
 _DIGITS = re.compile(r"\d(?:[ -]?\d){11,18}")

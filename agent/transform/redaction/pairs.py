@@ -8,16 +8,16 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction.checks import lower_word
-from agent.transform.redaction.named import hit, name_before
+from agent.transform.redaction.named import hit
+from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import bare, quoted
+from agent.transform.redaction.values import bare, name_before, quoted
 
 if TYPE_CHECKING:
-    from agent.transform.redaction.names import Verdict
     from agent.transform.redaction.verify import Verifier
 
-_FLAG = re.compile(r"(?<![\w-])--([^\W\d_][\w.\-]{1,60})(?: {1,3}|=)(?![ -])")
+_FLAG = re.compile(r"(?<![\w-])--([^\W\d_][\w.\-]{1,60})(?:,? {1,3}|=)(?![ -])")
 
 
 def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -74,6 +74,7 @@ def _element(text: str, tag: re.Match[str], verdict: Verdict | None, verifier: V
         yield Hit(inside.start(), inside.end(), verdict.rule)
 
 
+_PASSWORD = Verdict("password", "any")
 _PAIR = re.compile(r"[\"']\\{0,8}[\"']?[ ]{0,2},[ ]{0,2}(?=[brBR]?\\{0,8}[\"'])")
 _VALUE_KEY = re.compile(r"b?\\{0,8}[\"']?(?:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}[:=][ ]{0,2}")
 _MEMBERS = re.compile(
@@ -82,7 +83,7 @@ _MEMBERS = re.compile(
 )
 _SERIALIZED = re.compile(r"s:\d{1,4}:\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\";s:\d{1,6}:(?=\\{0,8}\")")
 _BLOCK = re.compile(
-    r"\bvariable \\{0,8}\"(?P<name>[\w.\-]{1,80})\\{0,8}\" ?\{(?:\s|\\+[rnt]){0,24}(?:type ?= ?\w{1,20}(?:\s|\\+[rnt]){1,24})?default ?= ?(?=[^\s])"
+    r"\b(?:variable|output) \\{0,8}\"(?P<name>[\w.\-]{1,80})\\{0,8}\" ?\{(?:\s|\\+[rnt]){0,24}(?:type ?= ?\w{1,20}(?:\s|\\+[rnt]){1,24})?(?:default|value) ?= ?(?=[^\s])"
 )
 _ATOM = re.compile(r"\{:?(?P<name>[A-Za-z_]\w{1,60}), ?(?:<<)?(?=\\{0,8}[\"'])")
 """Erlang's and Elixir's `{password, "x"}`."""
@@ -91,6 +92,15 @@ _CALL = re.compile(
     r"\((?=b?\\*[\"'])"
 )
 """`user.set_password("x")`; what a call of another verb is given is a name: `get_secret("db/main")`."""
+_LOGIN = re.compile(
+    r"\b(?i:(?:http)?(?:basic|digest)?_?auth|log_?in|log_?on|sign_?in|authenticate|credentials?|(?:basic|simple|plain|username_?password|password)_?(?:auth(?:entication)?(?:token)?|credentials?))"
+    r"(?:=\(|\()\\{0,8}[\"'][^\"'\\\s]{1,64}\\{0,8}[\"'], ?(?=[brBR]?\\{0,8}[\"'])"
+)
+"""`db.auth("bob", "x")`, `auth=("bob", "x")`, `HTTPBasicAuth("bob", "x")`: the second is the password."""
+_HASH_CALL = re.compile(
+    r"\b(?:(?:hash|check)pw|(?:generate|check)_password_hash|(?:bcrypt|argon2|scrypt|pwd_context|password_hasher)\.(?:hash|verify|encrypt))\((?=b?\\{0,8}[\"'])"
+)
+"""`hashpw(b"x", …)`: what is hashed."""
 _FORM = re.compile(
     r"name=\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\"(?:(?:\r?\n|(?:\\+r)?\\+n)[A-Za-z-]{1,40}: [^\r\n\\]{1,200}){0,4}(?:\r?\n|(?:\\+r)?\\+n){2}"
     r"(?P<secret>[^\r\n]{1,4096}?)(?=\r|\n|\\+r|\\+n|\Z)"
@@ -100,7 +110,7 @@ _FORM = re.compile(
 _FORMS = (
     (_MEMBERS, ("al", "AL", "ontent", "ONTENT", "efault", "EFAULT")),
     (_SERIALIZED, ("s:",)),
-    (_BLOCK, ("variable ",)),
+    (_BLOCK, ("variable ", "output ")),
     (_ATOM, ("{",)),
     (_CALL, ("(",)),
 )
@@ -117,6 +127,12 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
             if verdict and value:
                 yield from hit(text, value, found["name"], verdict, False, verifier)
+    for calls, least in ((_LOGIN, 6), (_HASH_CALL, 4)) if "(" in text else ():
+        for found in verifier.each(calls, text):
+            value = quoted(text, found.end())
+            secret = text[value.start : value.end] if value else ""
+            if value and strong(secret, least) and not verifier.gate.leaves(secret, _PASSWORD):
+                yield Hit(value.start, value.end, "name-value-pair")
     for found in verifier.each(_FORM, text):
         verdict = verifier.names.verdict(found["name"])
         if verdict and not verifier.gate.leaves(found["secret"], verdict):

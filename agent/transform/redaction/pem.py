@@ -49,6 +49,25 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
                 yield Hit(*found.span("secret"), "putty-wireguard")
 
 
+_KTY = re.compile(r"[\"']kty\\{0,16}[\"']")
+_JWK_MEMBER = re.compile(
+    r"[\"'](?:k|d|p|q|dp|dq|qi)\\{0,16}[\"'] ?: ?\\{0,16}[\"'](?P<secret>[A-Za-z0-9_\-]{16,1024}+)(?=\\{0,16}[\"'])"
+)
+_LONGEST_JWK = 4_096
+
+
+def scan_jwk(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """Private members of a JSON Web Key that is printed in another text; where it is JSON, the walk finds them."""
+    done = 0
+    for found in verifier.each(_KTY, text, 8):
+        start, end = max(done, text.rfind("{", 0, found.start())), text.find("}", found.end())
+        end = len(text) if end < 0 else end
+        if start < found.start() and end - start < _LONGEST_JWK:
+            done = end
+            for member in _JWK_MEMBER.finditer(text, start, end):
+                yield Hit(*member.span("secret"), "jwk-private")
+
+
 def _beheaded(text: str, end: int) -> int:
     """Where the body before an END begins whose BEGIN is missing: it stands in another part of a long line."""
     low = max(0, end - _LONGEST_BODY)

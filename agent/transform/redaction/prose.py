@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction import checks
 from agent.transform.redaction.names import FOREIGN_WORDS, Verdict
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import Value, bare, quoted
+from agent.transform.redaction.values import Value, bare, name_before, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -63,18 +63,20 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 # It begins with a class of characters, which the engine looks for fast; the letter before the word comes after that.
 _WORD = re.compile(
-    r"[aAbBcCdDeEiIkKlLmMoOpPrRsStTwW](?<![A-Za-z].)(?:"
-    r"(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in|rivate[ _-]?(?:token|key))|(?<=[kK])(?i:ennwort)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
+    r"[aAbBcCdDeEiIkKlLmMoOpPrRsStTwW](?:(?<![A-Za-z].)|(?<=[A-Za-z][A-Z]))(?:"
+    r"(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in|rivate[ _-]?(?:token|key))|(?<=[kK])(?i:ennwort)|(?<=[mM])(?i:ot[ _]de[ _]passe|aster[ _-]?key)"
     r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|lient[ _-]?secret|srf[ _-]?(?:token|key))|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken)|(?<=[wW])(?i:ebhook[ _-]?secret)"
-    r"|(?<=[sS])(?i:ecret(?:[ _-]?(?:token|key))?|enha|(?:ession|ecurity|ervice)[ _-]?(?:token|key))|(?<=[aA])(?i:pi[ _-]?(?:key|token|secret)|(?:ccess|uth)[ _-]?(?:token|key))"
+    r"|(?<=[sS])(?i:ecret(?:[ _-]?(?:token|key))?|enha|(?:ession|ecurity|ervice|igning|ubscription|hared)[ _-]?(?:token|key|secret)|ession[ _-]?id)|(?<=[aA])(?i:pi[ _-]?(?:key|token|secret)|(?:ccess|uth|ccount|dmin)[ _-]?(?:token|key))"
     r"|(?<=[rR])(?i:(?:efresh|eset)[ _-]?(?:token|key))|(?<=[bB])(?i:earer[ _-]?(?:token|key))|(?<=[iI])(?i:d[ _-]?(?:token|key))|(?<=[lL])(?i:icense[ _-]?(?:token|key))"
-    r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])"
+    r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])(?:_\d{1,2}(?!\w))?"
 )
-_YOUR = re.compile(r"(?i:\b(?:your|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z")
+_YOUR = re.compile(
+    r"(?i:\b(?:your|2fa|mfa|totp|otp|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z"
+)
 _SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
 _IS = (
     r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
     r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
@@ -93,12 +95,22 @@ _NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
 _WORD_IN_PROSE = re.compile(
     r"[A-ZÄÖÜ]?[a-zäöüß]+(?:[-'’][a-z]+)*[.,!?:;)]*|[A-Z]+|\(.*|[a-z_]+(?:\.[a-z_]+)*\(?.*\)?", re.DOTALL
 )
+_ALGORITHM = re.compile(
+    r"(?:[hrep]s(?:256|384|512)|sha[-_]?\d{1,3}|md[45]|aes[-_]?\d{0,3}|argon2(?:id?|d)?|pbkdf2|base(?:32|58|64)(?:url)?|oauth[12]\w{0,40}|ed25519|utf-?8|x509|pkcs-?\d{1,2}|tlsv?\d|v\d{1,3}|http2?)(?:[-_/][A-Za-z\d]{1,16}){0,3}[.,;:!]?",
+    re.IGNORECASE,
+)
+"""`the token is RS256-signed`, `base64-encoded`."""
 _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
     yield from _used_as_password(text, verifier)
+    yield from _got(text, verifier)
+    for pattern in (_API_KEY, _CREDENTIALS_FOR):
+        for found in verifier.each(pattern, text):
+            if checks.mixed(found["secret"]) and strong(found["secret"], 8):
+                yield Hit(*found.span("secret"), "prose-password")
     yield from _changed_from(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
@@ -124,13 +136,39 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         return None
     if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
         return None  # `password: x` is a name and its value
-    what = word[0].lower()
+    if not _is_whole_name(word, text, verifier):
+        return None
+    what = word[0].lower().rstrip("_0123456789")
     if what == "code" and _YOUR.search(text, max(0, word.start() - 24), word.start()):
         what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
     if not found["bracket"]:
-        return _value(what, found, text, verifier)
+        value = _value(what, found, text, verifier)
+        return None if value and _is_place(word, found, text, value) else value
     inside = _BRACKETED.match(text, found.end())
     return Value(*inside.span(), False) if inside and _certain(what, inside[0]) else None
+
+
+_SETTING = re.compile(r"(?i:\b(?:re)?set|chang|updat|rotat|switch)")
+
+
+def _is_place(word: re.Match[str], found: re.Match[str], text: str, value: Value) -> bool:
+    """`added the password to 'users'`: where it went, unless it was set to that."""
+    if (found["linked"] or "").strip() != "to" or not checks.lower_word(text[value.start : value.end]):
+        return False
+    return _SETTING.search(text, max(0, word.start() - 40), word.start()) is None
+
+
+def _is_whole_name(word: re.Match[str], text: str, verifier: Verifier) -> bool:
+    """The word, or what ends a longer name that is sensitive too: `dbPassword`, but not `nextToken`. PWD is the shell's."""
+    if word[0] == "PWD":
+        return False
+    before = text[word.start() - 1 : word.start()]
+    if not (before.isalnum() or before in ("_", "-", ".")):
+        return True
+    name, start = name_before(text, word.end())
+    if start > 0 and text[start - 1] == "\\" and name[:1] in ("n", "r", "t"):
+        name = name[1:]
+    return name.lower() == word[0].lower() or verifier.names.verdict(name) is not None
 
 
 _FROM_TO = re.compile(
@@ -143,6 +181,32 @@ def _changed_from(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_FROM_TO, text) if " from " in text else ():
         if strong(found["secret"], 7) and not verifier.gate.leaves(found["secret"], ANY):
             yield Hit(*found.span("secret"), "prose-password")
+
+
+_GOT = re.compile(
+    r"(?i:(?P<what>\bpass(?:word|phrase|code)|\bsecret|\btoken|api[ _-]?key)s?(?![\w-])[ ,:;a-z]{0,40}?\b(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2})"
+    r"(?=\\{0,8}[\"'`])"
+)
+_API_KEY = re.compile(r"(?i:\bapi (?:[a-z]{2,12} ){0,3}key ?[=:] ?)(?P<secret>[A-Za-z0-9_\-]{20,512}+)(?![.:/])")
+_CREDENTIALS_FOR = re.compile(
+    r"(?i:\bcredentials? for (?:(?:user|account) )?)(?!user\b|account\b)[\w.@\-]{1,64}: (?P<secret>[A-Za-z0-9_!#$%&*+.\-]{8,128}+)(?![/:(=@])"
+)
+"""`calling the API with key=x`, `invalid credentials for bob: x`."""
+_ABOUT_IT = re.compile(r"\b(?:type|name|ids?|length|version|kind|policy|count|format|prefix|algorithm|header|field)\b")
+"""What is not the secret itself but said about it."""
+_CARD_CODE = re.compile(r"(?i:\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| ))(?P<secret>\d{3,4})(?![\w.%/:-])")
+
+
+def _got(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`password mismatch: got 'x'`; `cvv 123`."""
+    for found in verifier.each(_GOT, text):
+        value = quoted(text, found.end())
+        secret = text[value.start : value.end] if value else ""
+        if value and _ABOUT_IT.search(found[0].lower()) is None and _certain(found["what"].lower(), secret):
+            yield Hit(value.start, value.end, "prose-password")
+    if "card-data" in verifier.tools.actions:
+        for found in verifier.each(_CARD_CODE, text):
+            yield Hit(*found.span("secret"), "card-data")
 
 
 _AS = re.compile(r" as (?:the |a |your |my |new |initial ){0,2}(?P<what>pass(?:word|phrase|code)|login)\b")
@@ -193,8 +257,11 @@ def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
 
 
+_DONE = ("loaded", "fetched", "decrypted")
+
+
 def _is_token(what: str) -> bool:
-    return what not in _CODES and what.endswith(("token", "key", "secret"))
+    return what not in _CODES and what.endswith(("token", "key", "secret", "id"))
 
 
 def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
@@ -205,7 +272,9 @@ def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Va
         if value is None:
             return None
         token = text[value.start : value.end]
-        loose = found["direct"] is not None or (found["colon"] is not None and _is_token(what))
+        loose = found["direct"] is not None or (
+            found["colon"] is not None and (_is_token(what) or found["filler"].lower().endswith(_DONE))
+        )
         if not (_certain(what, token) if loose else _looks_secret(what, token)):
             return None
     elif not _quoted_secret(what, found["direct"] is not None, text[value.start : value.end], verifier):
@@ -218,11 +287,11 @@ def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Va
 def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> bool:
     if len(secret) < 4 or verifier.names.verdict(secret) is not None:
         return False
-    if what == "pass" and not strong(secret, 6):
-        return False  # to pass `--strict` is a verb
+    if (what == "pass" and not strong(secret, 6)) or (what == "token" and len(secret) < 12):
+        return False  # to pass `--strict` is a verb, and a parser's tokens are short
     if what in _CODES or _is_token(what):
-        if checks.lower_word(secret) or " " in secret or checks.is_a_name(secret):
-            return False
+        if checks.lower_word(secret) or " " in secret or checks.is_a_name(secret) or what.endswith("id"):
+            return what.endswith("id") and strong(secret, 16) and not checks.UUID.fullmatch(secret)
         if what in _CODES and not (secret.isdigit() and len(secret) >= 6):
             return False
     return not (" " in secret and direct)
@@ -231,12 +300,23 @@ def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> 
 def _looks_secret(what: str, token: str) -> bool:
     if what in _CODES:
         return token.isdigit() and 4 <= len(token) <= 8 and what != "code"
-    if _NOT_SECRET_CODE.fullmatch(token) or checks.lower_word(token.rstrip("!,?")) or "/" in token[:1]:
+    if (
+        _NOT_SECRET_CODE.fullmatch(token)
+        or _ALGORITHM.fullmatch(token)
+        or checks.lower_word(token.rstrip("!,?"))
+        or "/" in token[:1]
+    ):
         return False
-    if _WORD_IN_PROSE.fullmatch(token) and not checks.has_digit(token):
+    if _WORD_IN_PROSE.fullmatch(token) and not (
+        checks.like_no_word(token) and (token.isalnum() or checks.has_digit(token))
+    ):
+        return False
+    if what == "pass" and not checks.has_letter(token):
+        return False
+    if what.endswith("id") and checks.UUID.fullmatch(token):
         return False
     least = 12 if _is_token(what) else 4
-    return len(token) >= least and (checks.has_digit(token) or not token.isalpha())
+    return len(token) >= least and (checks.like_no_word(token) or not token.isalpha())
 
 
 def _certain(what: str, token: str) -> bool:
@@ -247,7 +327,7 @@ def _certain(what: str, token: str) -> bool:
         return strong(token, 7)
     # `token greenstack-token-x2k4q`, `secret db-main-2` are names of things.
     if checks.UUID.fullmatch(token):
-        return len(what) > len("secret")  # `token 550e…` is an id, `api key 550e…` is the key
+        return what.endswith("key")  # `token 550e…` is an id, `api key 550e…` is the key
     return strong(token, 16) and not checks.is_a_name(token)
 
 

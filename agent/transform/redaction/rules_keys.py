@@ -48,7 +48,7 @@ STEMS = (
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
     r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|snmp[ _.\-]?community|community[ _.\-]?string|secret[ _.\-]?id"
-    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|psk|pfx|cvn|keystore[ _.\-]?data|privkey|private[ _.\-]?pem"
+    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|psk|pfx|cvn|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass"
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
 to compile, or halve the scan."""
@@ -75,10 +75,10 @@ def _spelled(escape: Callable[[str], str]) -> str:
 
 FOREIGN_SPELLINGS = tuple(map(_spelled, _ESCAPES))
 _TAIL = rf"(?:[ _.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest|value|cookie|pem))?[_.\-]?[0-9]{{0,4}}(?:\]|%5D)?"
-_COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
-_CLOSE = rf"(?:[ \t\"'`\\\])>]|{_COLOUR})*"
+COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
+_CLOSE = rf"(?:[ \t\"'`\\\])>]|{COLOUR})*"
 _SEPARATOR = r"(?:[=:]|->|<-| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
-_AFTER = rf"(?:[ \t]|{_COLOUR})*"
+_AFTER = rf"(?:[ \t]|{COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
     r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
@@ -133,12 +133,13 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems})[, ]{{1,2}}[<\"'\\]{{1,24}}[^\"'\\ ,<]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default|old|new|before|after)[ue]{{0,2}}[\\\"' ]*[:=]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
-        r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key)\(b?\\{0,8}[\"'][^\"'\\]",
+        r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key|hash|verify|encrypt)\(b?\\{0,8}[\"'][^\"'\\]",
+        r"(?i)(?:auth|log_?in|log_?on|sign_?in|authenticate|credentials?|authentication|token)=?\(\\{0,8}[\"'][^\"'\\\s]+\\{0,8}[\"'], ?b?\\{0,8}[\"'][^\"'\\]",
     )
 
 
 def flag_needles(stems: str) -> tuple[str, ...]:
-    return (rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL} {{1,3}}[^\s\-]",)
+    return (rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL},? {{1,3}}[^\s\-]",)
 
 
 def markup_needles(stems: str) -> tuple[str, ...]:
@@ -151,7 +152,7 @@ def markup_needles(stems: str) -> tuple[str, ...]:
 
 def column_needles(stems: str) -> tuple[str, ...]:
     return (
-        rf"(?im)(?:{stems}){_TAIL}[\\\"']{{0,9}}(?:(?:[,;]|\\t)[^\n:={{}}()]*)?\\[rn]",
+        rf"(?im)(?:{stems}){_TAIL}[\\\"']{{0,9}}(?::|(?:[,;]|\\t)[^\n:={{}}()]*)?\\[rn]",
         rf"(?im)(?:{stems}){_TAIL}[\"']?(?:\\{{1,8}}t|\t|  )[ \t]*[^\s|]{{8}}",
     )
 
@@ -385,8 +386,8 @@ MATERIAL = group(
         "jwk-private",
         "",
         "private members of a JSON Web Key",
-        find=(r"\"kty\\{0,8}\"",),
-        scanner="shape",
+        find=(r"[\"']kty\\{0,8}[\"']",),
+        scanner="jwk",
         must=(
             '{"kty": "oct", "k": "«{b64u:43}»"}',
             '{"kty": "EC", "crv": "P-256", "d": "«{b64u:43}»"}',

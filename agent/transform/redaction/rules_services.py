@@ -19,7 +19,7 @@ OBSERVABILITY = group(
         "newrelic",
         "New Relic key",
         "NR(?:AK|II|JS|RA|AA|BR)-",
-        B62 + "-",
+        B64U,
         16,
         "NRAK-{b36:27}",
         "NRII-{b62:32}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.rules_keys import FOREIGN_SPELLINGS, RARE_STEMS
+from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_STEMS
 from agent.transform.redaction.shapes import group
 
 _SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F)"
@@ -15,7 +15,7 @@ _HEADINGS = (
 )
 _WHATS = (
     r"pass(?:word|wd|phrase|code|wort|)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
-    r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf)[ _\-]?(?:token|key)|secret|token"
+    r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf|signing|subscription|shared|account|admin|master)[ _\-]?(?:token|key)|session[ _\-]?id|secret|token"
 )
 _FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
 _LINKS = (
@@ -178,12 +178,16 @@ PROSE = group(
         "password in a sentence",
         find=(
             (
-                rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created)){{0,2}}"
+                rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted)){{0,2}}"
                 rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
             rf"(?i)(?:{_WHATS})[\"'`\\]{{1,9}}[ \t]{{1,3}}(?:{_LINKS})[ \t:]{{1,4}}[^\s]",
             r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
-            r"(?i)(?:one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
+            r"(?i)(?:pass(?:word|phrase|code)|secret|token|api[ _\-]?key)s?[ ,:;a-z]+(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2}\\{0,8}[\"'`]",
+            r"(?i)\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| )[0-9]{3}",
+            r"(?i)api (?:[a-z]+ )*key ?[=:] ?[A-Za-z0-9_\-]{20}",
+            r"(?i)credentials? for [^\s:]+(?: [^\s:]+)?: [^\s]{8}",
+            r"(?i)(?:2fa|mfa|totp|otp|one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
             r" as (?:the |a |your |my |new |initial ){0,2}(?:pass(?:word|phrase|code)|login)",
             rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
             rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:(?:(?:has|have|had)[ ]been |was )?(?:changed|updated|rotated|reset) from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]*?[0-9]",
@@ -203,7 +207,7 @@ PROSE = group(
         "password in a sentence of another language; names that are rare",
         find=(
             *(rf"(?i)(?:{words})" for words in FOREIGN_SPELLINGS),
-            rf"(?i)(?:{RARE_STEMS})[a-z0-9_.\-]*(?:\]|%5D)?[\"'\\ )\]>\t]*(?:[=:>,|%\t\"']|\\[nt])",
+            rf"(?i)(?:{RARE_STEMS})[a-z0-9_.\-]*(?:\]|%5D)?(?:[\"'\\ )\]>\t]|{COLOUR})*(?:[=:>,|%\t\"']|\\[nt])",
             r"(?i)(?:passwort|kennwort) (?:lautet|ist|war)[ :]",
         ),
         scanner="foreign",
@@ -256,7 +260,7 @@ PROSE = group(
         "pydantic-input",
         "",
         "input of a pydantic error on a sensitive field",
-        find=(r"input_value=[\"'{\[]", r"[\"']loc\\{0,8}[\"'] ?: ?\("),
+        find=(r"input_value=[\"'{\[]", r"[\"']loc\\{0,8}[\"'] ?: ?[(\[]"),
         scanner="pydantic",
         must=(
             "1 validation error for X\npassword\n  String should be long [type=short, input_value='«{b62:12}»', input_type=str]",

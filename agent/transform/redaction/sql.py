@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from agent.transform.redaction.checks import lower_word
 from agent.transform.redaction.prose import ANY
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import items, quoted
@@ -33,7 +34,10 @@ def scan_sql(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`IDENTIFIED BY 'x'`; all literals of an INSERT that names a sensitive column, also as bound parameters."""
     for found in verifier.each(_SQL, text):
         value = quoted(text, found.end())
-        if value and not verifier.gate.leaves(text[value.start : value.end], ANY):
+        secret = text[value.start : value.end] if value else ""
+        if found[0][:8].lower() == "password" and lower_word(secret) and verifier.names.verdict(secret) is not None:
+            continue  # `invalid password 'access_token'`: no statement, and a name
+        if value and not verifier.gate.leaves(secret, ANY):
             yield Hit(value.start, value.end, "sql-password")
     for found in verifier.each(_INSERT, text, 8):
         if _names_a_secret(found["columns"], verifier):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,20}):(?:\\{0,4}/){2}(?P<rest>[^\s\"'`<>]{1,2048}+)")
+_INNER = re.compile(r"[=,;&](?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{1,20}+)://(?P<rest>[^&]{1,2048})")
 _QUERY = re.compile(r"[?&;](?P<name>[A-Za-z0-9_.~%\-\[\]]{1,64})=(?P<secret>[^&;#?\s\"'`<>\\)\]}]{1,8192})")
 _SIGNED = {
     "sig": "azure-sas",
@@ -45,19 +46,27 @@ def scan_userinfo(text: str, verifier: Verifier) -> Iterator[Hit]:
         if not verifier.gate.leaves(dsn["secret"], _PASSWORD):
             yield Hit(*dsn.span("secret"), "go-dsn")
     for url in verifier.each(_AUTHORITY, text):
-        authority = re.split(r"[/?#\\]", url["rest"], maxsplit=1)[0]
-        at = authority.rfind("@")
+        rest = url["rest"]
+        yield from _user_of(url["scheme"], rest, url.start("rest"), verifier)
+        # A URL that is a parameter of this one; nearly none has one.
+        for inner in verifier.each(_INNER, rest) if rest.count("://") else ():
+            yield from _user_of(inner["scheme"], inner["rest"], url.start("rest") + inner.start("rest"), verifier)
+
+
+def _user_of(scheme: str, rest: str, start: int, verifier: Verifier) -> Iterator[Hit]:
+    """What stands before the host in the `rest` of a URL, which begins at `start`."""
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    at = authority.rfind("@")
+    if at <= 0:
+        at, authority = _sloppy(rest)
         if at <= 0:
-            at, authority = _sloppy(url["rest"])
-            if at <= 0:
-                continue
-        user, colon, password = authority[:at].partition(":")
-        start = url.start("rest")
-        if colon:
-            if password and not verifier.gate.leaves(password, _PASSWORD):
-                yield Hit(start + len(user) + 1, start + at, "url-userinfo")
-        elif len(user) >= 20 and checks.has_digit(user) and url["scheme"].lower() not in ("mailto", "amqp", "sftp"):
-            yield Hit(start, start + at, "url-token-as-user")
+            return
+    user, colon, password = authority[:at].partition(":")
+    if colon:
+        if password and not verifier.gate.leaves(password, _PASSWORD):
+            yield Hit(start + len(user) + 1, start + at, "url-userinfo")
+    elif len(user) >= 20 and checks.has_digit(user) and scheme.lower() not in ("mailto", "amqp", "sftp"):
+        yield Hit(start, start + at, "url-token-as-user")
 
 
 def _sloppy(rest: str) -> tuple[int, str]:
@@ -102,6 +111,8 @@ def scan_query(text: str, verifier: Verifier) -> Iterator[Hit]:
 def _by_path(name: str, secret: str, before: str, after: str) -> str | None:
     if name == "code" and len(secret) >= 16 and _CALLBACK.search(before + after):
         return "oauth-code"
+    if name == "ticket" and len(secret) >= 24 and checks.mixed(secret):
+        return "magic-link"
     if name in _MAGIC_NAMES and len(secret) >= 20 and checks.has_digit(secret) and _MAGIC.search(before):
         return "magic-link"
     return None

@@ -1,4 +1,4 @@
-"""Where a value ends: quoted to any depth of escaping, or bare. Each function looks at each character once."""
+"""Where a value ends, quoted to any depth of escaping or bare, and where a name begins. Each function looks at each character once."""
 
 from __future__ import annotations
 
@@ -124,3 +124,27 @@ def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
         if key not in DESCRIPTIVE:
             yield value
         key = ""
+
+
+_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
+_CLOSERS = " \t\"'`\\])>"
+_LONGEST_NAME = 160
+MARK = "[REDACTED:"
+"""The name of a rule in a mark of ours is no name."""
+
+
+def name_before(text: str, at: int) -> tuple[str, int]:
+    """The name that ends at `at`, quotes, brackets and spaces between left out."""
+    low = max(0, at - _LONGEST_NAME)
+    left = text[low:at]
+    closed = left.rstrip(_CLOSERS)
+    if not closed or len(left) - len(closed) > 24:
+        return "", at
+    if "]" in left[len(closed) :] and "[" in closed:
+        closed = left[: len(closed)]
+    kept = closed.rstrip(_NAME_CHARACTERS)
+    while kept and ord(kept[-1]) > 0x7F and kept[-1].isalpha():
+        kept = kept[:-1].rstrip(_NAME_CHARACTERS)
+    name = closed[len(kept) :]
+    start = low + len(closed) - len(name)
+    return ("", at) if text.startswith(MARK, start - len(MARK)) else (name, start)

@@ -18,9 +18,9 @@ from agent.transform.redaction import checks, decode, jsonwalk
 from agent.transform.redaction.gate import Gate
 from agent.transform.redaction.headers import Headers, whole_header
 from agent.transform.redaction.marks import Marks
-from agent.transform.redaction.named import name_before
 from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Action, Hit, WorkLimit
+from agent.transform.redaction.values import name_before
 
 if TYPE_CHECKING:
     from agent.transform.redaction.flat import Member
