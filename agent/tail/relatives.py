@@ -97,9 +97,7 @@ def relatives(source: Source, path: str) -> list[Relative]:
     Raises OSError when a directory cannot be listed; one that does not exist has none.
     """
     base = os.path.basename(path)
-    kin: list[Relative] = []
-    for place in places(source, path):
-        kin += _entries(place, lambda entry: extends(entry.name, base))
+    kin = [relative for place in places(source, path) for relative in _named_after(base, place)]
     ages = written_ns({relative.path: relative.mtime_ns for relative in kin})
     kin = [replace(relative, mtime_ns=ages[relative.path]) for relative in kin]
     return sorted(kin, key=lambda relative: relative.mtime_ns)
@@ -114,26 +112,38 @@ def names_of(directories: Iterable[str], keys: Container[Key], inodes: Container
     return found
 
 
+def _named_after(base: str, directory: str) -> Iterator[Relative]:
+    # Tells most names apart: of thousands in a directory each may be asked for.
+    stem = base.rpartition(".")[0] or base
+    try:
+        names = [name for name in os.listdir(directory) if name.startswith(stem)]
+    except FileNotFoundError:
+        return
+    for name in names:
+        if extends(name, base):
+            yield from _regular(os.path.join(directory, name))
+
+
 def _entries(directory: str, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Relative]:
     found: list[Relative] = []
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
                 if wanted(entry):
-                    found += _regular(entry)
+                    found += _regular(entry.path)
     except FileNotFoundError:
         return []
     return found
 
 
-def _regular(entry: os.DirEntry[str]) -> list[Relative]:
+def _regular(path: str) -> list[Relative]:
     try:
-        seen = entry.stat(follow_symlinks=False)
+        seen = os.lstat(path)
     except FileNotFoundError:
         return []
     if not stat.S_ISREG(seen.st_mode):
         return []
-    return [Relative(entry.path, (seen.st_dev, seen.st_ino), seen.st_size, seen.st_mtime_ns)]
+    return [Relative(path, (seen.st_dev, seen.st_ino), seen.st_size, seen.st_mtime_ns)]
 
 
 def look_at(fd: int, known: Position) -> Seen:

@@ -123,6 +123,7 @@ class Worker:
         self._by_path: dict[str, OneFile] = {}
         self._next_scan = self._earliest_scan = self._next_look = self._next_report = 0.0
         self._scan_wanted = True
+        self._started_over = False
         self._report = NOTHING_YET
         self._watched_scans = 0
         self._distrusted_until = 0.0
@@ -274,16 +275,24 @@ class Worker:
 
     def _start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
         self._roll.start_over(file, verdict, now)
+        self._started_over = True
+
+    def _take_in_started_over(self) -> None:
+        """Once for all that were emptied, which may be thousands: each may have brought a copy too."""
+        if not self._started_over:
+            return
+        self._started_over = False
         self._by_path = {file.path: file for file in self._generations.files.values() if file.path is not None}
         self._find_restless()
-        for new in self._generations.files.values():
-            self._queue(new)
+        for file in self._generations.files.values():
+            self._queue(file)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
     def _settle(self, now: float, read: bool) -> list[Chunk]:
         """What time brings about: holds end, successors begin, last lines are taken as they are, files are let go."""
         chunks: list[Chunk] = []
+        self._take_in_started_over()
         for file in tuple(self._restless):
             if not file.done:
                 self._let_begin(file, now)
@@ -347,6 +356,7 @@ class Worker:
             fruitless = 0 if read else fruitless + 1
             chunks += read
             self._queue(file)
+        self._take_in_started_over()
         return chunks
 
     def _read_file(self, file: OneFile, now: float, *, final: bool = False, close: bool = False) -> list[Chunk]:
