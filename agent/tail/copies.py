@@ -24,6 +24,7 @@ from agent.tail.relatives import (
     extends,
     holds,
     is_archive_of,
+    is_archive_of_file,
     is_compressed,
     is_copy_of_file,
     is_copy_of_position,
@@ -34,6 +35,13 @@ from agent.tail.relatives import (
     possible_bases,
     relatives,
 )
+
+
+def _is_archive_of(file: OneFile, fd: int) -> bool:
+    """Whether a followed file of which nothing was read is another's archive."""
+    if not file.is_archive or file.path is None:
+        return False
+    return is_archive_of_file(Relative(file.path, file.key, file.size, file.mtime_ns), fd)
 
 
 class Copies:
@@ -109,11 +117,11 @@ class Copies:
         if held.fd is None:
             return False
         chains = {original.origin.path for original in self.originals(held.origin.path, held.source)}
-        followed = [
-            file for path in chains for file in self._generations.chains[path] if file.offset and file is not held
-        ]
+        followed = [file for path in chains for file in self._generations.chains[path] if file is not held]
         try:
-            return any(holds(held.fd, file.position()) for file in followed)
+            return any(
+                holds(held.fd, file.position()) if file.offset else _is_archive_of(file, held.fd) for file in followed
+            )
         except OSError:
             return False
 
@@ -267,12 +275,18 @@ class Copies:
     def _archive_among(self, kin: list[Relative], known: Position, source: Source, now: float) -> OneFile | None:
         for candidate in reversed(kin) if self._may_be_in_archive(known, source) else ():
             followed = self._generations.files.get(candidate.key)
-            if (followed is None or followed.ignored) and candidate.key not in self.known_keys:
+            is_free = (followed is None or followed.ignored) and candidate.key not in self.known_keys
+            if is_free and not self._is_archive_of_waiting(candidate, known.origin.path):
                 # Compressing keeps the time of the last write, in whole seconds at least.
                 is_young = candidate.mtime_ns // 10**9 >= known.mtime_ns // 10**9
                 if is_young and is_archive_of(candidate, known):
                     return self._adopt_archive(candidate, known, source, now)
         return None
+
+    def _is_archive_of_waiting(self, archive: Relative, path: str) -> bool:
+        """Whether it is what a generation became that waits for its turn, held open."""
+        waiting = [file.fd for file in self._generations.chains.get(path, ()) if file.deleted and not file.offset]
+        return any(fd is not None and is_archive_of_file(archive, fd) for fd in waiting)
 
     def _adopt_archive(self, found: Relative, known: Position, source: Source, now: float) -> OneFile | None:
         ignored = self._generations.files.get(found.key)

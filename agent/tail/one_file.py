@@ -260,6 +260,11 @@ class OneFile:
             self._learn_beginning()
         return Chunk(self.origin, Span(self.id, self.offset, self.position()), b"", read_ns)
 
+    def learn_beginning(self) -> None:
+        """Of a file that waits for its turn, and may be copied and emptied, or compressed, before. Needs it open."""
+        if self.size and not self.is_known_by_content and not self.ignored:
+            self._learn_beginning()
+
     def _learn_beginning(self) -> None:
         prefix = self._bytes(0, PREFIX_BYTES)
         self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)

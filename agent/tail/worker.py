@@ -408,13 +408,15 @@ class Worker:
     def _keep_open(self, files: Iterable[OneFile], now: float) -> None:
         """What has grown and may not be read yet is opened at least: then its lines survive its deletion."""
         for file in files:
-            if not file.is_open and not file.error and not file.done:
-                try:
-                    self._is_open(file, now)
-                except (FileNotFoundError, NotTheFile):
-                    self._scan_wanted = True
-                except OSError as error:
-                    self._failed(file, error, now)
+            if (file.is_open and file.is_known_by_content) or file.error or file.done:
+                continue
+            try:
+                if self._is_open(file, now) and file.is_open:
+                    file.learn_beginning()
+            except (FileNotFoundError, NotTheFile):
+                self._scan_wanted = True
+            except OSError as error:
+                self._failed(file, error, now)
 
     def _openable(self, files: list[OneFile], now: float) -> list[OneFile]:
         """All of them, opened; none when one cannot be: its end is then taken as it is."""

@@ -5,7 +5,9 @@ import errno
 import glob
 import gzip
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -414,6 +416,29 @@ async def test_a_copy_that_is_compressed_before_its_original_is_seen_to_be_empti
         await run.until_lines(4)
         await run.turns(40)
     assert run.lines() == run.lines(log) == numbered(0, 4)
+
+
+async def test_what_waits_for_its_turn_is_read_from_its_archive_when_it_was_copied_and_emptied_before(
+    tmp_path: Path, watch_mode: Watch
+) -> None:
+    log, packed = tmp_path / "app.log", tmp_path / "app.log.1.gz"
+    write(log, "line 0")
+    timing = replace(FAST, quiet_s=1.0)
+    async with tailing(source(log), agent=settings(watch_mode), timing=timing) as run:
+        await run.until_lines(1)
+        log.rename(tmp_path / "app.log.2")
+        log.touch()
+        await run.turns(20)
+        write(log, "line 1", "line 2")
+        await run.turns(20)  # it is known by now, and its predecessor has not been quiet for a second
+        packed.write_bytes(gzip.compress(log.read_bytes()))
+        shutil.copystat(log, packed)
+        os.truncate(log, 0)
+        await run.turns(20)
+        write(log, "line 3")
+        await run.until_lines(4)
+        await run.turns(20)
+    assert run.lines() == numbered(0, 4)
 
 
 async def test_a_file_of_which_nothing_was_read_yet_is_read_from_its_copy(tmp_path: Path) -> None:
