@@ -1,0 +1,45 @@
+"""The finder over a chunk: what it flags is what each line would be flagged for."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from agent.transform.redaction import finder as finders
+from agent.transform.redaction.catalogue import BASE64_GATE, TEXT_IN_BASE64, Needle
+
+pytest.importorskip("hyperscan")
+
+_NAMED, _WRAPPED = 1, 2
+PLAIN = b'{"level": "INFO", "message": "Query returned", "device_id": 4711}'
+NAMED = b'{"level": "INFO", "message": "password=hunter2"}'
+OPENS = b'{"level": "INFO", "path": "/usr/lib/greenstack/releases/current/main"}'
+WRAPPED = b'{"level": "INFO", "body": "' + base64.b64encode(b"user=bob&password=hunter2&remember=yes") + b'"}'
+
+
+@pytest.fixture(scope="module")
+def finder() -> finders.HyperscanFinder:
+    return finders.HyperscanFinder(
+        [Needle("password=", _NAMED), Needle(TEXT_IN_BASE64, _WRAPPED, gate=BASE64_GATE)],
+    )
+
+
+@pytest.mark.parametrize("every", [1, 2, 7, 60, 1_000, 100_000])
+def test_lines_that_open_the_gate_are_flagged_alike_however_many_there_are(
+    finder: finders.HyperscanFinder, every: int
+) -> None:
+    others = (WRAPPED, OPENS, NAMED, b"", OPENS + WRAPPED, WRAPPED + NAMED)
+    lines = [PLAIN if number % every else others[number // every % len(others)] for number in range(5_000)]
+    alone = {number: scans for number, line in enumerate(lines) if (scans := finder.scans_of(line))}
+    assert alone[0] == {_WRAPPED}
+    assert finder.flag(b"".join(line + b"\n" for line in lines), lines) == alone
+    assert finder.flag(b"\n".join(lines), lines) == alone
+
+
+def test_a_large_chunk_of_lines_with_a_few_matches_each_is_scanned_at_once(
+    finder: finders.HyperscanFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "_each_line", lambda _: pytest.fail("was scanned line by line"))
+    lines = [NAMED * 2 + b" " * 300] * 10_000
+    assert len(finder.flag(b"".join(line + b"\n" for line in lines), lines)) == len(lines)
