@@ -224,7 +224,7 @@ async def test_t83_what_a_failing_disk_did_not_take_is_read_again_after_a_crash(
     append(log, lines[:100])
     agent = launch(loki.url, str(log), buffer=SMALL, redact="enabled = false", batch='max_bytes = "32KiB"')
     trace = tmp_path / "trace"
-    # A turn of reading is one commit, which may begin a segment: the first 100 lines take the first call, the others the next two.
+    # A turn of reading is one commit, which may begin a segment: the first 100 lines take two calls at most.
     await agent.start(under=traced.injecting(trace, "error=EIO", syscall, "3+", segments(agent)))
     await agent.until(lambda seen: seen["read_lines_total"] == 100, WAIT_S)
     for end in range(120, 301, 20):  # each a write of its own, until one fails
