@@ -269,6 +269,7 @@ class OneFile:
         prefix = self._bytes(0, PREFIX_BYTES)
         self._prefix_length, self._prefix_digest = len(prefix), fingerprint(prefix)
         self._position = None
+        self.position()  # with the time of this content's last write: emptying it is a write as well
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
