@@ -414,15 +414,9 @@ class OneFile:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def read(
-        self,
-        read_ns: int,
-        *,
-        final: bool = False,
-        close: bool = False,
-        before: Sequence[OneFile] = (),
-        quantum: int = QUANTUM_BYTES,
+        self, read_ns: int, *, final: bool = False, close: bool = False, before: Sequence[OneFile] = ()
     ) -> list[Chunk]:
-        """What `quantum` bytes of it hold in whole lines. `close` takes lines that wait for more of their kind, `final` the
+        """What a quantum of it holds in whole lines. `close` takes lines that wait for more of their kind, `final` the
         unterminated last line too. `before`: earlier generations whose open ends may go on here.
 
         Needs it open. Raises ContentChanged when the bytes before the offset are not those that were read, and OSError.
@@ -432,7 +426,7 @@ class OneFile:
         self._check_beginning()
         ends = [file.open_lines() for file in before]
         earlier = b"".join(ends)
-        for size in (quantum, self._lines.window_bytes):
+        for size in (QUANTUM_BYTES, self._lines.window_bytes):
             raw, k = self._read_on(size)
             body = raw[k:] if k else raw
             if any(file._lines.format != self._lines.format for file in before):  # noqa: SLF001 - of its own kind

@@ -343,8 +343,7 @@ class Worker:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def _read(self, now: float) -> list[Chunk]:
-        """A quantum of each file that has something, in turn and again, until the turn's bytes are used up. The only one that
-        has something gives the rest of them at once."""
+        """A quantum of each file that has something, in turn and again, until the turn's bytes are used up."""
         chunks: list[Chunk] = []
         taken = fruitless = 0
         while taken <= TURN_BYTES - QUANTUM_BYTES and fruitless < len(self._ready):
@@ -352,9 +351,7 @@ class Worker:
             file.queued = False
             if file.done or file.error:
                 continue
-            # Nobody waits for it, and each chunk costs something: code and tables are fetched into the cache anew for its work.
-            alone = not self._ready and file.unread_bytes > QUANTUM_BYTES
-            read = self._read_file(file, now, quantum=TURN_BYTES - taken if alone else QUANTUM_BYTES)
+            read = self._read_file(file, now)
             taken += sum(len(chunk.data) for chunk in read)
             fruitless = 0 if read else fruitless + 1
             chunks += read
@@ -362,14 +359,12 @@ class Worker:
         self._take_in_started_over()
         return chunks
 
-    def _read_file(
-        self, file: OneFile, now: float, *, final: bool = False, close: bool = False, quantum: int = QUANTUM_BYTES
-    ) -> list[Chunk]:
+    def _read_file(self, file: OneFile, now: float, *, final: bool = False, close: bool = False) -> list[Chunk]:
         chunks: list[Chunk] = []
         try:
             if self._is_open(file, now) and not file.ignored:
                 before = [] if self._once else self._openable(self._generations.before(file), now)
-                chunks = file.read(self._wall_ns(), final=final, close=close, before=before, quantum=quantum)
+                chunks = file.read(self._wall_ns(), final=final, close=close, before=before)
                 if file.is_at_end_of_archive and file.damaged and not self._once and not final:
                     self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))
                 self._note_open_end(file, now)
