@@ -475,9 +475,8 @@ class Worker:
                 held_bytes += file.disk_bytes if file.deleted else 0
         self._report = Report(True, counts, unread_bytes, readable_bytes, held_bytes, open_files)
         now = self._clock()
-        self._next_report = now + max(
-            _SHORTEST_REPORT_PAUSE_S, 300 * (now - began)
-        )  # with many files below 1 % of a core
+        # With very many files, rest long enough to stay below 1 % of a core.
+        self._next_report = now + max(_SHORTEST_REPORT_PAUSE_S, 300 * (now - began))
 
     def statuses(self, most: int) -> list[FileStatus]:
         """Of each file, those first that are not just idle. May be called from another thread: it only looks."""
