@@ -17,24 +17,19 @@ from agent.observe.events import CopyFound, Emit, FileTruncated
 from agent.tail.discovery import NotTheFile, Sources
 from agent.tail.generations import Generations
 from agent.tail.identity import Verdict
-from agent.tail.one_file import Hold, OneFile
-from agent.tail.relatives import (
-    Names,
-    Relative,
-    extends,
+from agent.tail.likeness import (
     holds,
     is_archive_of,
     is_archive_of_file,
+    is_archive_of_unread,
     is_compressed,
     is_copy_of_file,
     is_copy_of_position,
-    is_rotated_name,
     is_shorter_copy,
-    may_be_a_sibling,
-    places,
-    possible_bases,
-    relatives,
 )
+from agent.tail.names import is_rotated_name, may_be_a_sibling, possible_bases
+from agent.tail.one_file import Hold, OneFile
+from agent.tail.relatives import Relative, Relatives
 
 
 def _is_archive_of(file: OneFile, fd: int) -> bool:
@@ -54,6 +49,7 @@ class Copies:
         self,
         sources: Sources,
         generations: Generations,
+        relatives: Relatives,
         emit: Emit,
         cannot_see: Callable[[str, str, OSError], None],
         forget: Callable[[OneFile, str, float], None],
@@ -63,6 +59,7 @@ class Copies:
     ) -> None:
         self._sources = sources
         self._generations = generations
+        self._relatives = relatives
         self._emit = emit
         self._cannot_see = cannot_see
         self._forget = forget
@@ -70,10 +67,6 @@ class Copies:
         self._once = once
         self.notes: list[Chunk] = []
         self.known_keys: Collection[tuple[int, int]] = ()
-        self._names: dict[str, Names] = {}
-
-    def new_scan(self) -> None:
-        self._names.clear()
 
     def originals(self, path: str, source: Source) -> Iterator[OneFile]:
         """Files that the one at `path` may be a copy of, by its name."""
@@ -87,7 +80,7 @@ class Copies:
         if source.olddir is None:
             return
         if source.olddir.startswith("/"):
-            above = {os.path.dirname(origin) for origin in chains} if directory == source.olddir else set()
+            above = set(self._generations.directories) if directory == source.olddir else set()
         else:
             above = {directory.removesuffix("/" + source.olddir) or "/"} - {directory}
         for base in (name, *possible_bases(name)) if above else ():
@@ -199,7 +192,7 @@ class Copies:
         """The copy that holds what was read of an emptied file, taken up where reading it ended; None when there is none."""
         known = file.position() if file.is_known_by_content else None
         try:
-            kin = relatives(file.source, file.origin.path)
+            kin = self._relatives.of(file.source, file.origin.path)
             for candidate in reversed(kin):
                 if (offset := self._copied_up_to(candidate, file, known, now)) is not None:
                     return self._adopt(candidate, file, known, offset, now)
@@ -265,9 +258,9 @@ class Copies:
     def find_archive(self, known: Position, source: Source, now: float) -> OneFile | None:
         """What a file that is gone became when it was compressed, taken up where reading it ended."""
         path = known.origin.path
-        if not self._may_be_in_archive(known, source) or not self._may_have_archive(source, path):
+        if not self._may_be_in_archive(known, source) or not self._relatives.may_have_archive(source, path):
             return None
-        return self._archive_among(relatives(source, path), known, source, now)
+        return self._archive_among(self._relatives.of(source, path), known, source, now)
 
     def _may_be_in_archive(self, known: Position, source: Source) -> bool:
         return not self._once and source.compressed != "skip" and bool(known.prefix_length)
@@ -285,8 +278,8 @@ class Copies:
 
     def _is_archive_of_waiting(self, archive: Relative, path: str) -> bool:
         """Whether it is what a generation became that waits for its turn, held open."""
-        waiting = [file.fd for file in self._generations.chains.get(path, ()) if file.deleted and not file.offset]
-        return any(fd is not None and is_archive_of_file(archive, fd) for fd in waiting)
+        waiting = (file for file in self._generations.chains.get(path, ()) if file.deleted and file.is_open)
+        return any(is_archive_of_unread(archive, file) for file in waiting)
 
     def _adopt_archive(self, found: Relative, known: Position, source: Source, now: float) -> OneFile | None:
         ignored = self._generations.files.get(found.key)
@@ -301,24 +294,3 @@ class Copies:
         self.notes.append(archive.note(self._wall_ns()))
         self._emit(CopyFound(source.name, known.origin.path, found.path, archive.offset))
         return archive
-
-    def may_have_kin(self, source: Source, path: str) -> bool:
-        """By the names alone, each directory listed once a scan: there may be thousands of files to ask for."""
-        base = os.path.basename(path)
-        return any(self._names_in(place).extend(base) for place in places(source, path))
-
-    def _may_have_archive(self, source: Source, path: str) -> bool:
-        base = os.path.basename(path)
-        return any(
-            any(extends(name, base) for name in self._names_in(place).archives) for place in places(source, path)
-        )
-
-    def _names_in(self, directory: str) -> Names:
-        names = self._names.get(directory)
-        if names is None:
-            try:
-                names = Names(os.listdir(directory))
-            except OSError:  # not there, or not to be seen: the scan tells
-                names = Names([])
-            self._names[directory] = names
-        return names

@@ -7,6 +7,8 @@ been quiet for a while, for a writer may hold on to a renamed file. Once admitte
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -49,6 +51,7 @@ class Timing:
 class Generations:
     """files:  the present content of each inode.
     chains: those found under one path, oldest first.
+    directories: of how many of these paths each is the directory.
     roots:  of each source, the real directories its files may lie in.
     past:   generations of these paths that were let go.
     """
@@ -56,6 +59,7 @@ class Generations:
     def __init__(self, timing: Timing, memory: Memory, wall_ns: Callable[[], int], *, archives: bool) -> None:
         self.files: dict[Key, OneFile] = {}
         self.chains: dict[str, list[OneFile]] = {}
+        self.directories: Counter[str] = Counter()
         self.roots: dict[str, tuple[str, ...]] = {}
         self.past = Past()
         self.timing = timing
@@ -89,7 +93,11 @@ class Generations:
 
     def append(self, file: OneFile) -> None:
         assert file.key not in self.files, "an inode holds one content at a time"
-        self.chains.setdefault(file.origin.path, []).append(file)
+        path = file.origin.path
+        if path not in self.chains:
+            self.chains[path] = []
+            self.directories[os.path.dirname(path)] += 1
+        self.chains[path].append(file)
         self._enter(file)
 
     def replace(self, old: OneFile, new: list[OneFile]) -> None:
@@ -111,6 +119,10 @@ class Generations:
         self.replace(file, [])
         if not self.chains[path]:
             del self.chains[path]
+            directory = os.path.dirname(path)
+            self.directories[directory] -= 1
+            if not self.directories[directory]:
+                del self.directories[directory]
 
     def move_to_end(self, file: OneFile) -> None:
         chain = self.chains[file.origin.path]

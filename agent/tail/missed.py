@@ -11,21 +11,19 @@ from agent.model import Origin, Position
 from agent.tail.copies import Copies
 from agent.tail.discovery import NotTheFile, Sources, open_regular
 from agent.tail.generations import Generations
-from agent.tail.identity import GZIP_MAGIC, Verdict
-from agent.tail.memory import Memory
-from agent.tail.one_file import OneFile
-from agent.tail.relatives import (
-    Relative,
+from agent.tail.identity import GZIP_MAGIC
+from agent.tail.likeness import (
     is_archive_beside,
     is_archive_of,
-    is_archive_of_file,
+    is_archive_of_unread,
     is_copy_of_file,
     is_copy_of_position,
-    is_rotated_name,
     is_shorter_copy,
-    may_be_a_sibling,
-    relatives,
 )
+from agent.tail.memory import Memory
+from agent.tail.names import is_rotated_name, may_be_a_sibling
+from agent.tail.one_file import OneFile
+from agent.tail.relatives import Relative, Relatives
 
 
 def known_until_ns(positions: Iterable[Position]) -> int:
@@ -57,12 +55,14 @@ class Missed:
         memory: Memory,
         generations: Generations,
         copies: Copies,
+        relatives: Relatives,
         cannot_see: Callable[[str, str, OSError], None],
     ) -> None:
         self._sources = sources
         self._memory = memory
         self._generations = generations
         self._copies = copies
+        self._relatives = relatives
         self._cannot_see = cannot_see
 
     def before(self, path: str, now: float) -> None:
@@ -72,7 +72,7 @@ class Missed:
         origins += [position.origin for position in known]
         origin = origins[-1] if origins else self._generations.past.origin(path)
         source = self._sources.of(path) if origin is not None else None
-        if origin is not None and source is not None and self._copies.may_have_kin(source, path):
+        if origin is not None and source is not None and self._relatives.may_have(source, path):
             self.between(origin, known_until_ns(known), now)
 
     def between(self, origin: Origin, youngest_ns: int, now: float, emptied: Position | None = None) -> None:
@@ -91,7 +91,7 @@ class Missed:
         known_ns = [file.position().mtime_ns for file in chain if file not in current and file.is_known_by_content]
         youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), *known_ns, 0)
         try:
-            everything = relatives(source, path)
+            everything = self._relatives.of(source, path)
         except OSError as error:
             self._cannot_see("", path, error)
             return
@@ -161,7 +161,7 @@ def _holds_known(kin: Relative, known: _Known) -> Iterator[bool]:
 
 def _archives_known(kin: Relative, known: _Known) -> Iterator[bool]:
     yield from (is_archive_of(kin, end) for end in known.ends)
-    yield from (_is_archive_of_unread(kin, file) for file in known.files)
+    yield from (is_archive_of_unread(kin, file) for file in known.files)
 
 
 def _is_some_copy(kin: Relative, file: OneFile) -> bool:
@@ -169,17 +169,6 @@ def _is_some_copy(kin: Relative, file: OneFile) -> bool:
     if file.offset:
         return is_shorter_copy(kin, file.position(), file.anchors)
     return file.fd is not None and is_copy_of_file(kin, file.fd)
-
-
-def _is_archive_of_unread(kin: Relative, file: OneFile) -> bool:
-    """Whether it is what a file of which nothing was read became. Only its whole content can tell: others may begin alike."""
-    if file.offset or file.is_archive or not (file.is_open or file.path):
-        return False
-    try:
-        is_it = file.open() is Verdict.SAME
-    except (OSError, NotTheFile):
-        return False
-    return is_it and file.fd is not None and is_archive_of_file(kin, file.fd)
 
 
 def _is_gzip(kin: Relative) -> bool:

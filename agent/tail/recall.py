@@ -16,8 +16,9 @@ from agent.tail.kubernetes import written_ns
 from agent.tail.memory import Known, Memory
 from agent.tail.missed import Missed, known_until_ns
 from agent.tail.mounts import Area
+from agent.tail.names import extends
 from agent.tail.one_file import OneFile
-from agent.tail.relatives import Relative, extends, names_of, places
+from agent.tail.relatives import Relative, Relatives, places
 
 
 class Recall:
@@ -33,6 +34,7 @@ class Recall:
         generations: Generations,
         copies: Copies,
         missed: Missed,
+        relatives: Relatives,
         open_file: Callable[[OneFile, float], Verdict | None],
         cannot_see: Callable[[str, str, OSError], None],
         *,
@@ -43,6 +45,7 @@ class Recall:
         self._generations = generations
         self._copies = copies
         self._missed = missed
+        self._relatives = relatives
         self._open = open_file
         self._cannot_see = cannot_see
         self._once = once
@@ -136,7 +139,7 @@ class Recall:
                     elsewhere.setdefault(place, set()).add(key)
         for directory, keys in elsewhere.items():
             try:
-                where |= names_of([directory], keys, {key[1] for key in keys})
+                where |= self._relatives.with_keys([directory], keys, {key[1] for key in keys})
             except OSError as error:
                 unsure |= keys
                 self._cannot_see("", directory, error)
@@ -185,9 +188,7 @@ class Recall:
             file_id, position.origin, source, Relative(position.origin.path, key, 0, 0), now
         )
         emptied.resume_at(position)
-        found = (
-            self._copies.find_copy(emptied, now) if self._copies.may_have_kin(source, position.origin.path) else None
-        )
+        found = self._copies.find_copy(emptied, now) if self._relatives.may_have(source, position.origin.path) else None
         if found is None:
             return self._take_up_archive(known, source, now)
         self._memory.is_over(file_id)

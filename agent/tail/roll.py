@@ -31,7 +31,7 @@ from agent.tail.missed import Missed
 from agent.tail.mounts import Area
 from agent.tail.one_file import Hold, OneFile
 from agent.tail.recall import Recall
-from agent.tail.relatives import names_of, places
+from agent.tail.relatives import Relatives, places
 
 
 class Roll:
@@ -60,10 +60,21 @@ class Roll:
         self.changed: list[OneFile] = []
         self._rotated: set[str] = set()
         wanted = Sources(sources)
-        self.copies = Copies(wanted, self.generations, emit, self._cannot_see, self.forget, wall_ns, once=once)
-        self._missed = Missed(wanted, memory, self.generations, self.copies, self._cannot_see)
+        self.relatives = relatives = Relatives()
+        self.copies = copies = Copies(
+            wanted, self.generations, relatives, emit, self._cannot_see, self.forget, wall_ns, once=once
+        )
+        self._missed = Missed(wanted, memory, self.generations, copies, relatives, self._cannot_see)
         self._recall = Recall(
-            wanted, memory, self.generations, self.copies, self._missed, self._open, self._cannot_see, once=once
+            wanted,
+            memory,
+            self.generations,
+            copies,
+            self._missed,
+            relatives,
+            self._open,
+            self._cannot_see,
+            once=once,
         )
         self._refused: set[tuple[str, str]] = set()
         self._mounted_alone: set[str] = set()
@@ -72,7 +83,6 @@ class Roll:
     def scan(self, now: float) -> Listing:
         listing = list_files(self._sources, self.area)
         self.generations.roots.update(listing.roots)
-        self.copies.new_scan()
         self._report(listing)
         files = self.generations.files
         present: dict[Key, Found] = {}
@@ -108,7 +118,7 @@ class Roll:
         """Generations that came and went while a file looked empty."""
         for file in [file for file in self.generations.files.values() if file.unseen_since_ns]:
             since_ns, file.unseen_since_ns = file.unseen_since_ns, 0
-            if not (self._once or file.is_renamed) and self.copies.may_have_kin(file.source, file.origin.path):
+            if not (self._once or file.is_renamed) and self.relatives.may_have(file.source, file.origin.path):
                 self._missed.between(file.origin, since_ns, now)
 
     def _report(self, listing: Listing) -> None:
@@ -211,7 +221,7 @@ class Roll:
         directories = dict.fromkeys(places(file.source, file.origin.path))
         if file.path is not None:
             directories[os.path.dirname(file.path)] = None
-        kin = names_of(directories, {file.key}, {file.key[1]}).get(file.key)
+        kin = self.relatives.with_keys(directories, {file.key}, {file.key[1]}).get(file.key)
         return None if kin is None else kin.path
 
     def forget(self, file: OneFile, reason: str, now: float) -> None:

@@ -118,7 +118,7 @@ class Worker:
         self._once = once
         self._directories: Directories = frozenset()
         self._ready: deque[OneFile] = deque()
-        self._restless: list[OneFile] = []
+        self._restless: dict[OneFile, None] = {}
         self._opened: set[OneFile] = set()
         self._by_path: dict[str, OneFile] = {}
         self._next_scan = self._earliest_scan = self._next_look = self._next_report = 0.0
@@ -131,6 +131,7 @@ class Worker:
 
     def turn(self, ask: Ask) -> Turn:
         now = self._clock()
+        self._roll.relatives.forget()
         self._scan_wanted |= ask.names_changed
         is_due = now >= self._next_scan or (self._scan_wanted and now >= self._earliest_scan)
         if ask.area is not None and is_due:
@@ -217,7 +218,7 @@ class Worker:
 
     def _find_restless(self) -> None:
         """Files about which time decides, or of which no hint comes."""
-        self._restless = [file for file in self._generations.files.values() if self._is_restless(file)]
+        self._restless = dict.fromkeys(filter(self._is_restless, self._generations.files.values()))
 
     def _is_restless(self, file: OneFile) -> bool:
         return not file.done and bool(
@@ -232,7 +233,7 @@ class Worker:
 
     def _look(self, paths: Iterable[str], watched: bool, now: float) -> None:
         if now >= self._next_look:
-            for file in self._restless if watched or self._once else list(self._generations.files.values()):
+            for file in list(self._restless if watched or self._once else self._generations.files.values()):
                 self._look_at(file, now)
             took_s = self._clock() - now  # with many files to look at, rest long enough to stay below 5 % of a core
             self._next_look = now + max(self._settings.poll_interval, 20 * took_s)
@@ -270,8 +271,7 @@ class Worker:
             self._events.append(FileUnreadable(file.source.name, path, name, error.strerror or str(error)))
         if file.path is not None:
             file.close()  # opening it again may help (ESTALE), and checks what it is
-        if file not in self._restless:
-            self._restless.append(file)
+        self._restless[file] = None
 
     def _start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
         self._roll.start_over(file, verdict, now)
@@ -306,7 +306,7 @@ class Worker:
                 self._end_once(file)
             elif self._generations.is_over(file, now):
                 self._roll.forget(file, "deleted" if file.deleted else "moved away", now)
-        self._restless = [file for file in self._restless if self._is_restless(file)]
+        self._restless = dict.fromkeys(filter(self._is_restless, self._restless))
         return chunks
 
     def _let_begin(self, file: OneFile, now: float) -> None:
@@ -433,8 +433,8 @@ class Worker:
 
     def _note_open_end(self, file: OneFile, now: float) -> None:
         is_new = file.open_end.look(file.offset, file.seen_to, now)
-        if is_new and file not in self._restless:
-            self._restless.append(file)
+        if is_new:
+            self._restless[file] = None
         if is_new and file.offset == 0 and not self._once:
             self._copies.remember(file, now)  # nothing else would tell a later start of it, were it renamed by then
 

@@ -8,7 +8,7 @@ import pytest
 from agent.config import Source
 from agent.tail.discovery import NotTheFile, list_files, open_regular
 from agent.tail.mounts import Area
-from agent.tail.relatives import extends, is_rotated_name, possible_bases
+from agent.tail.names import extends, is_rotated_name, possible_bases
 
 
 def test_a_listing_tells_files_directories_and_what_may_not_be_read(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Names that rotation gives a file. They only say where to look; identity is decided by inode and content. Pure.
+
+app.log → app.log.1, app.log-20260101, app.log.2026-01-01T00, app-20260101.log, app.log.2.gz
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Iterator
+
+# `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
+_SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
+_LEAST_DIGITS_OF_A_DATE = 6
+_DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
+
+
+def possible_bases(name: str) -> Iterator[str]:
+    """Names that `name` may be a rotated or copied form of, longest first."""
+    for end in range(len(name) - 1, 0, -1):
+        yield name[:end]
+    if dated := _DATED.fullmatch(name):
+        yield dated[1] + dated[2]
+
+
+def is_rotated_name(name: str, base: str) -> bool:
+    """Whether rotation gives such names: a number or a date after the base name or before its extension."""
+    name = name.removesuffix(".gz")
+    if name.startswith(base):
+        return _SUFFIX.fullmatch(name, len(base)) is not None
+    dated = _DATED.fullmatch(name)
+    return dated is not None and dated[1] + dated[2] == base
+
+
+def may_be_a_sibling(name: str, base: str) -> bool:
+    """Whether the name may as well be given to another log: a short number before the extension, as in `worker-2.log`
+    beside `worker.log`. Some rotations give such names; who writes two logs gives them more often."""
+    dated = None if name.startswith(base) else _DATED.fullmatch(name.removesuffix(".gz"))
+    if dated is None:
+        return False
+    number = name[len(dated[1]) : dated.start(2)]
+    return sum(character.isdigit() for character in number) < _LEAST_DIGITS_OF_A_DATE
+
+
+def extends(name: str, base: str) -> bool:
+    if name.startswith(base):
+        return name != base
+    return is_rotated_name(name, base)
+
+
+class Names:
+    """The names in a directory, to be asked which of them extend a given one: of thousands, each may be asked for."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._sorted = sorted(names)
+        self._dated: dict[str, list[str]] = {}
+        for name in self._sorted:
+            if dated := _DATED.fullmatch(name.removesuffix(".gz")):
+                self._dated.setdefault(dated[1] + dated[2], []).append(name)
+
+    def extending(self, base: str) -> Iterator[str]:
+        for at in range(bisect.bisect_right(self._sorted, base), len(self._sorted)):
+            if not self._sorted[at].startswith(base):
+                break
+            yield self._sorted[at]
+        yield from (name for name in self._dated.get(base, ()) if not name.startswith(base))
