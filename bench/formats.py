@@ -17,7 +17,7 @@ import corpus
 
 from agent.config import Multiline, Source
 from agent.tail.lines import Lines
-from agent.tail.one_file import QUANTUM_BYTES
+from agent.tail.reader import QUANTUM_BYTES
 
 TIME = "2026-01-02T03:04:05.123456789Z"
 

@@ -17,6 +17,7 @@ from agent.model import FileId, Origin
 from agent.tail.discovery import Found, Key
 from agent.tail.memory import Memory
 from agent.tail.one_file import OneFile
+from agent.tail.open_files import OpenFiles
 from agent.tail.past import Past
 from agent.tail.relatives import Relative
 
@@ -56,7 +57,9 @@ class Generations:
     past:   generations of these paths that were let go.
     """
 
-    def __init__(self, timing: Timing, memory: Memory, wall_ns: Callable[[], int], *, archives: bool) -> None:
+    def __init__(
+        self, timing: Timing, memory: Memory, wall_ns: Callable[[], int], open_files: OpenFiles, *, archives: bool
+    ) -> None:
         self.files: dict[Key, OneFile] = {}
         self.chains: dict[str, list[OneFile]] = {}
         self.directories: Counter[str] = Counter()
@@ -66,6 +69,7 @@ class Generations:
         self._memory = memory
         self._wall_ns = wall_ns
         self._archives = archives
+        self.open_files = open_files
 
     def new(
         self, file_id: FileId | None, origin: Origin, source: Source, seen: Found | Relative, now: float
@@ -84,7 +88,16 @@ class Generations:
         return again
 
     def _make(self, file_id: FileId, origin: Origin, source: Source, path: str, now: float) -> OneFile:
-        return OneFile(file_id, origin, source, path, now, archives=self._archives, roots=self.roots)
+        return OneFile(
+            file_id,
+            origin,
+            source,
+            path,
+            now,
+            archives=self._archives,
+            roots=self.roots,
+            open_files=self.open_files,
+        )
 
     def drop_hold(self, key: Key) -> None:
         """Of a new file that turned out to be a generation of another path: it enters again as that."""
@@ -199,7 +212,7 @@ class Generations:
 
     def before(self, file: OneFile) -> list[OneFile]:
         """Earlier generations whose open ends may go on in a file of which nothing was read, oldest first."""
-        if file.offset or file.lost:
+        if file.offset or file.is_lost:
             return []
         chain = self.chains[file.origin.path]
         found: list[OneFile] = []

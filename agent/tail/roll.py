@@ -30,6 +30,7 @@ from agent.tail.memory import Memory
 from agent.tail.missed import Missed
 from agent.tail.mounts import Area
 from agent.tail.one_file import Hold, OneFile
+from agent.tail.open_files import OpenFiles
 from agent.tail.recall import Recall
 from agent.tail.relatives import Relatives, places
 
@@ -46,6 +47,7 @@ class Roll:
         *,
         timing: Timing,
         wall_ns: Callable[[], int],
+        open_files: OpenFiles,
         once: bool,
     ) -> None:
         self.area = area
@@ -56,7 +58,7 @@ class Roll:
         self._wall_ns = wall_ns
         self._once = once
         self._is_first_scan = True
-        self.generations = Generations(timing, memory, wall_ns, archives=once)
+        self.generations = Generations(timing, memory, wall_ns, open_files, archives=once)
         self.changed: list[OneFile] = []
         self._rotated: set[str] = set()
         wanted = Sources(sources)
@@ -181,8 +183,15 @@ class Roll:
             self._gone(file, now)
         elif path is None:
             file.path = None
-        elif path != file.path:
-            self._renamed(file, path, now)
+        elif path != file.path and self._renamed(file, path, now):
+            self._look(file, now)  # what was written before has to be read before its successor
+
+    def _look(self, file: OneFile, now: float) -> None:
+        try:
+            file.look(now)
+        except OSError as error:
+            if file.failed(error.errno or 0, now):
+                self._cannot_see(file.source.name, file.path or file.origin.path, error)
 
     def _gone(self, file: OneFile, now: float) -> None:
         """No name is left that leads to it. Perhaps it was compressed."""

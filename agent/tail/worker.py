@@ -19,7 +19,9 @@ from agent.tail.generations import Timing
 from agent.tail.identity import Verdict
 from agent.tail.memory import Memory
 from agent.tail.mounts import Area
-from agent.tail.one_file import QUANTUM_BYTES, ContentChanged, OneFile
+from agent.tail.one_file import OneFile
+from agent.tail.open_files import OpenFiles
+from agent.tail.reader import QUANTUM_BYTES, ContentChanged
 from agent.tail.roll import Roll
 from agent.tail.watch import Directories
 
@@ -108,7 +110,17 @@ class Worker:
     ) -> None:
         self._events: list[Event] = []
         self._memory = memory
-        self._roll = Roll(sources, area, memory, self._events.append, timing=timing, wall_ns=wall_ns, once=once)
+        self._open_files = OpenFiles(max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 7 // 10))
+        self._roll = Roll(
+            sources,
+            area,
+            memory,
+            self._events.append,
+            timing=timing,
+            wall_ns=wall_ns,
+            open_files=self._open_files,
+            once=once,
+        )
         self._generations = self._roll.generations
         self._copies = self._roll.copies
         self._settings = settings
@@ -119,7 +131,6 @@ class Worker:
         self._directories: Directories = frozenset()
         self._ready: deque[OneFile] = deque()
         self._restless: dict[OneFile, None] = {}
-        self._opened: set[OneFile] = set()
         self._by_path: dict[str, OneFile] = {}
         self._next_scan = self._earliest_scan = self._next_look = self._next_report = 0.0
         self._scan_wanted = True
@@ -127,7 +138,6 @@ class Worker:
         self._report = NOTHING_YET
         self._watched_scans = 0
         self._distrusted_until = 0.0
-        self._descriptors = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 7 // 10)
 
     def turn(self, ask: Ask) -> Turn:
         now = self._clock()
@@ -208,7 +218,7 @@ class Worker:
 
     def _release(self, now: float) -> None:
         """Deleted files keep their disk space while they are open. Beyond the limit, let go of the one deleted first."""
-        held = [file for file in self._generations.files.values() if file.deleted and file.is_open]
+        held = [file for file in self._open_files if file.deleted]
         excess = sum(file.disk_bytes for file in held) - self._settings.max_held_bytes
         for file in sorted(held, key=lambda file: file.deleted_since):
             if excess <= 0:
@@ -315,7 +325,7 @@ class Worker:
             return
         if self._generations.admit(file, now):
             self._queue(file)
-        elif not file.admitted and file.has_unread and len(self._opened) < self._descriptors:
+        elif not file.admitted and file.has_unread and self._open_files.are_few:
             self._keep_open([file], now)
 
     def _owes_rest(self, file: OneFile, now: float) -> bool:
@@ -381,12 +391,10 @@ class Worker:
 
     def _is_open(self, file: OneFile, now: float) -> bool:
         if not file.is_open:
-            self._make_room()
             verdict = file.open()
             if verdict is not Verdict.SAME:
                 self._start_over(file, verdict, now)
                 return False
-            self._opened.add(file)
         return True
 
     def _read_again(self, span: Span, now: float) -> None:
@@ -443,19 +451,9 @@ class Worker:
         if self._once:
             file.done = True
 
-    def _make_room(self) -> None:
-        """Stay below the limit of descriptors: close those that have nothing to read and can be opened again."""
-        if len(self._opened) < self._descriptors:
-            return
-        self._opened = {file for file in self._generations.files.values() if file.is_open}
-        if len(self._opened) >= self._descriptors:
-            for file in sorted(self._opened, key=lambda file: file.quiet_since)[: self._descriptors // 4]:
-                if file.listed and not file.deleted:
-                    file.close()
-
     def _close_idle(self, now: float) -> None:
-        for file in self._generations.files.values():
-            is_idle = file.is_open and not file.has_unread and now - file.quiet_since >= self._timing.idle_close_s
+        for file in self._open_files:
+            is_idle = not file.has_unread and now - file.quiet_since >= self._timing.idle_close_s
             if is_idle and file.path is not None and not file.deleted and file.hold is None:
                 file.close()
 

@@ -30,7 +30,7 @@ from agent.observe.events import (
 from agent.tail import discovery, watch
 from agent.tail.all_files import Tailer
 from agent.tail.generations import Timing
-from agent.tail.one_file import QUANTUM_BYTES
+from agent.tail.reader import QUANTUM_BYTES
 from agent.tail.worker import TURN_BYTES, Worker
 
 # --- growth and discovery ------------------------------------------------------------------------------------------
