@@ -8,13 +8,13 @@ one's are held back until it is plain what they are.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from agent.config import Source
 from agent.model import Chunk, Origin, Position
 from agent.observe.events import CopyFound, Emit, FileTruncated
-from agent.tail.discovery import NotTheFile, Sources
+from agent.tail.discovery import Key, NotTheFile, Sources
 from agent.tail.generations import Generations
 from agent.tail.identity import Verdict
 from agent.tail.likeness import (
@@ -27,9 +27,18 @@ from agent.tail.likeness import (
     is_copy_of_position,
     is_shorter_copy,
 )
+from agent.tail.memory import Known
 from agent.tail.names import is_rotated_name, may_be_a_sibling, possible_bases
 from agent.tail.one_file import Hold, OneFile
 from agent.tail.relatives import Relative, Relatives
+
+
+def _is_held_by_any(followed: list[OneFile], fd: int) -> bool:
+    """Whether a followed generation is known to have the content of a file whose name is gone."""
+    try:
+        return any(holds(fd, file.position()) if file.offset else _is_archive_of(file, fd) for file in followed)
+    except OSError:
+        return False
 
 
 def _is_archive_of(file: OneFile, fd: int) -> bool:
@@ -39,10 +48,20 @@ def _is_archive_of(file: OneFile, fd: int) -> bool:
     return is_archive_of_file(Relative(file.path, file.key, file.size, file.mtime_ns), fd)
 
 
+def _was_in_any(followed: list[OneFile], fd: int) -> bool:
+    """Whether it holds what a generation held of which nothing was read, when that was last looked into."""
+    unread = (file for file in followed if not file.offset and file.is_known_by_content)
+    try:
+        return any(holds(fd, file.position()) for file in unread)
+    except OSError:
+        return False
+
+
 class Copies:
     """notes:   chunks without lines; each carries the position of a copy, or of a generation whose turn is yet to come, so that a restart
              does not take it for a new file, or for one older than what is known.
-    known_keys: of files whose positions are remembered and that are yet to be found; they are no new copies.
+    pending: files whose positions are remembered and that are yet to be found. They are no new copies, but where nothing was
+             read of them content tells.
     """
 
     def __init__(
@@ -66,7 +85,7 @@ class Copies:
         self._wall_ns = wall_ns
         self._once = once
         self.notes: list[Chunk] = []
-        self.known_keys: Collection[tuple[int, int]] = ()
+        self.pending: Mapping[Key, Known] = {}
 
     def originals(self, path: str, source: Source) -> Iterator[OneFile]:
         """Files that the one at `path` may be a copy of, by its name."""
@@ -93,30 +112,26 @@ class Copies:
         False when that has just happened: it is followed as another file now.
         """
         assert file.hold is not None
-        if file.deleted and self._holds_what_was_read(file):
-            self._generations.remove(file)  # compressed or removed: what is unread of it is read elsewhere
-            return False
         # A copy in the making may take long; the wait begins when it is made.
         until = max(file.hold.until, file.quiet_since + self._generations.timing.copy_wait_s)
-        if not file.deleted and file.path is not None and now < until:
+        if file.deleted and file.fd is not None:
+            followed = self._may_hold_the_same(file)
+            if _is_held_by_any(followed, file.fd):
+                self._generations.remove(file)  # compressed or removed: what is unread of it is read elsewhere
+                return False
+            if now < until and _was_in_any(followed, file.fd):
+                return True  # when that is read, it shows whether it was emptied, and what became of this copy
+        elif not file.deleted and file.path is not None and now < until:
             is_quiet = now - file.quiet_since >= self._generations.timing.copy_quiet_s
             if not is_quiet or self._is_some_copy(file, now):
                 return not file.done
         file.hold = None
         return True
 
-    def _holds_what_was_read(self, held: OneFile) -> bool:
-        """Whether a followed generation is known to have the content of a file whose name is gone."""
-        if held.fd is None:
-            return False
+    def _may_hold_the_same(self, held: OneFile) -> list[OneFile]:
+        """Followed generations of what a file whose name is gone may have been a copy of."""
         chains = {original.origin.path for original in self.originals(held.origin.path, held.source)}
-        followed = [file for path in chains for file in self._generations.chains[path] if file is not held]
-        try:
-            return any(
-                holds(held.fd, file.position()) if file.offset else _is_archive_of(file, held.fd) for file in followed
-            )
-        except OSError:
-            return False
+        return [file for path in chains for file in self._generations.chains[path] if file is not held]
 
     def _is_some_copy(self, held: OneFile, now: float) -> bool:
         assert held.path is not None
@@ -156,6 +171,8 @@ class Copies:
             copy.admitted, copy.admitted_at = file.admitted, now
         if again.origin == file.origin:
             generations.replace(file, [again] if copy is None else [copy, again])
+            if copy is not None:
+                generations.put_before_younger(copy, now)
         else:
             if copy is None:
                 generations.remove(file)
@@ -206,7 +223,9 @@ class Copies:
     def _copied_up_to(self, candidate: Relative, file: OneFile, known: Position | None, now: float) -> int | None:
         """Where to go on in a candidate; None when it is no copy. One that was made before reading got to where it is
         now ends before that, and has nothing to read."""
-        if candidate.key == file.key or candidate.key in self.known_keys or self._is_followed(candidate, now):
+        pending = self.pending.get(candidate.key)
+        is_known_else = pending is not None and (pending[1].offset > 0 or known is None or not known.offset)
+        if candidate.key == file.key or is_known_else or self._is_followed(candidate, now):
             return None
         names = os.path.basename(candidate.path), os.path.basename(file.origin.path)
         if may_be_a_sibling(*names) and self._sources.of(candidate.path) is not None:
@@ -266,9 +285,13 @@ class Copies:
         return not self._once and source.compressed != "skip" and bool(known.prefix_length)
 
     def _archive_among(self, kin: list[Relative], known: Position, source: Source, now: float) -> OneFile | None:
+        by_path = {one.path: one for one in kin}
         for candidate in reversed(kin) if self._may_be_in_archive(known, source) else ():
             followed = self._generations.files.get(candidate.key)
-            is_free = (followed is None or followed.ignored) and candidate.key not in self.known_keys
+            is_free = (followed is None or followed.ignored) and candidate.key not in self.pending
+            plain = by_path.get(candidate.path.removesuffix(".gz"))
+            if plain is not None and plain is not candidate and is_copy_of_position(plain, known):
+                continue  # it is being compressed, and is still there to be read
             if is_free and not self._is_archive_of_waiting(candidate, known.origin.path):
                 # Compressing keeps the time of the last write, in whole seconds at least.
                 is_young = candidate.mtime_ns // 10**9 >= known.mtime_ns // 10**9

@@ -142,6 +142,17 @@ class Generations:
         chain.remove(file)
         chain.append(file)
 
+    def put_before_younger(self, found: OneFile, now: float) -> None:
+        """Before generations of which nothing was read and that were found before it, though they were written after it."""
+        chain = self.chains[found.origin.path]
+        earlier = chain[: chain.index(found)]
+        younger = [file for file in earlier if not file.offset and file.mtime_ns > found.mtime_ns]
+        for file in younger:
+            chain.remove(file)
+            file.admitted, file.waiting_since = False, now
+        at = chain.index(found) + 1
+        chain[at:at] = younger
+
     def sort_by_age(self, path: str) -> None:
         """By when they were last written, the file that has the name now last."""
         self.chains.get(path, []).sort(key=lambda file: (file.path == path, file.mtime_ns))

@@ -101,19 +101,35 @@ def is_archive_of_file(archive: Relative, original_fd: int, *, in_the_making: bo
 
 def is_archive_of_unread(archive: Relative, file: OneFile) -> bool:
     """Whether it is what a file of which nothing was read became. Only its whole content can tell: others may begin alike."""
+    fd = _unread(file)
+    return fd is not None and is_archive_of_file(archive, fd)
+
+
+def is_copy_of_unread(copy: Relative, file: OneFile) -> bool:
+    """Whether it holds the beginning of a file of which nothing was read."""
+    fd = _unread(file)
+    return fd is not None and is_copy_of_file(copy, fd)
+
+
+def _unread(file: OneFile) -> int | None:
+    """Its descriptor; None when something of it was read, or it cannot be opened now."""
     if file.offset or file.is_archive or not (file.is_open or file.path):
-        return False
+        return None
     try:
-        is_it = file.open() is Verdict.SAME
+        return file.fd if file.open() is Verdict.SAME else None
     except (OSError, NotTheFile):
-        return False
-    return is_it and file.fd is not None and is_archive_of_file(archive, file.fd)
+        return None
 
 
 def is_archive_beside(archive: Relative, plain: Relative) -> bool:
     """Whether the file is, or is becoming, the archive of another. That stays until its archive is complete, or for good."""
     with _opened(plain.path, plain.key) as fd:
         return fd is not None and is_archive_of_file(archive, fd, in_the_making=True)
+
+
+def is_copy_of(copy: Relative, original: Relative) -> bool:
+    with _opened(original.path, original.key) as fd:
+        return fd is not None and is_copy_of_file(copy, fd)
 
 
 def is_copy_of_file(copy: Relative, original_fd: int) -> bool:

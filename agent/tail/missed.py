@@ -16,14 +16,15 @@ from agent.tail.likeness import (
     is_archive_beside,
     is_archive_of,
     is_archive_of_unread,
-    is_copy_of_file,
+    is_copy_of,
     is_copy_of_position,
+    is_copy_of_unread,
     is_shorter_copy,
 )
 from agent.tail.memory import Memory
 from agent.tail.names import is_rotated_name, may_be_a_sibling
 from agent.tail.one_file import OneFile
-from agent.tail.relatives import Relative, Relatives
+from agent.tail.relatives import Relative, Relatives, regular_at
 
 
 def known_until_ns(positions: Iterable[Position]) -> int:
@@ -40,10 +41,11 @@ def known_until_ns(positions: Iterable[Position]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a missed generation is not: files that are followed, and where others ended."""
+    """What a missed generation is not: files that are followed, and where others ended, and what has the name now."""
 
     files: tuple[OneFile, ...]
     ends: tuple[Position, ...]
+    present: Relative | None
 
 
 class Missed:
@@ -92,20 +94,23 @@ class Missed:
         youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), *known_ns, 0)
         try:
             everything = self._relatives.of(source, path)
+            present = None if current or not everything else regular_at(path)  # not followed yet
         except OSError as error:
             self._cannot_see("", path, error)
             return
         kin = [one for one in everything if one.mtime_ns >= youngest_ns]
-        known = self._known(path, kin, emptied)
+        known = self._known(path, kin, emptied, present)
         by_path = {one.path: one for one in everything}
         for missed in kin:
             plain = by_path.get(missed.path.removesuffix(".gz")) if missed.path.endswith(".gz") else None
             if self._is_unknown_generation(missed, plain, path, source, known):
                 self._adopt(missed, origin, source, now)
-        for file in current:  # comes after them
+                for file in current:  # comes after it, though its turn had come while it was empty
+                    file.admitted, file.waiting_since = False, now
+        for file in current:
             self._generations.move_to_end(file)
 
-    def _known(self, path: str, kin: list[Relative], emptied: Position | None) -> _Known:
+    def _known(self, path: str, kin: list[Relative], emptied: Position | None, present: Relative | None) -> _Known:
         chains = self._generations.chains
         # With a glob such as app.log*, what is app.log.1.gz by now may have been found as app.log.1.
         paths = dict.fromkeys([path, *(one.path.removesuffix(".gz") for one in kin)])
@@ -113,7 +118,7 @@ class Missed:
         ends = [file.position() for file in files if file.is_known_by_content]
         ends += [end for path in paths for end in self._generations.past.ends(path)]
         ends += [emptied] if emptied is not None else []
-        return _Known(files, tuple(end for end in ends if end.offset))
+        return _Known(files, tuple(end for end in ends if end.offset), present)
 
     def _adopt(self, missed: Relative, origin: Origin, source: Source, now: float) -> None:
         generations = self._generations
@@ -124,6 +129,7 @@ class Missed:
         generation.listed = listed
         generation.allow_archive()
         generations.append(generation)
+        generations.put_before_younger(generation, now)
         self._copies.remember(generation, now)
 
     def _is_unknown_generation(
@@ -131,7 +137,7 @@ class Missed:
     ) -> bool:
         followed = self._generations.files.get(kin.key)
         is_followed = followed is not None and followed.hold is None and not followed.ignored
-        if is_followed or kin.key in self._copies.known_keys or kin.size == 0:
+        if is_followed or kin.key in self._copies.pending or kin.size == 0:
             return False
         name, base = os.path.basename(kin.path), os.path.basename(path)
         if not is_rotated_name(name, base):
@@ -155,20 +161,21 @@ class Missed:
 
 
 def _holds_known(kin: Relative, known: _Known) -> Iterator[bool]:
+    yield known.present is not None and is_copy_of(kin, known.present)
     yield from (is_copy_of_position(kin, end) for end in known.ends)
-    yield from (_is_some_copy(kin, file) for file in known.files)
+    yield from (_is_some_copy(kin, file) for file in known.files if file.key != kin.key)
 
 
 def _archives_known(kin: Relative, known: _Known) -> Iterator[bool]:
     yield from (is_archive_of(kin, end) for end in known.ends)
-    yield from (is_archive_of_unread(kin, file) for file in known.files)
+    yield from (is_archive_of_unread(kin, file) for file in known.files if file.key != kin.key)
 
 
 def _is_some_copy(kin: Relative, file: OneFile) -> bool:
     """Whether it holds the beginning of a file, be that read or not."""
     if file.offset:
         return is_shorter_copy(kin, file.position(), file.anchors)
-    return file.fd is not None and is_copy_of_file(kin, file.fd)
+    return is_copy_of_unread(kin, file)
 
 
 def _is_gzip(kin: Relative) -> bool:

@@ -95,7 +95,7 @@ class Recall:
     def _take_up_pending(self, present: dict[Key, Found], now: float) -> list[tuple[Origin, int]]:
         """Gives where generations may have been missed, each with when the youngest that is gone was last written."""
         known = self._pending
-        self._copies.known_keys = known.keys()
+        self._copies.pending = known
         where, unsure = self._whereabouts(present)
         origins = {position.origin.path: position.origin for key, (_, position) in known.items() if key not in unsure}
         lost_sight_of: dict[str, list[Position]] = {}
@@ -115,7 +115,7 @@ class Recall:
                 else:
                     self._memory.is_over(one[0])
         self._pending = {key: one for key, one in known.items() if key in unsure}
-        self._copies.known_keys = self._pending.keys()
+        self._copies.pending = self._pending
         return (
             []
             if self._once

@@ -58,7 +58,7 @@ class Relatives:
             relative
             for place in places(source, path)
             for name in self._list(place).by_name.extending(base)
-            for relative in _regular(os.path.join(place, name))
+            if (relative := regular_at(os.path.join(place, name))) is not None
         ]
         ages = written_ns({relative.path: relative.mtime_ns for relative in kin})
         kin = [replace(relative, mtime_ns=ages[relative.path]) for relative in kin]
@@ -75,11 +75,9 @@ class Relatives:
             by_inode = self._list(directory).by_inode
             for inode in wanted & by_inode.keys():
                 for name in by_inode[inode]:
-                    found |= {
-                        relative.key: relative
-                        for relative in _regular(os.path.join(directory, name))
-                        if relative.key in keys
-                    }
+                    relative = regular_at(os.path.join(directory, name))
+                    if relative is not None and relative.key in keys:
+                        found[relative.key] = relative
         return found
 
     def may_have(self, source: Source, path: str) -> bool:
@@ -148,11 +146,14 @@ def _entries(directory: str) -> list[tuple[str, int]]:
         return []
 
 
-def _regular(path: str) -> list[Relative]:
+def regular_at(path: str) -> Relative | None:
+    """The regular file of that name, no link, if there is one. Raises OSError when that cannot be seen."""
     try:
         seen = os.lstat(path)
     except FileNotFoundError:
-        return []
-    if not stat.S_ISREG(seen.st_mode):
-        return []
-    return [Relative(path, (seen.st_dev, seen.st_ino), seen.st_size, seen.st_mtime_ns)]
+        return None
+    return (
+        Relative(path, (seen.st_dev, seen.st_ino), seen.st_size, seen.st_mtime_ns)
+        if stat.S_ISREG(seen.st_mode)
+        else None
+    )

@@ -218,6 +218,9 @@ class Roll:
         self.copies.start_over(file, verdict, now)
         if known is not None and known.mtime_ns and not self._once:
             self._missed.between(file.origin, known.mtime_ns, now, known)
+            again = self.generations.files.get(file.key)
+            if again is not None and again is not file:
+                self.copies.remember(again, now)  # a start would look for what it held before, and find it once more
 
     def _find_name(self, file: OneFile) -> str | None:
         if file.path is not None:
@@ -284,7 +287,9 @@ class Roll:
         file.listed, file.is_link = True, found.is_link
         generations.append(file)
         if not self._once and len(generations.chains[found.path]) > 1:
-            self.copies.remember(file, now)
+            for one in generations.chains[found.path]:  # of those before it, with what they hold by now
+                if one is file or not (one.offset or one.done or one.ignored):
+                    self.copies.remember(one, now)
         if not self._once and any(self.copies.originals(found.path, found.source)):
             file.hold = Hold(now + self._timing.copy_wait_s)
         self._begin(file, now)

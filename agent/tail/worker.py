@@ -359,7 +359,7 @@ class Worker:
         while taken <= TURN_BYTES - QUANTUM_BYTES and fruitless < len(self._ready):
             file = self._ready.popleft()
             file.queued = False
-            if file.done or file.error:
+            if file.done or file.error or not file.admitted:
                 continue
             read = self._read_file(file, now)
             taken += sum(len(chunk.data) for chunk in read)

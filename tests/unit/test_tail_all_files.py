@@ -405,7 +405,8 @@ async def test_files_copied_emptied_and_compressed_one_after_the_other_are_read_
 async def test_a_copy_that_is_compressed_before_its_original_is_seen_to_be_emptied_is_not_read(tmp_path: Path) -> None:
     log, copy = tmp_path / "app.log", tmp_path / "app.log.1"
     write(log, *numbered(0, 3))
-    async with tailing(source(tmp_path / "app.log*")) as run:
+    timing = replace(FAST, copy_wait_s=5.0)  # it is known to be a copy as long as what is done here takes
+    async with tailing(source(tmp_path / "app.log*"), timing=timing) as run:
         await run.until_lines(3)
         copy.write_bytes(log.read_bytes())
         await run.until(lambda: any(file.path == str(copy) for file in run.tailer.statistics().files))
@@ -564,7 +565,8 @@ async def test_a_file_whose_name_extends_another_but_is_no_copy_is_read(tmp_path
 async def test_a_copy_whose_original_is_never_truncated_is_a_file_of_its_own(tmp_path: Path) -> None:
     log, copy = tmp_path / "app.log", tmp_path / "app.log.bak"
     write(log, *numbered(0, 3))
-    async with tailing(source(tmp_path / "app.log*")) as run:
+    timing = replace(FAST, copy_wait_s=5.0)  # it is known to be a copy as long as what is done here takes
+    async with tailing(source(tmp_path / "app.log*"), timing=timing) as run:
         await run.until_lines(3)
         copy.write_bytes(log.read_bytes())
         await run.until_lines(3, copy)
