@@ -93,15 +93,18 @@ class Usage:
 
 
 class Agent:
-    """A running daemon on the first core. Use as `with`; its state stays in `directory` from one to the next."""
+    """A running daemon on the first core. Use as `with`; its state stays in `directory` from one to the next.
 
-    def __init__(self, directory: Path, loki: str, include: str, **sections: str) -> None:
+    watch: as in `[agent]`.  sections: what else its tables hold.
+    """
+
+    def __init__(self, directory: Path, loki: str, include: str, watch: str = "auto", **sections: str) -> None:
         self._config = directory / "config.toml"
         self.port = free_port()
         own = {"buffer": 'min_free_bytes = "0B"', "parse": 'out_of_range = "send"'} | sections
         rest = "".join(f"[{name}]\n{body}\n" for name, body in own.items())
         self._config.write_text(
-            f'[agent]\nstate_dir = "{directory / "state"}"\n[[source]]\ninclude = ["{include}"]\nstart_at = "beginning"\n'
+            f'[agent]\nstate_dir = "{directory / "state"}"\nwatch = "{watch}"\n[[source]]\ninclude = ["{include}"]\nstart_at = "beginning"\n'
             f'[loki]\nurl = "{loki}"\n[server]\nlisten = "127.0.0.1:{self.port}"\n{rest}'
         )
 
@@ -109,15 +112,20 @@ class Agent:
         self.began_s = time.time()
         command = [sys.executable, "-m", "agent", "run", "-c", str(self._config)]
         self._process = subprocess.Popen(pinned(0, command), stderr=subprocess.PIPE)
-        self.usage = Usage(self._process.pid)
+        self.pid = self._process.pid
+        self.usage = Usage(self.pid)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         _, errors = self._process.communicate()
-        if self._process.returncode:
+        if self._process.returncode not in (0, -signal.SIGKILL):
             sys.stderr.write(errors.decode())
+
+    def kill(self) -> None:
+        """Where all that was wanted of it is known, and its backlog is not."""
+        self._process.kill()
 
     def status(self) -> Any:
         return get(f"http://127.0.0.1:{self.port}/api/status")
