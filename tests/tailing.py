@@ -66,7 +66,12 @@ class Run:
     async def turns(self, count: int = 3) -> None:
         """Until the tailer has looked again so many times."""
         taken = self.tailer._turns_taken
-        await self.until(lambda: self.tailer._turns_taken >= taken + count)
+
+        def has_looked() -> bool:
+            self.tailer.read_again(())  # it rests while it relies on events
+            return self.tailer._turns_taken >= taken + count
+
+        await self.until(has_looked)
 
     async def consume(self) -> None:
         async for chunks in self.tailer.turns(idle_s=0.02):

@@ -125,6 +125,8 @@ class Tailer:
         """What was made of these bytes was lost behind the reader's back; they come once more where their files still have
         them. Positions do not go back."""
         self._memory.lose(spans)
+        for lane in self._lanes.values():
+            lane.nudge()
         self._wake.set()
 
     def statistics(self) -> TailStatistics:
@@ -227,6 +229,7 @@ class Tailer:
                 self._lanes[device] = Lane(area, worker, self._settings, self._emit, self._wake.set, once=self._once)
             else:
                 known.area = area
+                known.nudge()
 
     # --- what is over -----------------------------------------------------------------------------------------------
 

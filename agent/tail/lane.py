@@ -41,7 +41,7 @@ class Lane:
         self._hinted: set[str] = set()
         self._names_changed = False
         self._under_way: asyncio.Future[Turn] | None = None
-        self._began = self._ended = 0.0
+        self._began = self._ended = self._rest_s = 0.0
         if not self._watches and not once:
             emit(WatchMode("poll", 0))
 
@@ -62,6 +62,8 @@ class Lane:
             return float("inf")
         if self.more or self._hinted or self._names_changed or self.turns == 0:
             return 0.0
+        if self.is_watching:
+            pause_s = max(pause_s, self._rest_s)
         return max(0.0, self._ended + pause_s - self._loop.time())
 
     def begin(self, *, read: bool) -> None:
@@ -84,7 +86,7 @@ class Lane:
             turn = turned.result()
             self.turns += 1
             self.report, self.more, self.finished = turn.report, turn.more, turn.finished
-            self._trusts_events = turn.trusts_events
+            self._trusts_events, self._rest_s = turn.trusts_events, turn.rest_s
             self.chunks += turn.chunks
             for event in turn.events:
                 self._emit(event)
@@ -106,8 +108,12 @@ class Lane:
             self.is_stalled = True
             self._emit(FileSystemStalled(self.name, round(waited_s, 1)))
 
+    def nudge(self) -> None:
+        """Something is to be done that no hint will tell of."""
+        self._rest_s = 0.0
+
     def unmounted(self) -> None:
-        self.area = None
+        self.area, self._rest_s = None, 0.0
         self._watcher.close()
 
     def close(self) -> asyncio.Future[None]:

@@ -16,6 +16,9 @@ Directories = frozenset[tuple[str, Key]]
 
 _DEBOUNCE_MS = 50
 _STEP_MS = 25
+_LAZY_STEP_MS = 100
+"""How often the library looks whether there is something; more rarely after `_LAZY_AFTER` calls without anything."""
+_LAZY_AFTER = 10
 _WAKE_MS = 1000
 _RETRY_S = 60.0
 _MODIFIED = 2
@@ -67,10 +70,14 @@ class Watcher:
         try:
             with RustNotify(paths, False, False, 300, False, False) as notify:
                 tell(self._begun, len(paths))
+                silent = 0
                 while not stop.is_set():
-                    changes = notify.watch(_DEBOUNCE_MS, _STEP_MS, _WAKE_MS, stop)
+                    step_ms = _STEP_MS if silent < _LAZY_AFTER else _LAZY_STEP_MS
+                    changes = notify.watch(_DEBOUNCE_MS, step_ms, _WAKE_MS, stop)
+                    silent += 1
                     if isinstance(changes, set):
                         tell(self._heard, changes)
+                        silent = 0
         except FileNotFoundError:
             tell(self._vanished)  # a directory went away since the scan; the next scan gives other directories
         except (OSError, RuntimeError, UnicodeError) as error:

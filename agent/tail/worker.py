@@ -82,7 +82,8 @@ class Ask:
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What came of one turn. `more`: there is more to read at once. `finished`: with `once` or unmounted, everything is
-    read that could be. `trusts_events`: no change went by without a hint lately."""
+    read that could be. `trusts_events`: no change went by without a hint lately. `rest_s`: for so long, without a hint, there is
+    nothing to do."""
 
     chunks: list[Chunk]
     events: list[Event]
@@ -91,6 +92,7 @@ class Turn:
     more: bool
     finished: bool
     trusts_events: bool
+    rest_s: float
 
 
 class Worker:
@@ -136,11 +138,13 @@ class Worker:
         self._scan_wanted = True
         self._started_over = False
         self._report = NOTHING_YET
+        self._is_reported = False
         self._watched_scans = 0
         self._distrusted_until = 0.0
 
     def turn(self, ask: Ask) -> Turn:
         now = self._clock()
+        self._is_reported &= not (ask.paths or self._restless)
         self._roll.relatives.forget()
         self._scan_wanted |= ask.names_changed
         is_due = now >= self._next_scan or (self._scan_wanted and now >= self._earliest_scan)
@@ -158,12 +162,21 @@ class Worker:
         else:
             self._keep_open(list(self._ready), now)
         finished = self._is_finished(ask)
-        if now >= self._next_report or finished:
+        self._is_reported &= not chunks
+        if finished or (now >= self._next_report and not self._is_reported):
             self._make_report()
         events = self._events.copy()
         self._events.clear()
         trusts_events = now >= self._distrusted_until
-        return Turn(chunks, events, self._directories, self._report, bool(self._ready), finished, trusts_events)
+        rest_s = self._rest_s() if ask.watched and trusts_events else 0.0
+        return Turn(chunks, events, self._directories, self._report, bool(self._ready), finished, trusts_events, rest_s)
+
+    def _rest_s(self) -> float:
+        """While hints can be relied on, and there is no file about which time decides."""
+        if self._once or self._restless or self._ready or self._scan_wanted:
+            return 0.0
+        until = self._next_scan if self._is_reported else min(self._next_scan, self._next_report)
+        return max(0.0, until - self._clock())
 
     def _is_finished(self, ask: Ask) -> bool:
         files = self._generations.files.values()
@@ -181,7 +194,7 @@ class Worker:
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def _scan(self, ask: Ask, now: float) -> None:
-        self._scan_wanted = False
+        self._scan_wanted = self._is_reported = False
         self._directories = self._roll.scan(now).directories
         took_s = self._clock() - now
         # With very many names, rest long enough to stay below 5 % of a core.
@@ -465,13 +478,14 @@ class Worker:
         unread_bytes = readable_bytes = held_bytes = open_files = 0
         for file in self._generations.files.values():
             counts[_state(file)] += 1
-            unread_bytes += file.unread_bytes
-            if file.admitted and not file.error:
-                readable_bytes += file.unread_bytes
+            if unread := file.unread_bytes:
+                unread_bytes += unread
+                readable_bytes += unread if file.admitted and not file.error else 0
             if file.is_open:
                 open_files += 1
                 held_bytes += file.disk_bytes if file.deleted else 0
         self._report = Report(True, counts, unread_bytes, readable_bytes, held_bytes, open_files)
+        self._is_reported = True
         now = self._clock()
         # With very many files, rest long enough to stay below 1 % of a core.
         self._next_report = now + max(_SHORTEST_REPORT_PAUSE_S, 300 * (now - began))
