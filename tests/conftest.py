@@ -1,5 +1,6 @@
 """How the property tests run, wherever they run, and the options of the runs by dice."""
 
+import os
 import random
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import HealthCheck, settings
 # about the neighbours then and not about the agent; pytest's own time limit still ends a test that hangs.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+# Where bytecode is forbidden, each of the hundreds of agents would compile its source anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
