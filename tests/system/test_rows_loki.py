@@ -36,7 +36,7 @@ async def until_arrived(agent: AgentProcess, loki: LokiStandIn, expected: dict[s
 
 
 async def health(agent: AgentProcess) -> str:
-    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{agent.port}/health") as reply:
+    async with aiohttp.ClientSession() as http, http.get(f"{agent.url}/health") as reply:
         return str(json.loads(await reply.text())["status"])
 
 
