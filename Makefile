@@ -16,7 +16,7 @@ demo: .venv/.ready
 	$(BIN)/greenstack-agent demo $(ARGS)
 
 test: .venv/.ready
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 test-long: .venv/.ready
 	$(BIN)/pytest -m long --timeout 7200
@@ -33,7 +33,7 @@ $(COMPILED)/.ready: .venv/.ready setup.py $(shell find agent bench tests -name '
 
 # What the compiled modules do, and the agent with them. GREENSTACK_AGENT_COMPILED makes a test say so when they are not.
 test-compiled: $(COMPILED)/.ready
-	cd $(COMPILED) && GREENSTACK_AGENT_COMPILED=1 PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -n 2 --dist worksteal \
+	cd $(COMPILED) && GREENSTACK_AGENT_COMPILED=1 PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -n 4 --dist worksteal \
 		tests/unit tests/properties tests/redaction tests/contract tests/system/test_command.py tests/crash/test_kill.py
 
 wheel: .venv/.ready

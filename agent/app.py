@@ -188,6 +188,7 @@ class App:
         gc.freeze()
         # Lines are bytes and numbers, which it does not look at; lists of them are no garbage that needs haste.
         gc.set_threshold(GARBAGE_AFTER, 20, 20)
+        gc.enable()
         async with asyncio.TaskGroup() as tasks:
             collecting = tasks.create_task(self._collect(transform, key), name="collect")
             delivering = tasks.create_task(deliver(self.buffer, self._push, self.emit), name="deliver")

@@ -1,14 +1,21 @@
-"""How the property tests run, wherever they run, and the options of the runs by dice."""
+"""How the property tests run, wherever they run, the options of the runs by dice, and what many tests share."""
 
+import os
 import random
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from agent import config
+from agent.transform.redact import Redactor
+
 # The machines that run the suite are shared. How long an example takes, or how long its input takes to make, tells
 # about the neighbours then and not about the agent; pytest's own time limit still ends a test that hangs.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+# Where bytecode is forbidden, each of the hundreds of agents would compile its source anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +34,12 @@ def fault_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def fault_minutes(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--fault-minutes"))
+
+
+@pytest.fixture(scope="session")
+def redactor() -> Redactor:
+    """As configured by default. Made once, for compiling its patterns takes longer than most tests."""
+    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
 
 
 @pytest.fixture(params=["auto", "poll"])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import config
 from agent.transform.redact import Redactor
 
-REDACTOR = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
-HASHING = Redactor.build(config.Redact(mode="hash"), pseudonym_key=b"k" * 32)
+
+@pytest.fixture(scope="module")
+def hashing() -> Redactor:
+    return Redactor.build(config.Redact(mode="hash"), pseudonym_key=b"k" * 32)
+
 
 WORDS = st.sampled_from(
     [
@@ -130,39 +134,39 @@ DOCUMENTS = st.dictionaries(
 
 
 @settings(max_examples=300)
-@given(NASTY_BYTES)
-def test_any_bytes_come_out_redacted_once_and_for_all(line):
-    out, findings = REDACTOR.line(line)
+@given(line=NASTY_BYTES)
+def test_any_bytes_come_out_redacted_once_and_for_all(redactor, line):
+    out, findings = redactor.line(line)
     assert b"\n" not in out
     if not findings:
         assert out == line
-    assert REDACTOR.line(out)[0] == out
+    assert redactor.line(out)[0] == out
 
 
 @settings(max_examples=300)
-@given(DOCUMENTS, st.booleans())
-def test_valid_json_stays_valid_with_the_same_keys(document, ascii_only):
+@given(document=DOCUMENTS, ascii_only=st.booleans())
+def test_valid_json_stays_valid_with_the_same_keys(redactor, document, ascii_only):
     text = json.dumps(document, ensure_ascii=ascii_only)
     line = text.encode("utf-8", "surrogatepass")
-    out = REDACTOR.line(line)[0].decode("utf-8", "surrogatepass")
+    out = redactor.line(line)[0].decode("utf-8", "surrogatepass")
     after = json.loads(out)
     assert list(after) == list(document) or after.get("redaction") == "failed"
-    assert REDACTOR.line(out.encode("utf-8", "surrogatepass"))[0].decode("utf-8", "surrogatepass") == out
+    assert redactor.line(out.encode("utf-8", "surrogatepass"))[0].decode("utf-8", "surrogatepass") == out
 
 
 @settings(max_examples=150)
-@given(st.lists(NASTY_BYTES, max_size=8))
-def test_a_chunk_gives_what_its_lines_give(lines):
+@given(lines=st.lists(NASTY_BYTES, max_size=8))
+def test_a_chunk_gives_what_its_lines_give(redactor, lines):
     """Private keys over several lines apart: only a chunk can know them."""
     lines = [line.replace(b"PRIVATE", b"") for line in lines]
     out = list(lines)
-    facts = REDACTOR.chunk(b"".join(line + b"\n" for line in lines), out)
-    assert out == [REDACTOR.line(line)[0] for line in lines]
+    facts = redactor.chunk(b"".join(line + b"\n" for line in lines), out)
+    assert out == [redactor.line(line)[0] for line in lines]
     assert facts.changed == [n for n, line in enumerate(lines) if out[n] != line]
 
 
 @settings(max_examples=150)
-@given(NASTY_BYTES)
-def test_pseudonyms_are_final_too(line):
-    out = HASHING.line(line)[0]
-    assert HASHING.line(out)[0] == out
+@given(line=NASTY_BYTES)
+def test_pseudonyms_are_final_too(hashing, line):
+    out = hashing.line(line)[0]
+    assert hashing.line(out)[0] == out

@@ -23,11 +23,6 @@ ENGINES = ("hyperscan", "re2", "re")
 
 
 @pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=KEY)
-
-
-@pytest.fixture(scope="module")
 def seed() -> int:
     fresh = random.SystemRandom().randrange(10**9)
     print(f"\ncorpus seed {fresh}")

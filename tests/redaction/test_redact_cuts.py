@@ -7,9 +7,7 @@ import random
 
 import pytest
 
-from agent import config
 from agent.tail.framing import frame
-from agent.transform.redact import Redactor
 from agent.transform.redaction.samples import expand, from_class
 
 LIMIT = 4096
@@ -28,11 +26,6 @@ SECRETS = (
     "'secret': '«{b62:30}»', ",
     "client_secret=«{b62:30}»&grant=x&",
 )
-
-
-@pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
 
 
 def filler(dice: random.Random) -> str:

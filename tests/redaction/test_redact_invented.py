@@ -15,8 +15,6 @@ from urllib.parse import quote
 
 import pytest
 
-from agent import config
-from agent.transform.redact import Redactor
 from agent.transform.redaction.samples import expand, from_class, split_marks
 
 HERE = Path(__file__).parent
@@ -59,11 +57,6 @@ def filled(template: str, dice: random.Random) -> str:
     while "{w}" in template:
         template = template.replace("{w}", a_word(dice), 1)
     return expand(template.replace("\\n", "\n").replace("\\r", "\r"), dice)
-
-
-@pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
 
 
 @pytest.fixture(scope="module")

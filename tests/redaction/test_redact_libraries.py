@@ -20,16 +20,10 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pythonjsonlogger.json import JsonFormatter
 from sqlalchemy import exc, text
 
-from agent import config
 from agent.transform.redact import Redactor
 
 SECRET = "Tr0ub4dor-and-3"
 KEY = "q7Zk29LmPw4XcVb8TnRs"
-
-
-@pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
 
 
 def shipped(redactor: Redactor, message: str, **more: object) -> str:

@@ -10,10 +10,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from agent import config
-from agent.transform.redact import Redactor
 from agent.transform.redaction import samples
 
 HERE = Path(__file__).parent
@@ -28,11 +24,6 @@ CONTEXTS: dict[str, Callable[[str], str]] = {
     "json in json": lambda text: json.dumps({"body": json.dumps({"x": text})}),
 }
 LEAST_RECALL = 0.99
-
-
-@pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
 
 
 def test_the_formats_of_the_catalogue_go(redactor):
@@ -60,8 +51,7 @@ def test_everyday_lines_stay(redactor):
     assert changed == []
 
 
-def test_a_long_line_of_nothing_but_beginnings_is_given_up_and_a_run_of_letters_is_not():
-    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+def test_a_long_line_of_nothing_but_beginnings_is_given_up_and_a_run_of_letters_is_not(redactor):
     dense = b"token " * 40_000
     assert redactor.line(dense)[0].startswith(b'{"redaction":"failed"')
     run = b'{"password": "hunter2hunter", "d": "' + b"A" * 400_000 + b'"}'
@@ -70,8 +60,7 @@ def test_a_long_line_of_nothing_but_beginnings_is_given_up_and_a_run_of_letters_
     assert len(out) > 400_000
 
 
-def test_an_end_without_its_beginning_takes_the_body_before_it():
-    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+def test_an_end_without_its_beginning_takes_the_body_before_it(redactor):
     body = b"MIIB" + b"x3Yz" * 15
     out = redactor.line(b'n", "a": "' + body + b"\\n" + body + b'\\n-----END PRIVATE KEY-----", "b": 1}')[0]
     assert body not in out

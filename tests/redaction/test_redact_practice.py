@@ -9,18 +9,12 @@ import harmless
 import practice
 import pytest
 
-from agent import config
-from agent.transform.redact import Redactor, _without
+from agent.transform.redact import _without
 from agent.transform.redaction import flat
 from agent.transform.redaction.verify import Verifier
 
 LEAST_RECALL = 0.99
 FEWEST_HARMLESS = 5_000
-
-
-@pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
 
 
 @pytest.fixture(scope="module")

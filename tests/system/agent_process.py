@@ -1,12 +1,10 @@
 """The installed command as a child process, with a real directory, real signals and a Loki stand-in."""
 
 import asyncio
-import contextlib
+import itertools
 import os
-import random
 import re
 import signal
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,12 +18,9 @@ from agent.patterns import FILE_NAME
 START_S = 60.0
 
 
-def free_port() -> int:
-    """Below the ports that the kernel gives to whoever asks for any, or one of those might have it before the agent does."""
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.SystemRandom().randrange(10_000, 32_000)))
-            return int(probe.getsockname()[1])
+# An address of this process's own: on a shared one an agent of another worker could take the port of one that is down.
+_HOST = f"127.{os.getpid() >> 16}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+_PORTS = itertools.count(10_000)
 
 
 class AgentProcess:
@@ -40,7 +35,8 @@ class AgentProcess:
     ) -> None:
         self._patterns = patterns
         self.directory = directory
-        self.port = free_port()
+        self._listen = f"{_HOST}:{next(_PORTS)}"
+        self.url = f"http://{self._listen}"
         self.config = directory / "config.toml"
         self.state = directory / "state"
         self.process: asyncio.subprocess.Process | None = None
@@ -52,7 +48,7 @@ class AgentProcess:
             "buffer": 'min_free_bytes = "0B"',
             "loki": f'url = "{loki_url}"',
             "loki.retry": 'first_delay = "20ms"\nmax_delay = "500ms"',
-            "server": f'listen = "127.0.0.1:{self.port}"',
+            "server": f'listen = "{self._listen}"',
         }
         for name, lines in tables.items():
             default[name] = default.get(name, "") + "\n" + lines
@@ -81,7 +77,7 @@ class AgentProcess:
             while True:
                 assert self.process.returncode is None, self.log.read_text()
                 try:
-                    async with http.get(f"http://127.0.0.1:{self.port}/health/ready") as reply:
+                    async with http.get(f"{self.url}/health/ready") as reply:
                         if reply.status == 200:
                             return
                 except aiohttp.ClientConnectionError:
@@ -101,7 +97,7 @@ class AgentProcess:
 
     async def metrics(self) -> dict[str, float]:
         """Every sample, summed over its labels, by name without the prefix."""
-        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.port}/metrics") as reply:
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/metrics") as reply:
             text = await reply.text()
         sums: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
@@ -112,7 +108,7 @@ class AgentProcess:
 
     async def status(self) -> str:
         """What `/api/status` says."""
-        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.port}/api/status") as reply:
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/api/status") as reply:
             return await reply.text()
 
     async def until(self, wanted: Callable[[dict[str, float]], bool], timeout_s: float = 30) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,8 +27,8 @@ def append(path: Path, lines: Sequence[bytes]) -> None:
 def stored(loki: LokiStandIn) -> dict[str, list[bytes]]:
     """Lines by file name label, in the order in which Loki first took them."""
     found: dict[str, list[bytes]] = {}
-    for entry in loki.entries():
-        found.setdefault(wire.parse_labels(entry.labels)["filename"], []).append(entry.line)
+    for labels, entries in itertools.groupby(loki.entries(), key=operator.attrgetter("labels")):
+        found.setdefault(wire.parse_labels(labels)["filename"], []).extend(entry.line for entry in entries)
     return found
 
 

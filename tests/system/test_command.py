@@ -13,6 +13,9 @@ from agent_process import AgentProcess, environment, rss_peak_mib, run_as_module
 
 from agent.demo.loki import Limits, LokiStandIn
 
+MOST_MIB = 128
+"""It takes 80, whatever the count; lines that were all kept would take more than this in the smaller test already."""
+
 
 def call(*arguments: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
@@ -38,7 +41,11 @@ async def call_beside_loki(*arguments: str) -> tuple[int, str, float]:
     return process.returncode, running.result()[1].decode(), peak_mib
 
 
-def config_file(directory: Path, url: str = "http://127.0.0.1:9", extra: str = "") -> Path:
+FEW_RULES = '[redact]\npresets = ["pii"]\n'
+"""Takes what is personal out and is compiled at once; all rules take two seconds at each first start."""
+
+
+def config_file(directory: Path, url: str = "http://127.0.0.1:9", extra: str = FEW_RULES) -> Path:
     path = directory / "config.toml"
     path.write_text(
         f'[agent]\nstate_dir = "{directory / "state"}"\n[[source]]\nname = "app"\ninclude = ["{directory}/*.log"]\n'
@@ -56,7 +63,7 @@ def test_a_verb_is_required() -> None:
 
 
 def test_a_good_configuration_is_ok(tmp_path: Path) -> None:
-    done = call("check", "-c", str(config_file(tmp_path)))
+    done = call("check", "-c", str(config_file(tmp_path, extra="")))
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -94,7 +101,7 @@ def test_a_rule_that_does_not_compile_is_78(tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", ["check", "run"])
 def test_a_start_of_events_that_no_automaton_matches_is_78_and_named(tmp_path: Path, verb: str) -> None:
     source = '[[source]]\nname = "traces"\ninclude = ["/var/log/traces/*.log"]\nmultiline = { start = "a{40000}" }\n'
-    done = call(verb, "-c", str(config_file(tmp_path, extra=source)))
+    done = call(verb, "-c", str(config_file(tmp_path, extra=FEW_RULES + source)))
     assert done.returncode == 78, done.stderr
     assert b"'traces': multiline.start 'a{40000}' cannot be matched in linear time" in done.stderr
     assert b"Traceback" not in done.stderr
@@ -136,10 +143,11 @@ def test_redact_takes_secrets_out_and_leaves_the_rest() -> None:
     assert done.returncode == 0
 
 
-async def test_ship_delivers_half_a_million_lines_in_bounded_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [200_000, pytest.param(500_000, marks=pytest.mark.long)])
+async def test_ship_delivers_very_many_lines_in_bounded_memory(tmp_path: Path, count: int) -> None:
     log = tmp_path / "big.txt"
     with log.open("w") as file:
-        for number in range(500_000):
+        for number in range(count):
             file.write(
                 f'{{"timestamp": {1763461800 + number // 1000}.{number % 1000:03}001, "level": "INFO", "message": "line {number}", '
                 f'"logger": "src.routes", "function": "upload", "line": 45, "app": "greenstack", "request_id": "r-{number}"}}\n'
@@ -148,10 +156,10 @@ async def test_ship_delivers_half_a_million_lines_in_bounded_memory(tmp_path: Pa
         path = config_file(tmp_path, loki.url, extra='[parse]\nout_of_range = "clamp"\n')
         code, errors, peak_mib = await call_beside_loki("ship", "-c", str(path), str(log))
         assert code == 0, errors
-        assert loki.accepted == 500_000
+        assert loki.accepted == count
         assert loki.repeats == 0
-        assert "500000 entries delivered" in errors
-        assert 20 < peak_mib < 150, f"{peak_mib} MiB"
+        assert f"{count} entries delivered" in errors
+        assert 20 < peak_mib < MOST_MIB, f"{peak_mib} MiB"
         assert not list((tmp_path / "state" / "ship").iterdir())
 
 

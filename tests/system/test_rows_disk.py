@@ -29,7 +29,7 @@ needs_strace = pytest.mark.skipif(bool(traced.why_not()), reason=traced.why_not(
 
 
 async def health(agent: AgentProcess) -> str:
-    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{agent.port}/health") as reply:
+    async with aiohttp.ClientSession() as http, http.get(f"{agent.url}/health") as reply:
         return str(json.loads(await reply.text())["status"])
 
 

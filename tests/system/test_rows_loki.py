@@ -36,7 +36,7 @@ async def until_arrived(agent: AgentProcess, loki: LokiStandIn, expected: dict[s
 
 
 async def health(agent: AgentProcess) -> str:
-    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{agent.port}/health") as reply:
+    async with aiohttp.ClientSession() as http, http.get(f"{agent.url}/health") as reply:
         return str(json.loads(await reply.text())["status"])
 
 
@@ -109,7 +109,7 @@ async def test_t90_a_stream_that_is_limited_and_half_accepted_does_not_hold_up_a
     await loki.wait_for(lambda there: sum("limited" in each.labels[0] for each in there.requests) >= 3, WAIT_S)
     for start in range(0, 400, 100):
         append(free, expected[str(free)][start : start + 100])
-        await loki.wait_for(lambda there, end=start + 100: len(stored(there).get(str(free), [])) >= end, WAIT_S)
+        await loki.wait_for(lambda there, end=start + 100: len(there.entries({"filename": str(free)})) >= end, WAIT_S)
     assert len(stored(loki)[str(limited)]) < 200
     tries = [each for each in loki.requests if "limited" in each.labels[0]]
     assert len({each.digest for each in tries[:3]}) == 1, "the same bytes"

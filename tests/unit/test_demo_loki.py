@@ -179,10 +179,11 @@ async def test_a_delayed_push_is_stored_although_nobody_waits_for_it(session: ai
 
 
 async def test_a_body_that_is_never_read_stops_its_sender(session: aiohttp.ClientSession) -> None:
-    async with LokiStandIn(FaultPlan.script([NeverRead()])) as loki:
+    async with LokiStandIn(FaultPlan.always(NeverRead())) as loki:
         with pytest.raises(TimeoutError):
             await push(session, loki, io.BytesIO(b"x" * 50_000_000), timeout_s=0.1)
         assert loki.accepted == 0
+        loki.faults.stop()
         assert await push(session, loki, body("a")) == (204, "")
 
 

@@ -24,11 +24,6 @@ def build(own_secrets: tuple[str, ...] = (), **settings) -> Redactor:
     return Redactor.build(config.Redact(**settings), pseudonym_key=KEY, own_secrets=own_secrets, engine="re")
 
 
-@pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=KEY)
-
-
 def text(redactor: Redactor, line: str) -> str:
     return redactor.line(line.encode())[0].decode()
 

@@ -7,8 +7,6 @@ import json
 
 import pytest
 
-from agent import config
-from agent.transform.redact import Redactor
 from agent.transform.redaction import names
 from agent.transform.redaction.names import QUALIFIERS, Names, split_words
 from agent.transform.redaction.values import bare, quoted
@@ -142,11 +140,6 @@ HARMLESS = [
     "V_DeviceAccessLocks",
 ]
 VALUE = "c2VjcmV0IHZhbHVl9x7Q"
-
-
-@pytest.fixture(scope="module")
-def redactor() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
 
 
 def spellings(name: str, value: object) -> list[str]:
@@ -401,8 +394,7 @@ def test_a_host_behind_a_name_says_whose_it_is(name, sensitive):
         (base64.b64encode("Übergabe: Zahlung an max@example.com heute".encode()), True),
     ],
 )
-def test_values_that_depend_on_whose_name_they_have(line, changed):
-    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+def test_values_that_depend_on_whose_name_they_have(redactor, line, changed):
     assert (redactor.line(line)[0] != line) is changed
 
 
@@ -413,8 +405,7 @@ def test_values_that_depend_on_whose_name_they_have(line, changed):
         b'{""mage": "password=hur2", "tokbcdefgh1 p\\n": "abc123def", "n": 1}',
     ],
 )
-def test_the_rule_in_a_mark_is_no_name(line):
-    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+def test_the_rule_in_a_mark_is_no_name(redactor, line):
     once = redactor.line(line)[0]
     assert once != line
     assert redactor.line(once)[0] == once

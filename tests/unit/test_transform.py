@@ -194,16 +194,10 @@ def test_lines_that_a_rule_orders_out_are_dropped_and_counted() -> None:
     assert entries.dropped == {"redaction_rule": 1}
 
 
-def test_a_private_key_that_is_cut_by_a_chunk_goes_whole() -> None:
+def test_a_private_key_that_is_cut_by_a_chunk_goes_whole(redactor: Redactor) -> None:
     body = [bytes([65 + n]) * 40 + b"q7Zk+/x9Lm2PaB4c" for n in range(6)]
     begin, end = (b"-----%s RSA PRIVATE KEY-----" % word for word in (b"BEGIN", b"END"))
-    whole = Transform(
-        config.Parse(),
-        config.Labels(),
-        config.Metadata(),
-        Redactor.build(config.Redact(), pseudonym_key=bytes(32)),
-        host="h",
-    )
+    whole = Transform(config.Parse(), config.Labels(), config.Metadata(), redactor, host="h")
     first, second = whole(chunk(b"before", begin, *body[:3])), whole(chunk(*body[3:], end, b"after"))
     left = b"\n".join(only(first)[1] + only(second)[1])
     assert not any(line in left for line in body)

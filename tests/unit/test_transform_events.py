@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from agent import config
 from agent.batch.batcher import Batcher
 from agent.model import Chunk, FileId, Origin, Position, Span
@@ -20,15 +22,15 @@ def chunk(lines: list[str], counts: tuple[int, ...] | None) -> Chunk:
     return Chunk(ORIGIN, Span(FileId(1, 2), 0, after), data, 1_763_461_800 * 10**9, line_counts=counts)
 
 
-def transform() -> Transform:
-    redactor = Redactor.build(config.Redact(), pseudonym_key=bytes(32))
+@pytest.fixture
+def transform(redactor: Redactor) -> Transform:
     return Transform(config.Parse(), config.Labels(), config.Metadata(), redactor, host="h")
 
 
-def test_an_event_is_redacted_line_by_line_and_sent_as_one() -> None:
+def test_an_event_is_redacted_line_by_line_and_sent_as_one(transform: Transform) -> None:
     lines = [*LINES, "plain", *KEY]
-    alone = [line for stream in transform()(chunk(lines, None)).streams for line in stream.lines]
-    together = transform()(chunk(lines, (4, 1, 3)))
+    alone = [line for stream in transform(chunk(lines, None)).streams for line in stream.lines]
+    together = transform(chunk(lines, (4, 1, 3)))
     (stream,) = together.streams
     assert stream.lines == [b"\n".join(alone[:4]), alone[4], b"\n".join(alone[5:])]
     text = b"".join(stream.lines)
@@ -36,8 +38,8 @@ def test_an_event_is_redacted_line_by_line_and_sent_as_one() -> None:
     assert (together.lines, together.entries, sum(together.parsed.values())) == (3, 3, 3)
 
 
-def test_an_empty_event_is_dropped_and_an_empty_line_in_an_event_is_not() -> None:
-    made = transform()(chunk(["", "one", "", "two"], (1, 3)))
+def test_an_empty_event_is_dropped_and_an_empty_line_in_an_event_is_not(transform: Transform) -> None:
+    made = transform(chunk(["", "one", "", "two"], (1, 3)))
     (stream,) = made.streams
     assert stream.lines == [b"one\n\ntwo"]
     assert made.dropped == {"empty": 1}
@@ -50,7 +52,7 @@ def test_a_line_that_a_rule_orders_out_leaves_its_event_and_an_event_without_lin
     assert gather(list(lines), (3, 2), [], {0: "email", 2: "email,card", 4: "card"})[2] == {0: "email,card", 1: "card"}
 
 
-def test_a_chunk_that_ends_an_earlier_generation_moves_both_files_in_one_batch() -> None:
+def test_a_chunk_that_ends_an_earlier_generation_moves_both_files_in_one_batch(transform: Transform) -> None:
     earlier, later = FileId(1, 1), FileId(1, 2)
 
     def span(file: FileId, start: int, end: int) -> Span:
@@ -61,7 +63,7 @@ def test_a_chunk_that_ends_an_earlier_generation_moves_both_files_in_one_batch()
         replace(chunk(["before"], None), span=span(earlier, 0, 7)),
         replace(chunk(["joined"], None), span=span(later, 0, 9), also=(span(earlier, 7, 20),)),
     ):
-        batcher.add(transform()(made), now=0)
+        batcher.add(transform(made), now=0)
     (batch,) = batcher.flush()
     assert {span.file: (span.start, span.after.offset) for span in batch.spans} == {earlier: (0, 20), later: (0, 9)}
     assert batch.entries == 2
