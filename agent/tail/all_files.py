@@ -24,7 +24,8 @@ from agent.tail.generations import Timing
 from agent.tail.lane import Lane
 from agent.tail.memory import Memory
 from agent.tail.mounts import NO_TABLE, areas, parse, read_table
-from agent.tail.worker import STATES, FileStatus, Worker
+from agent.tail.report import STATES, FileStatus
+from agent.tail.worker import Worker
 
 _DEFAULT_TIMING = Timing()
 _CLOSING_S = 1.0

@@ -9,9 +9,10 @@ from agent.config import Agent
 from agent.model import Chunk
 from agent.observe.events import Emit, FileSystemAnswers, FileSystemStalled, WatchMode
 from agent.tail.mounts import Area
+from agent.tail.report import NOTHING_YET, Report
 from agent.tail.thread import Thread
 from agent.tail.watch import Watcher
-from agent.tail.worker import NOTHING_YET, Ask, Report, Turn, Worker
+from agent.tail.worker import Ask, Turn, Worker
 
 
 class Lane:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import resource
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.config import Agent, Source
@@ -22,6 +22,7 @@ from agent.tail.mounts import Area
 from agent.tail.one_file import OneFile
 from agent.tail.open_files import OpenFiles
 from agent.tail.reader import QUANTUM_BYTES, ContentChanged
+from agent.tail.report import NOTHING_YET, FileStatus, Report, report_on, state_of, status_of
 from agent.tail.roll import Roll
 from agent.tail.watch import Directories
 
@@ -32,34 +33,6 @@ _SHORTEST_SCAN_PAUSE_S = 0.05
 _SHORTEST_REPORT_PAUSE_S = 0.25
 _MISSED_AFTER_NS = 2 * 10**9
 _DISTRUST_S = 60.0
-STATES = ("active", "idle", "draining", "unreadable", "ignored")
-
-
-@dataclass(frozen=True, slots=True)
-class FileStatus:
-    """For a status page. `offset` and `size` in bytes; `error` is the name of the last errno, or empty."""
-
-    path: str
-    file: str
-    size: int
-    offset: int
-    state: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What is followed at a moment. The fields are those of `TailStatistics`."""
-
-    ready: bool
-    files_by_state: Mapping[str, int]
-    unread_bytes: int
-    readable_bytes: int
-    held_bytes: int
-    open_files: int
-
-
-NOTHING_YET = Report(False, dict.fromkeys(STATES, 0), 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,17 +447,7 @@ class Worker:
 
     def _make_report(self) -> None:
         began = self._clock()
-        counts = dict.fromkeys(STATES, 0)
-        unread_bytes = readable_bytes = held_bytes = open_files = 0
-        for file in self._generations.files.values():
-            counts[_state(file)] += 1
-            if unread := file.unread_bytes:
-                unread_bytes += unread
-                readable_bytes += unread if file.admitted and not file.error else 0
-            if file.is_open:
-                open_files += 1
-                held_bytes += file.disk_bytes if file.deleted else 0
-        self._report = Report(True, counts, unread_bytes, readable_bytes, held_bytes, open_files)
+        self._report = report_on(self._generations.files.values())
         self._is_reported = True
         now = self._clock()
         # With very many files, rest long enough to stay below 1 % of a core.
@@ -494,21 +457,5 @@ class Worker:
         """Of each file, those first that are not just idle. May be called from another thread: it only looks."""
         files = list(self._generations.files.values())
         if len(files) > most:
-            files = sorted(files, key=lambda file: _state(file) == "idle")[:most]
-        return [_status(file) for file in files]
-
-
-def _status(file: OneFile) -> FileStatus:
-    error = errno.errorcode.get(file.error, str(file.error)) if file.error else ""
-    name = f"{file.id.device}:{file.id.inode}:{file.id.incarnation}"
-    return FileStatus(file.path or file.origin.path, name, file.size, file.offset, _state(file), error)
-
-
-def _state(file: OneFile) -> str:
-    if file.error:
-        return "unreadable"
-    if file.ignored:
-        return "ignored"
-    if file.deleted or file.is_renamed:
-        return "draining"
-    return "active" if file.is_open or file.has_unread else "idle"
+            files = sorted(files, key=lambda file: state_of(file) == "idle")[:most]
+        return [status_of(file) for file in files]
