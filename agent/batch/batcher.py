@@ -21,7 +21,6 @@ ENTRY_OVERHEAD_BYTES: Final = 47
 # What all groups together may have open: with many busy files the oldest group goes early, so that memory does not grow with
 # their number.
 OPEN_BYTES = 16 * 1024 * 1024
-HARD_LIMIT_BYTES = 3 * 1024 * 1024
 
 # Loki takes nothing older than one hour before the newest entry it has of a stream (`max_chunk_age`/2, `pkg/ingester/stream.go`).
 # A body that is sent again after its reply was lost must not refuse its own beginning.
@@ -165,7 +164,7 @@ class Batcher:
     def _is_one_body(self, range_ns: int, lines: list[bytes], metadata: list[bytes], size_at_most: int) -> bool:
         if range_ns > MAX_BODY_NS or len(lines) > self._max_entries:
             return False
-        return size_at_most <= HARD_LIMIT_BYTES or _size(lines, metadata) <= HARD_LIMIT_BYTES
+        return size_at_most <= self._max_bytes or _size(lines, metadata) <= self._max_bytes
 
     def _cuts(self, stamps: list[int], lines: list[bytes], metadata: list[bytes]) -> list[tuple[int, int]]:
         """Index ranges, each within the limits; a line larger than the limit stands alone."""

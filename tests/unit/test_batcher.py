@@ -60,13 +60,14 @@ def test_a_batch_is_sealed_before_it_would_be_too_large() -> None:
     assert [len(push.lines[0]) for push in pushes([first, second])] == [3000, 3000]
 
 
-def test_a_chunk_larger_than_a_batch_becomes_bodies_of_one_record() -> None:
-    lines = [b"z" * 1000] * 4000
-    batches = Batcher(config.Batch(max_bytes="1MiB")).add(entries(lines), now=0)
+@pytest.mark.parametrize(("max_bytes", "count"), [("1MiB", 4000), ("64KiB", 200)])
+def test_a_chunk_larger_than_a_batch_becomes_bodies_of_one_record(max_bytes: str, count: int) -> None:
+    limits, lines = config.Batch(max_bytes=max_bytes), [b"z" * 1000] * count
+    batches = Batcher(limits).add(entries(lines), now=0)
     assert len(batches) == 1
     bodies = batches[0].bodies
     assert len(bodies) > 3
-    assert all(body.line_bytes <= 1024 * 1024 for body in bodies)
+    assert all(body.line_bytes <= limits.max_bytes for body in bodies)
     assert [line for push in pushes(batches) for line in push.lines] == lines
 
 
