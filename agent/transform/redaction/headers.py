@@ -121,7 +121,9 @@ def scan_basic(text: str, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(*found.span("secret"), "basic")
 
 
-_JWT = re.compile(r"eyJ(?<![A-Za-z0-9_]eyJ)[A-Za-z0-9_+/\-]{8,16384}+={0,2}(?:\.[A-Za-z0-9_+/=\-]{0,65536}+){0,4}")
+_JWT = re.compile(
+    r"eyJ(?:(?<![A-Za-z0-9_]eyJ)|(?<=\\[nrt]eyJ))[A-Za-z0-9_+/\-]{8,16384}+={0,2}(?:\.[A-Za-z0-9_+/=\-]{0,65536}+){0,4}"
+)
 
 
 def scan_jwt(text: str, verifier: Verifier) -> Iterator[Hit]:

@@ -10,6 +10,7 @@ from agent.transform.redaction.decode import unescape
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.rule import Hit, WorkLimit
 from agent.transform.redaction.values import DESCRIPTIVE
+from agent.transform.redaction.windows import any_within
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Scans, Verifier
@@ -76,6 +77,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
     key, verdict = _TOP, None
     verdict_of, in_array = verifier.names.verdict, False
     clean = verifier.clean(scans)
+    places = verifier.places_in(text)
     for number, token in enumerate(_TOKEN.finditer(text)):
         if number > MOST_TOKENS:
             raise WorkLimit("too many members")
@@ -115,7 +117,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                         _remember(frame, "second", (start, end, content))
             elif part_of(key) is not None:
                 _remember(frame, key, (start, end, content))
-            if verdict is None and content in clean:
+            if verdict is None and (content in clean or (places is not None and not any_within(places, start, end))):
                 continue
             if verifier.tools.by_path:
                 verifier.path = ".".join(
@@ -162,7 +164,7 @@ def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: li
     elif content and (verdict is not None or len(content) > 4):
         hits += [
             hit._replace(start=hit.start + start, end=hit.end + start)
-            for hit in verifier.string(content, verdict, scans)
+            for hit in verifier.string(content, verdict, scans, (text, start))
         ]
 
 

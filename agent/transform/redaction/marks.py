@@ -66,6 +66,10 @@ class Marks:
         """`text` with empty quotes for our marks, which no finder pattern takes for a value."""
         return _MARK.sub(lambda m: '""' if (m[1] or m[2]) in self._known else m[0], text)
 
+    def blanked(self, text: str) -> str:
+        """The same with masks as long as the marks were, so that every other character keeps its place."""
+        return _MARK.sub(lambda m: f'"{"*" * (len(m[0]) - 2)}"' if (m[1] or m[2]) in self._known else m[0], text)
+
     def strip(self, text: str) -> str:
         """`text` without the marks that are ours."""
         if "[" in text:

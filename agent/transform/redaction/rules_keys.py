@@ -48,10 +48,12 @@ STEMS = (
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
     r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|snmp[ _.\-]?community|community[ _.\-]?string|secret[ _.\-]?id"
-    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|psk|pfx|cvn|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass"
+    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass"
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
 to compile, or halve the scan."""
+RARE_SHORT_STEMS = "psk|pfx|cvn"
+"""The same; so short that what may follow them is told more narrowly, or random letters would be full of them."""
 
 
 # How a letter is written: as it is, as JSON escapes it, as URLs do.

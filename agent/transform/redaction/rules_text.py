@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_STEMS
+from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_SHORT_STEMS, RARE_STEMS
 from agent.transform.redaction.shapes import group
 
 _SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F)"
@@ -207,7 +207,7 @@ PROSE = group(
         "password in a sentence of another language; names that are rare",
         find=(
             *(rf"(?i)(?:{words})" for words in FOREIGN_SPELLINGS),
-            rf"(?i)(?:{RARE_STEMS})[a-z0-9_.\-]*(?:\]|%5D)?(?:[\"'\\ )\]>\t]|{COLOUR})*(?:[=:>,|%\t\"']|\\[nt])",
+            rf"(?i)(?:(?:{RARE_STEMS})[a-z0-9_.\-]*|(?:{RARE_SHORT_STEMS})(?:[_.\-][a-z0-9_.\-]*|[0-9]*|(?-i:[A-Z][a-z]{{2}})[a-z0-9_.\-]*))(?:\]|%5D)?(?:[\"'\\ )\]>\t]|{COLOUR})*(?:[=:>,|%\t\"']|\\[nt])",
             r"(?i)(?:passwort|kennwort) (?:lautet|ist|war)[ :]",
         ),
         scanner="foreign",
