@@ -204,6 +204,10 @@ class Redactor:
         if len(line) > LONG and line.count(b"@") > _MOST_ADDRESSES:
             raise WorkLimit("too many addresses")
         text = line.decode("utf-8", "surrogateescape")
+        if b"[" in line and (rest := self._parts.tools.marks.emptied(text)) != text:
+            scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))
+            if not scans:
+                return line, Judged([], {}, False)
         verifier = Verifier(self._parts.tools, len(text))
         if len(text) > LONG and HOPELESS not in scans:
             scans = verifier.survey(text)

@@ -102,10 +102,10 @@ _PIECE, _OVERLAP = 8_192, 4_096
 def places_by_piece(text: bytes, scans_of: Callable[[bytes], frozenset[int]]) -> Places:
     """For a finder that says which patterns match but not where: the ends of the pieces in which they do."""
     out: Places = []
-    for end in range(_PIECE, len(text) + _PIECE, _PIECE):
-        end = min(end, len(text))
-        scans = scans_of(text[max(0, end - _PIECE - _OVERLAP) : end])
+    for start in range(0, len(text), _PIECE):
+        end = min(start + _PIECE, len(text))
+        scans = scans_of(text[max(0, start - _OVERLAP) : end])
         # So near to one another that their windows meet, and what comes before the piece is in them.
-        ends = [*range(max(1, end - _PIECE), end, AFTER), end]
+        ends = [*range(start + 1, end, AFTER), end]
         out += ((place, scan) for place in ends for scan in sorted(scans))
     return out
