@@ -267,7 +267,25 @@ KEYS = group(
         ),
         ('{"connection_string": null}', '{"dsn": "postgres://h/x"}', "DATABASE_URL=sqlite:///x.db"),
     ),
-    _key("sensitive-key", "a name of your own, `redact.keys`", (), ()),
+    Rule(
+        "sensitive-key",
+        "",
+        "a name of your own, `redact.keys`",
+        scanner="names",
+        given="badge_no",
+        must=(
+            '{"{given}": "«{b62:8}»"}',
+            "badgeNo=«{b62:8}» at the gate",
+            "user-badge-no: '«{b62:6}»'",
+            '{"a": [{"user": {"BADGE_NO": «{n:7}»}}]}',
+        ),
+        must_not=(
+            '{"{given}": null}',
+            '{"{given}_count": 3, "badge": "b12"}',
+            "badge_note=seen at the gate",
+            "badgeNo=${BADGE_NO}",
+        ),
+    ),
     _key(
         "card-data",
         "card number, cvv or expiry by name",
@@ -374,7 +392,23 @@ MATERIAL = group(
             "-----BEGIN CERTIFICATE-----{b64:64}",
         ),
     ),
-    Rule("pem-lines", "", "private key over several text lines", must=(), must_not=()),
+    Rule(
+        "pem-lines",
+        "",
+        "private key over several text lines",
+        by_chunk=True,
+        must=(
+            "loading\n«-----BEGIN RSA PRIVATE KEY-----»\n«{b64:64}»\n«{b64:64}»\n«-----END RSA PRIVATE KEY-----»\ndone",
+            "2026-01-02 03:04:05 INFO key: «-----BEGIN EC PRIVATE KEY-----»\n«{b64:64}»\n«{b64:20}==»\n«-----END EC PRIVATE KEY-----»",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n«{b64:70}»\n«{b64:30}»\nnext line is text, of no key",
+            "«{b64:64}»\n«{b64:44}»\n«-----END PRIVATE KEY-----»\ndone",
+        ),
+        must_not=(
+            "loading\n-----BEGIN CERTIFICATE-----\n{b64:64}\n-----END CERTIFICATE-----",
+            "-----BEGIN PUBLIC KEY-----\n{b64:64}\n{b64:20}==\n-----END PUBLIC KEY-----",
+            "no BEGIN PRIVATE KEY in\n{b64:64}\n/etc/ssl/private/server.key",
+        ),
+    ),
     Rule(
         "putty-wireguard",
         "",

@@ -423,6 +423,40 @@ ENCODINGS = group(
             "ＡＢ",
         ),
     ),
-    Rule("own-secret", "", "credentials of the agent itself, and environment variables named like secrets"),
-    Rule("value-list", "", "exact values of `redact.values_file`"),
+    Rule(
+        "own-secret",
+        "",
+        "credentials of the agent itself, and environment variables named like secrets",
+        given="{b62:12}/{b62:11}",
+        must=(
+            "sent «{given}» to the server",
+            '{"note": "«{given}»", "n": 1}',
+            "GET /x?a=«{given:percent}»&b=2",
+            '{"data": "«{given:base64}»"}',
+            '{"body": "{\\"x\\": \\"«{given}»\\"}"}',
+        ),
+        must_not=(
+            "sent {given:half} to the server",
+            '{"note": "{b62:12}/{b62:11}", "n": 1}',
+            "sent ${GIVEN} to the server",
+        ),
+    ),
+    Rule(
+        "value-list",
+        "",
+        "exact values of `redact.values_file`",
+        given="{b62:12}/{b62:11}",
+        must=(
+            "sent «{given}» to the server",
+            '{"note": "«{given}»", "n": 1}',
+            "GET /x?a=«{given:percent}»&b=2",
+            '{"data": "«{given:base64}»"}',
+            '{"body": "{\\"x\\": \\"«{given}»\\"}"}',
+        ),
+        must_not=(
+            "sent {given:half} to the server",
+            '{"note": "{b62:12}/{b62:11}", "n": 1}',
+            "sent ${GIVEN} to the server",
+        ),
+    ),
 )
