@@ -31,11 +31,15 @@ def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 def _is_usage(flag: str, value: str, verifier: Verifier, verdict: Verdict) -> bool:
     """No value, or what a help text writes for one: `--password PASSWORD`, `--token string`."""
-    return verifier.gate.leaves(value, verdict) or value.lower() in _METAVARIABLES or value.lower() == flag.lower()
+    return verifier.gate.leaves(value, verdict) or value.lower() in _NO_ARGUMENTS or value.lower() == flag.lower()
 
 
-_METAVARIABLES = frozenset(
-    {"string", "value", "text", "password", "token", "secret", "key", "passphrase", "api_key", "apikey"}
+_NO_ARGUMENTS = frozenset(
+    [
+        *("string", "value", "text", "password", "token", "secret", "key", "passphrase", "api_key", "apikey"),
+        *("is", "was", "must", "should", "requires", "needs", "has", "cannot", "and", "or", "not", "option", "flag"),
+        *("argument", "given", "provided", "missing", "required", "to", "with", "for", "from", "in"),
+    ]
 )
 _XML = re.compile(r"<([^\W\d_][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?:<!\[CDATA\[)?(?=[^<>\s])")
 _ELEMENT_END = re.compile(r"[^<]{1,65536}?(?=(?:\]\]>)?</)")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction import checks
-from agent.transform.redaction.names import FOREIGN_WORDS, Verdict
+from agent.transform.redaction.names import FOREIGN_WORDS, QUALIFIERS, Verdict
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import Value, bare, name_before, quoted
 
@@ -61,14 +61,13 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "credentials-pair")
 
 
-# It begins with a class of characters, which the engine looks for fast; the letter before the word comes after that.
+_ENDINGS = "|".join(sorted((*QUALIFIERS, "hash", "digest")))
+# It begins with a class of characters, which the engine looks for fast. What stands before is for `_name_of` to judge.
 _WORD = re.compile(
-    r"[aAbBcCdDeEiIkKlLmMoOpPrRsStTwW](?:(?<![A-Za-z].)|(?<=[A-Za-z][A-Z]))(?:"
-    r"(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in|rivate[ _-]?(?:token|key))|(?<=[kK])(?i:ennwort)|(?<=[mM])(?i:ot[ _]de[ _]passe|aster[ _-]?key)"
-    r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|lient[ _-]?secret|srf[ _-]?(?:token|key))|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken)|(?<=[wW])(?i:ebhook[ _-]?secret)"
-    r"|(?<=[sS])(?i:ecret(?:[ _-]?(?:token|key))?|enha|(?:ession|ecurity|ervice|igning|ubscription|hared)[ _-]?(?:token|key|secret)|ession[ _-]?id)|(?<=[aA])(?i:pi[ _-]?(?:key|token|secret)|(?:ccess|uth|ccount|dmin)[ _-]?(?:token|key))"
-    r"|(?<=[rR])(?i:(?:efresh|eset)[ _-]?(?:token|key))|(?<=[bB])(?i:earer[ _-]?(?:token|key))|(?<=[iI])(?i:d[ _-]?(?:token|key))|(?<=[lL])(?i:icense[ _-]?(?:token|key))"
-    r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])(?:_\d{1,2}(?!\w))?"
+    r"[aAcCjJkKmMoOpPsStTxX](?:(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in)|(?<=[kK])(?i:ennwort|ey)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
+    r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|ookie|reds?|redentials?|srf)|(?<=[xX])(?i:srf)|(?<=[jJ])(?i:wt)|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken|otp)"
+    r"|(?<=[aA])(?i:uthorization)|(?<=[sS])(?i:ecret|enha|ess(?:ion)?[ _-]?id|id))"
+    rf"(?:(?i:[_.-](?:{_ENDINGS}))|(?:{'|'.join(ending.capitalize() for ending in _ENDINGS.split('|'))}))?(?![A-Za-z])(?:_\d{{1,2}}(?!\w))?"
 )
 _YOUR = re.compile(
     r"(?i:\b(?:your|2fa|mfa|totp|otp|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z"
@@ -82,13 +81,18 @@ _IS = (
     r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
     r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
 )
+_NEW = (
+    r"[ \t]{1,3}(?:(?:(?:has|have|had)[ \t]been|was|is|now|just|successfully)[ \t]){0,2}(?:changed|updated|rotated|reset|regenerated|replaced|generated|created|issued)"
+    r"[ \t]?[,;:.(-]{0,2}[ \t](?:the[ \t]|its[ \t])?new[ \t](?:value|one|password|secret|token|key)(?:[ \t]is|[ \t]?[:=])?[ \t]{1,3}"
+)
+"""`was rotated, new value x`."""
 _REST = re.compile(
     rf"(?i:\\*[\"'`]?{_FOR}{_FILLER}"
     rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
-    rf"|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
+    rf"|(?P<new>{_NEW})|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
 )
 _TO = re.compile(
-    r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
+    r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
 )
 _CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
 _NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
@@ -136,16 +140,20 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         return None
     if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
         return None  # `password: x` is a name and its value
-    if not _is_whole_name(word, text, verifier):
+    name = _name_of(word, text, verifier)
+    if not name:
         return None
     what = word[0].lower().rstrip("_0123456789")
+    what = name.lower() if what == "key" else what
     if what == "code" and _YOUR.search(text, max(0, word.start() - 24), word.start()):
         what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
     if not found["bracket"]:
-        value = _value(what, found, text, verifier)
+        value = _value(what, len(name) > len(word[0]), found, text, verifier)
         return None if value and _is_place(word, found, text, value) else value
     inside = _BRACKETED.match(text, found.end())
-    return Value(*inside.span(), False) if inside and _certain(what, inside[0]) else None
+    if inside is None or not (_certain(what, inside[0]) or (len(name) > len(word[0]) and _dense(inside[0]))):
+        return None
+    return Value(*inside.span(), False)
 
 
 _SETTING = re.compile(r"(?i:\b(?:re)?set|chang|updat|rotat|switch)")
@@ -158,17 +166,41 @@ def _is_place(word: re.Match[str], found: re.Match[str], text: str, value: Value
     return _SETTING.search(text, max(0, word.start() - 40), word.start()) is None
 
 
-def _is_whole_name(word: re.Match[str], text: str, verifier: Verifier) -> bool:
-    """The word, or what ends a longer name that is sensitive too: `dbPassword`, but not `nextToken`. PWD is the shell's."""
-    if word[0] == "PWD":
-        return False
+def _name_of(word: re.Match[str], text: str, verifier: Verifier) -> str:
+    """The whole name that the word ends: `dbPassword`, `api key`; empty when it is no sensitive one, as in `nextToken`.
+
+    PWD is the shell's.
+    """
     before = text[word.start() - 1 : word.start()]
+    if word[0] == "PWD" and before not in ("_", "-", "."):
+        return ""
     if not (before.isalnum() or before in ("_", "-", ".")):
-        return True
+        return word[0] if word[0].lower() in _ALONE else _of_two_words(word, text, verifier)
     name, start = name_before(text, word.end())
     if start > 0 and text[start - 1] == "\\" and name[:1] in ("n", "r", "t"):
         name = name[1:]
-    return name.lower() == word[0].lower() or verifier.names.verdict(name) is not None
+    if name.lower() == word[0].lower():
+        return name if name.lower() in _ALONE else ""
+    return name if verifier.names.verdict(name) is not None else ""
+
+
+_ALONE = frozenset(
+    [
+        *("password", "passwd", "passphrase", "passcode", "passwort", "pass", "pwd", "pw", "pin", "kennwort", "code"),
+        *("mot de passe", "mot_de_passe", "contraseña", "contrasena", "senha", "otp", "totp", "token", "secret"),
+        *("csrf", "xsrf", "jwt", "session id", "session_id", "session-id", "sessionid", "credential", "credentials"),
+        *("authorization", "cookie"),
+    ]
+)
+
+
+def _of_two_words(word: re.Match[str], text: str, verifier: Verifier) -> str:
+    """`signing key`, `api key`: key says nothing without the word before it. The same for `password_hash`."""
+    if verifier.names.verdict(word[0]) is not None:
+        return word[0]
+    before, _ = name_before(text, word.start() - 1) if text[word.start() - 1 : word.start()] == " " else ("", 0)
+    name = f"{before} {word[0]}"
+    return name if before and verifier.names.verdict(name) is not None else ""
 
 
 _FROM_TO = re.compile(
@@ -257,15 +289,36 @@ def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
 
 
+_HANDED = re.compile(r"\\*[\"'`]?[ \t](?:to|into|as|through|for)\b")
+"""`pass 'x' to the parser` is what a caller does."""
 _DONE = ("loaded", "fetched", "decrypted")
 
 
 def _is_token(what: str) -> bool:
-    return what not in _CODES and what.endswith(("token", "key", "secret", "id"))
+    return what not in _CODES and what.endswith(_TOKEN_ENDS)
 
 
-def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
-    """The value that the words in `found` announce, if it is one."""
+_TOKEN_ENDS = (
+    "token",
+    "key",
+    "secret",
+    "id",
+    "hash",
+    "digest",
+    "cookie",
+    "csrf",
+    "xsrf",
+    "jwt",
+    "authorization",
+    "credentials",
+    "credential",
+    "creds",
+    "cred",
+)
+
+
+def _value(what: str, long: bool, found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
+    """The value that the words in `found` announce, if it is one. long: the name has more words than `what`."""
     value = quoted(text, found.end())
     if value is None:
         value = bare(text, found.end())
@@ -275,13 +328,25 @@ def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Va
         loose = found["direct"] is not None or (
             found["colon"] is not None and (_is_token(what) or found["filler"].lower().endswith(_DONE))
         )
-        if not (_certain(what, token) if loose else _looks_secret(what, token)):
+        if not ((_certain(what, token) if loose else _looks_secret(what, token)) or (long and _dense(token))):
             return None
-    elif not _quoted_secret(what, found["direct"] is not None, text[value.start : value.end], verifier):
+    elif not _quoted_secret(
+        "a token" if long and what == "token" else what,
+        _is_direct(found),
+        text[value.start : value.end],
+        verifier,
+    ):
         return None
     secret = text[value.start : value.end]
     follows = text[value.end : value.end + 3].lstrip("\"'`")
+    if what == "pass" and _is_direct(found) and _HANDED.match(text, value.end):
+        return None
     return None if verifier.gate.leaves(secret, ANY) or follows.startswith(("=", ":")) else value
+
+
+def _is_direct(found: re.Match[str]) -> bool:
+    """Nothing but a space between the name and its value."""
+    return not found[0].strip(" \t\\\"'`")
 
 
 def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> bool:
@@ -289,12 +354,27 @@ def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> 
         return False
     if (what == "pass" and not strong(secret, 6)) or (what == "token" and len(secret) < 12):
         return False  # to pass `--strict` is a verb, and a parser's tokens are short
+    if direct and (what == "secret" or what.startswith("cred")) and not (_certain(what, secret) or _dense(secret)):
+        return False  # `secret "db-main-2" not found`
+    if _PERSON_AT.fullmatch(secret):
+        return False  # whose it is
     if what in _CODES or _is_token(what):
         if checks.lower_word(secret) or " " in secret or checks.is_a_name(secret) or what.endswith("id"):
             return what.endswith("id") and strong(secret, 16) and not checks.UUID.fullmatch(secret)
         if what in _CODES and not (secret.isdigit() and len(secret) >= 6):
             return False
-    return not (" " in secret and direct)
+    return True
+
+
+_PERSON_AT = re.compile(r"[a-z][a-z0-9.]{0,40}@[a-z][a-z0-9.-]{1,60}")
+_SYMBOLS = frozenset("!#$%^&*+~?@")
+
+
+def _dense(token: str) -> bool:
+    """So mixed that eight characters are enough beside a name such as `access_token`."""
+    if len(token) < 8 or not strong(token, 8):
+        return False
+    return checks.mixed(token) or not _SYMBOLS.isdisjoint(token)
 
 
 def _looks_secret(what: str, token: str) -> bool:
@@ -311,7 +391,7 @@ def _looks_secret(what: str, token: str) -> bool:
         checks.like_no_word(token) and (token.isalnum() or checks.has_digit(token))
     ):
         return False
-    if what == "pass" and not checks.has_letter(token):
+    if what == "pass" and not strong(token, 4):
         return False
     if what.endswith("id") and checks.UUID.fullmatch(token):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.transform.redaction import checks
+from agent.transform.redaction.names import KEY_WORDS, QUALIFIERS
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_SHORT_STEMS, RARE_STEMS
 from agent.transform.redaction.shapes import group
@@ -13,10 +14,13 @@ _HEADINGS = (
     "credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ \\-]?in|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten"
     "|identifiants"
 )
-_WHATS = (
+_ENDED = rf"(?:[_.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest))?(?:_[0-9]{{1,2}})?"
+_NAMED = (
     r"pass(?:word|wd|phrase|code|wort|)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
     r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf|signing|subscription|shared|account|admin|master)[ _\-]?(?:token|key)|session[ _\-]?id|secret|token"
+    rf"|cookie|credentials?|creds|authorization|csrf|xsrf|jwt|(?:{'|'.join(KEY_WORDS)})[ _.\-]?key"
 )
+_WHATS = rf"(?:{_NAMED}){_ENDED}"
 _FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
 _LINKS = (
     r"is|was|are|ist|lautet|war|est|es|er|(?:\xc3[\xa9\xa8]|\\u00e[89])|(?:\xc3\xa4|\\u00e4)r|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
@@ -183,6 +187,7 @@ PROSE = group(
             ),
             rf"(?i)(?:{_WHATS})[\"'`\\]{{1,9}}[ \t]{{1,3}}(?:{_LINKS})[ \t:]{{1,4}}[^\s]",
             r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
+            r"(?i)(?:pass(?:word|phrase|code|wd)?|pwd|secret|token|key|credentials?|creds|cookie|hash|session_?id)[a-z0-9_]*[ \t][a-z \t]*(?:changed|updated|rotated|reset|regenerated|replaced|generated|created|issued)[ \t]?[,;:.(-]{0,2}[ \t](?:[a-z]+[ \t])?new[ \t](?:value|one|password|secret|token|key)[ \t:=]{1,4}(?:is[ \t])?[^\s]",
             r"(?i)(?:pass(?:word|phrase|code)|secret|token|api[ _\-]?key)s?[ ,:;a-z]+(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2}\\{0,8}[\"'`]",
             r"(?i)\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| )[0-9]{3}",
             r"(?i)api (?:[a-z]+ )*key ?[=:] ?[A-Za-z0-9_\-]{20}",
