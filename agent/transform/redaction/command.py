@@ -53,7 +53,7 @@ _DIRECTIVE = re.compile(
 _ACL = re.compile(r"\bACL[\" ]{1,3}SETUSER[\" ]{1,3}[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})")
 # `A001 LOGIN bob x` of IMAP, `/rp x` of schtasks, `chpasswd <<< bob:x`, `gh secret set NAME --body x`, `password 7 x` of routers.
 _OTHERS = re.compile(
-    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
+    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
     r"|(?i:\b(?:password|secret|key(?:-string)?) [05-9] |\b(?:tacacs|radius)-server [^\n]{0,60}?\bkey (?:\d )?))\\*[\"']?(?P<secret>[^\s\"'\\]{4,512})"
 )
 _ORACLE = re.compile(

@@ -119,6 +119,14 @@ def scan_basic(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_BASIC, text):
         if checks.basic_pair(found["secret"]) and not verifier.gate.masked(found["secret"]):
             yield Hit(*found.span("secret"), "basic")
+    for found in verifier.each(_SASL, text):
+        if checks.sasl_plain(found["secret"]):
+            yield Hit(*found.span("secret"), "basic")
+
+
+_SASL = re.compile(
+    r"(?:(?<![A-Za-z0-9+/_=\-])(?=A[C-H])|(?i:\b(?:sasl|plain|response)[^A-Za-z0-9\n]{1,8}))(?P<secret>[A-Za-z0-9+/]{11,1024}={0,2})"
+)
 
 
 _JWT = re.compile(

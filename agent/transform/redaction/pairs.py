@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction.checks import lower_word
+from agent.transform.redaction.checks import has_digit, like_no_word, lower_word, mixed
 from agent.transform.redaction.named import hit
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
@@ -83,12 +83,22 @@ _PAIR = re.compile(r"[\"']\\{0,8}[\"']?[ ]{0,2},[ ]{0,2}(?=[brBR]?\\{0,8}[\"'])"
 _VALUE_KEY = re.compile(r"b?\\{0,8}[\"']?(?:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}[:=][ ]{0,2}")
 _MEMBERS = re.compile(
     r"\b(?P<stem>[A-Za-z]{0,20}?_?)(?i:name|key|field|header|param|variable|property)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,2}\\{0,8}[\"']?(?P<name>[\w.\-\[\]]{1,80}?)\\{0,8}[\"']?"
-    r"[,;]?(?:\s|\\+[rnt]){0,24}\\{0,8}[\"']?(?P=stem)?(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])"
+    r"[,;]?(?:\s|\\+[rnt]){0,24}(?:\\{0,8}[\"']?(?!(?i:\w{0,20}(?:name|key|value))\b)\w{1,40}\\{0,8}[\"']? ?[:=] ?[^\r\n\\,;:{}\[\]]{0,80}[,;]?(?:\s|\\+[rnt]){1,24}){0,3}"
+    r"\\{0,8}[\"']?(?P=stem)?(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])"
 )
 _SERIALIZED = re.compile(r"s:\d{1,4}:\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\";s:\d{1,6}:(?=\\{0,8}\")")
 _BLOCK = re.compile(
     r"\b(?:variable|output) \\{0,8}\"(?P<name>[\w.\-]{1,80})\\{0,8}\" ?\{(?:\s|\\+[rnt]){0,24}(?:type ?= ?\w{1,20}(?:\s|\\+[rnt]){1,24})?(?:default|value) ?= ?(?=[^\s])"
 )
+_COMPARED = re.compile(
+    r"(?P<quote>\\{0,8}[\"'])(?P<secret>[^\"'\\\s]{4,256})(?P=quote) ?(?:[!=]==?|<>|!~|=~) ?(?P<name>[A-Za-z_][\w.\[\]]{1,120}+)(?!\()"
+)
+"""`assert 'x' == user.password`."""
+_USERLIST = re.compile(
+    r"(?P<quote>\\{0,8}\")[\w.@\-]{1,63}(?P=quote) (?P=quote)(?P<secret>[^\"\\\s]{6,512})(?P=quote)(?=\s|\\+[rnt]|\\*[\"']|\Z)"
+)
+"""`"bob" "md5…"`: a line of the file that a connection pooler knows its users from."""
+_HASHED = re.compile(r"md5[0-9a-f]{32}|SCRAM-SHA-(?:1|256)\$.*")
 _ATOM = re.compile(r"\{:?(?P<name>[A-Za-z_]\w{1,60}), ?(?:<<)?(?=\\{0,8}[\"'])")
 """Erlang's and Elixir's `{password, "x"}`."""
 _CALL = re.compile(
@@ -123,6 +133,7 @@ _FORMS = (
 
 def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
+    yield from _other_pairs(text, verifier)
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
     for pattern, literals in _FORMS:
@@ -141,6 +152,21 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
         verdict = verifier.names.verdict(found["name"])
         if verdict and not verifier.gate.leaves(found["secret"], verdict):
             yield Hit(*found.span("secret"), verdict.rule)
+
+
+def _other_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What is compared, and who is listed with whose password."""
+    for found in verifier.each(_COMPARED, text) if "==" in text or "!=" in text else ():
+        verdict = verifier.names.verdict(found["name"])
+        if verdict and _is_compared(found["secret"]) and not verifier.gate.leaves(found["secret"], verdict):
+            yield Hit(*found.span("secret"), verdict.rule)
+    for found in verifier.each(_USERLIST, text) if '" ' in text else ():
+        if _HASHED.fullmatch(found["secret"]) or (strong(found["secret"], 8) and mixed(found["secret"])):
+            yield Hit(*found.span("secret"), "name-value-pair")
+
+
+def _is_compared(secret: str) -> bool:
+    return not lower_word(secret) and (has_digit(secret) or not secret.isalpha() or like_no_word(secret))
 
 
 def _pair(text: str, comma: re.Match[str], verifier: Verifier) -> Iterator[Hit]:

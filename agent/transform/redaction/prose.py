@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 ANY = Verdict("password", "any")
+AUTHORIZATION = Verdict("authorization", "authorization")
 
 _PAIR = re.compile(
     r"(?i:\b(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ -]?in"
@@ -118,11 +119,32 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     yield from _changed_from(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
+        if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
+            yield from _header(header, text, verifier)
+            continue
         value = next((v for rest in (_REST, _TO) if (v := _announced(word, rest, text, verifier))), None)
         if value is None:
             continue
         yield Hit(value.start, value.end, "prose-password")
         yield from _changed_to(text, value.end, verifier)
+
+
+_HEADER = re.compile(
+    r"(?i:(?P<what>authorization|cookies?)(?:[ \t](?:header|value|is|was|of)){0,3}[ \t]{1,3})(?=\\*[\"'`])"
+)
+
+
+def _header(header: re.Match[str], text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`Authorization 'Basic x'`, `cookie "sid=x; a=b"`: a header's value in quotes."""
+    value = quoted(text, header.end())
+    secret = text[value.start : value.end] if value else ""
+    if header["what"].lower() == "authorization":
+        if strong(secret.rpartition(" ")[2], 8):
+            yield from verifier.headers.authorization(text, header.end(), AUTHORIZATION)
+    elif "=" in secret:
+        yield from verifier.headers.cookies(text, header.end())
+    elif value and strong(secret, 16):
+        yield Hit(value.start, value.end, "cookie")
 
 
 def _changed_to(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:

@@ -135,6 +135,9 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems})[, ]{{1,2}}[<\"'\\]{{1,24}}[^\"'\\ ,<]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default|old|new|before|after)[ue]{{0,2}}[\\\"' ]*[:=]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
+        rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?,|[\\rn ]{{2}})[^\n]*[\"'\\ ](?:value|val)[\"'\\ ]*[:=]",
+        rf"(?im)[\"'] ?(?:[!=]==?|<>|!~|=~) ?[a-z_0-9.\[\]]*(?:{stems})",
+        r"[\w.@\-]\\{0,8}\" \\{0,8}\"(?:md5[0-9a-f]|SCRAM-SHA-|[^\"\\\s]{8,64}\\{0,8}\"(?:$|\\))",
         r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key|hash|verify|encrypt)\(b?\\{0,8}[\"'][^\"'\\]",
         r"(?i)(?:auth|log_?in|log_?on|sign_?in|authenticate|credentials?|authentication|token)=?\(\\{0,8}[\"'][^\"'\\\s]+\\{0,8}[\"'], ?b?\\{0,8}[\"'][^\"'\\]",
     )

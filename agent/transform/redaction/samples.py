@@ -82,6 +82,10 @@ def basic(dice: random.Random) -> str:
     return base64.b64encode(f"user{dice.randrange(1000)}:{from_class('b62', 12, dice)}".encode()).decode()
 
 
+def sasl(dice: random.Random) -> str:
+    return base64.b64encode(f"\0user{dice.randrange(1000)}\0{from_class('b62', 12, dice)}".encode()).decode()
+
+
 def github_checksum(dice: random.Random) -> str:
     body = from_class("b62", 30, dice)
     return body + crc32_base62(body)
@@ -110,6 +114,7 @@ NAMED: dict[str, Callable[[random.Random], str]] = {
     "iban": iban,
     "uuid": uuid,
     "basic": basic,
+    "sasl": sasl,
     "ghcrc": github_checksum,
     "discord": discord,
     "bedrock": bedrock,
