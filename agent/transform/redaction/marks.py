@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from agent.transform.redaction.rule import Action
 
 _MARK = re.compile(r"\[REDACTED:([a-z0-9-]{1,64})(?::[A-Za-z0-9]{4})?\]|\[([a-z0-9-]{1,64}):[0-9a-f]{12}\]")
-_MARK_APART = re.compile(rf"(?<![^\s\"'`=:,;|/&?(\[{{<>\\])(?:{_MARK.pattern})(?![^\s\"'`,;|&)\]}}<>\\])", re.ASCII)
+# It begins with its literal, which the engine looks for fast.
+_MARK_APART = re.compile(
+    r"\[(?<![^\s\"'`=:,;|/&?(\[{<>\\]\[)(?:REDACTED:([a-z0-9-]{1,64})(?::[A-Za-z0-9]{4})?\]|([a-z0-9-]{1,64}):[0-9a-f]{12}\])(?![^\s\"'`,;|&)\]}<>\\])",
+    re.ASCII,
+)
 _NUMBERS = frozenset({"card", "iban"})
 _SHORTEST_NUMBER = 13
 _SHORTEST_PARTIAL = 16
