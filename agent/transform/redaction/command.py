@@ -48,7 +48,7 @@ _KIND = (
 )  # fmt: skip
 _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]{1,80})[ ]{1,3}(?=[^\s=])")
 _DIRECTIVE = re.compile(
-    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass))[ \t]{1,8}\\*[\"']?(?P<secret>[^\s\"'\\]{4,256})"
+    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?))[ \t]{1,8}\\*[\"']?(?P<secret>[^\s\"'\\]{4,256})"
 )
 _ACL = re.compile(r"\bACL[\" ]{1,3}SETUSER[\" ]{1,3}[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})")
 # `A001 LOGIN bob x` of IMAP, `/rp x` of schtasks, `chpasswd <<< bob:x`, `gh secret set NAME --body x`, `password 7 x` of routers.

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from agent.transform.redaction.checks import lower_word
 from agent.transform.redaction.decode import unescape
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.rule import Hit, WorkLimit
@@ -113,7 +114,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                     frame.last = content
                     if frame.count == 1:
                         frame.first = content
-                    elif frame.count == 2 and verdict is None and not frame.key:
+                    elif frame.count == 2 and verdict is None and frame.key in ("", _TOP):
                         _remember(frame, "second", (start, end, content))
             elif part_of(key) is not None:
                 _remember(frame, key, (start, end, content))
@@ -195,7 +196,8 @@ def _close(frame: _Frame, parent: _Frame, hits: list[Hit], verifier: Verifier) -
             _secret(special[member], Verdict("jwk-private", "any"), hits, verifier)
     if "second" in special:
         verdict = verifier.names.verdict(frame.first) if frame.count == 2 else None
-        if verdict is not None:
+        # By itself such a list may be one of field names.
+        if verdict is not None and not (frame.key == _TOP and lower_word(special["second"][2] or "")):
             _secret(special["second"], verdict, hits, verifier)
         return
     _spelled_out(special, hits, verifier)

@@ -14,7 +14,7 @@ from agent.transform.redaction.values import Value, bare, items, name_before, qu
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )")
+_SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )|\.{4,80}(?= ?\\*[\"'])")
 _SPACE = re.compile(r"[ \t]{0,8}")
 _LINE_BREAK = re.compile(r"\s{0,40}")
 _TYPE = re.compile(

@@ -111,6 +111,16 @@ _LOGIN = re.compile(
     r"(?:=\(|\()\\{0,8}[\"'][^\"'\\\s]{1,64}\\{0,8}[\"'], ?(?=[brBR]?\\{0,8}[\"'])"
 )
 """`db.auth("bob", "x")`, `auth=("bob", "x")`, `HTTPBasicAuth("bob", "x")`: the second is the password."""
+_ONE_ARGUMENT = re.compile(r"\.(?i:auth|authenticate)\((?=\\{0,8}[\"'][^\"'\\]{4,200}\\{0,8}[\"']\))")
+_THIRD = re.compile(
+    r"\b(?:mysqli?_p?connect|(?:mysqli|PDO)->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)\b[^\n]{0,200}?"
+    r"\((?:\\{0,8}['\"][^'\"\\]{0,200}\\{0,8}['\"]|[\w #()]{1,40}), ?\\{0,8}['\"][^'\"\\]{0,100}\\{0,8}['\"], ?(?=\\{0,8}['\"])"
+)
+"""What PHP prints of a connection: where to, who, and the password."""
+_ABOUT = re.compile(
+    r"[\"'](?P<name>[\w.\-\[\]]{1,100})\\{0,8}[\"'] [a-z][\w.$\[\] ]{1,80}:? [Vv]alue:? (?=\\{0,8}[\"'])"
+)
+"""`Failed to bind 'db.password' to String: Value: "x"`."""
 _HASH_CALL = re.compile(
     r"\b(?:(?:hash|check)pw|(?:generate|check)_password_hash|(?:bcrypt|argon2|scrypt|pwd_context|password_hasher)\.(?:hash|verify|encrypt))\((?=b?\\{0,8}[\"'])"
 )
@@ -126,6 +136,7 @@ _FORMS = (
     (_SERIALIZED, ("s:",)),
     (_BLOCK, ("variable ", "output ")),
     (_ATOM, ("{",)),
+    (_ABOUT, ("alue",)),
     (_CALL, ("(",)),
 )
 """Each with literals of which it needs one: to look for these is a hundred times as fast."""
@@ -142,7 +153,7 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
             if verdict and value:
                 yield from hit(text, value, found["name"], verdict, False, verifier)
-    for calls, least in ((_LOGIN, 6), (_HASH_CALL, 4)) if "(" in text else ():
+    for calls, least in ((_LOGIN, 6), (_HASH_CALL, 4), (_ONE_ARGUMENT, 7), (_THIRD, 4)) if "(" in text else ():
         for found in verifier.each(calls, text):
             value = quoted(text, found.end())
             secret = text[value.start : value.end] if value else ""

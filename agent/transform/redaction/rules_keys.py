@@ -83,7 +83,7 @@ _SEPARATOR = r"(?:[=:]|->|<-| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%
 _AFTER = rf"(?:[ \t]|{COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
-    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
+    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{2,3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
     r"|[*xX]{2,64}[^*xX\s\"'`\\]|\[REDACTED:|\[REDACTED\] ?[^\s\"'`\\,;)\]}])"
 )
 _NO_VALUES = ("null", "none", "nil", "nan", "true", "false", "undefined", "required", "redacted", "filtered", "missing")
@@ -111,7 +111,10 @@ _BARE = (
 
 def name_needles(stems: str) -> tuple[str, ...]:
     """Finder pattern for `name = value` in all its spellings. As one pattern it costs a tenth of what two cost."""
-    return (rf"(?im)(?:{stems}){_TAIL}{_CLOSE}{_SEPARATOR}{_AFTER}(?:{_QUOTED}|{_BARE})",)
+    return (
+        rf"(?im)(?:{stems}){_TAIL}{_CLOSE}{_SEPARATOR}{_AFTER}(?:{_QUOTED}|{_BARE})",
+        rf"(?im)(?:{stems})\.{{4}}",
+    )
 
 
 # `app.auth: …` is a logger's name and its message, so without quotes only `auth=` counts.
@@ -137,6 +140,9 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?,|[\\rn ]{{2}})[^\n]*[\"'\\ ](?:value|val)[\"'\\ ]*[:=]",
         rf"(?im)[\"'] ?(?:[!=]==?|<>|!~|=~) ?[a-z_0-9.\[\]]*(?:{stems})",
+        rf"(?im)(?:{stems})\\{{0,8}}[\"'] [a-z][^\n]*value:? \\{{0,8}}[\"'][^\s\"']",
+        r"(?i)\.(?:auth|authenticate)\(\\{0,8}[\"'][^\"'\\]{4}",
+        r"(?:mysqli?_p?connect|->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)[^\n]*, ?\\{0,8}['\"][^\n]*, ?\\{0,8}['\"]",
         r"[\w.@\-]\\{0,8}\" \\{0,8}\"(?:md5[0-9a-f]|SCRAM-SHA-|[^\"\\\s]{8,64}\\{0,8}\"(?:$|\\))",
         r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key|hash|verify|encrypt)\(b?\\{0,8}[\"'][^\"'\\]",
         r"(?i)(?:auth|log_?in|log_?on|sign_?in|authenticate|credentials?|authentication|token)=?\(\\{0,8}[\"'][^\"'\\\s]+\\{0,8}[\"'], ?b?\\{0,8}[\"'][^\"'\\]",

@@ -26,7 +26,7 @@ _HEADINGS_TOO = r"(?:cookies?|credentials?|creds|authorization|csrf|xsrf|jwt)"
 _FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
 _LINKS = (
     r"is|was|are|ist|lautet|war|est|es|er|(?:\xc3[\xa9\xa8]|\\u00e[89])|(?:\xc3\xa4|\\u00e4)r|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
-    r"|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
+    r"|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
 )
 
 URLS = group(
@@ -142,6 +142,8 @@ TOKENS = group(
         "Basic credentials that decode to user:password, also in the form of SASL PLAIN",
         find=(
             r"(?i)basic(?:[ \t+]{1,3}|%20)[A-Za-z0-9+/_\-]{8}",
+            r"(?i)auth[ \t]{1,2}\\{0,8}[\"'][A-Za-z0-9+/]{12}",
+            r"334 (?:VXNlcm5hbWU6|UGFzc3dvcmQ6)",
             # A zero byte and a character, in base64; or whatever stands behind such a word.
             r"(?m)(?:^|[^A-Za-z0-9+/_=\-])A[C-H][A-Za-z0-9+/]{10}",
             r"(?i)(?:sasl|plain|response)[^A-Za-z0-9\n]{1,8}[A-Za-z0-9+/]{16}",
@@ -246,7 +248,7 @@ PROSE = group(
             r"(?:docker|podman|az|oc|registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay) (?:[^\s]{1,40} ){0,2}login [^\n]{0,400}?(?:-p|-t|--token|--password)[ =]",
             rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
             r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
-            r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass)[ \t]{1,8}[^\s]",
+            r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?)[ \t]{1,8}[^\s]",
             r"(?i)(?:smtp|imap|pop3?|ftp|ssh|telnet|nntp|xmpp|mqtt|ldap|sasl)s?[ _.\-]?(?:auth )?(?:log_?in|log_?on|auth):? [^\s]+ [^\s]+[0-9]",
             r"ACL[\" ]{1,3}SETUSER[\" ]|[0-9] LOGIN [^\s]|/rp [^\s]|addauth digest [^\s]|chpasswd <<<|gh secret set [A-Za-z]",
             r"(?i)(?:password|secret|key(?:-string)?) [05-9] [^\s]{4}|(?:tacacs|radius)-server [^\n]*key ",
