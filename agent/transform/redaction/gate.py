@@ -121,6 +121,7 @@ def _says_something(value: str) -> bool:
     return any((_LABEL.fullmatch(value), _MESSAGE.search(value), _VALIDATION.match(value)))
 
 
+_GROUPED_PIN = re.compile(r"\d{3}-\d{3}(?:-\d{3})?")
 _NO_TOKEN = frozenset("[](){}^|\\")
 # What a kind of name does not take for its value.
 _BY_KIND: dict[str, Callable[[str], bool]] = {
@@ -142,7 +143,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
     ),
     "loose": lambda value: lower_word(value) and len(value) < 16,
     "uuid": lambda value: UUID.fullmatch(value) is None,
-    "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),
+    "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()) and _GROUPED_PIN.fullmatch(value) is None,
     "pass": lambda value: not has_letter(value) and len(value) < 6,
     "pwd": lambda value: _PATH.fullmatch(value) is not None,
 }

@@ -117,6 +117,10 @@ _THIRD = re.compile(
     r"\((?:\\{0,8}['\"][^'\"\\]{0,200}\\{0,8}['\"]|[\w #()]{1,40}), ?\\{0,8}['\"][^'\"\\]{0,100}\\{0,8}['\"], ?(?=\\{0,8}['\"])"
 )
 """What PHP prints of a connection: where to, who, and the password."""
+_CRYPT = re.compile(
+    r"\b(?i:pgp_sym_(?:en|de)crypt(?:_bytea)?|aes_(?:en|de)crypt)\([^\n'\"()]{1,100}, ?(?=\\{0,8}['\"])"
+)
+_REGISTRY = re.compile(r"/v (?P<name>[\w.-]{1,80}) (?:/t \w{1,20} )?/d (?=[^\s])")
 _ABOUT = re.compile(
     r"[\"'](?P<name>[\w.\-\[\]]{1,100})\\{0,8}[\"'] [a-z][\w.$\[\] ]{1,80}:? [Vv]alue:? (?=\\{0,8}[\"'])"
 )
@@ -137,6 +141,7 @@ _FORMS = (
     (_BLOCK, ("variable ", "output ")),
     (_ATOM, ("{",)),
     (_ABOUT, ("alue",)),
+    (_REGISTRY, ("/d ",)),
     (_CALL, ("(",)),
 )
 """Each with literals of which it needs one: to look for these is a hundred times as fast."""
@@ -153,7 +158,9 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
             if verdict and value:
                 yield from hit(text, value, found["name"], verdict, False, verifier)
-    for calls, least in ((_LOGIN, 6), (_HASH_CALL, 4), (_ONE_ARGUMENT, 7), (_THIRD, 4)) if "(" in text else ():
+    for calls, least in (
+        ((_LOGIN, 6), (_HASH_CALL, 4), (_ONE_ARGUMENT, 7), (_THIRD, 4), (_CRYPT, 4)) if "(" in text else ()
+    ):
         for found in verifier.each(calls, text):
             value = quoted(text, found.end())
             secret = text[value.start : value.end] if value else ""

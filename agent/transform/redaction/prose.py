@@ -76,10 +76,10 @@ _YOUR = re.compile(
 _SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|prompt|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
 _IS = (
     r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
-    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
+    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
     r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
 )
 _NEW = (
@@ -112,6 +112,7 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
     yield from _used_as_password(text, verifier)
     yield from _got(text, verifier)
+    yield from _told(text, verifier)
     for pattern in (_API_KEY, _CREDENTIALS_FOR):
         for found in verifier.each(pattern, text):
             if checks.mixed(found["secret"]) and strong(found["secret"], 8):
@@ -246,6 +247,40 @@ _CREDENTIALS_FOR = re.compile(
     r"(?i:\bcredentials? for (?:(?:user|account) )?)(?!user\b|account\b)[\w.@\-]{1,64}: (?P<secret>[A-Za-z0-9_!#$%&*+.\-]{8,128}+)(?![/:(=@])"
 )
 """`calling the API with key=x`, `invalid credentials for bob: x`."""
+_FRESH = re.compile(
+    r"(?i:\b(?:following|generated|temporary|initial|default|random|one-time|new|admin|root|superuser)[ -](?:[a-z]{2,12} ){0,2}?pass(?:word|phrase|code)\b(?P<between>[^\n:=]{0,80})[:=])"
+    r"(?:\s|\\+[rn]){0,8}(?P<secret>[^\s\"'`\\]{7,128})"
+)
+_MADE = re.compile(r"(?i)(?:following|generated|temporary|initial|random|one-time)[ -]")
+_FOR_WHOM = re.compile(r"(?i:password|passwd|pwd) (?P<whom>[a-z][\w.@\-]{1,40}) ?= ?(?P<secret>[^\s\"'`\\]{8,128})")
+_SENT_CODE = re.compile(r"(?i:(?P<kind>[a-z]+ )?\bcode(?: is)?[ :]{1,3})(?P<secret>\d{6,8})(?![\w.-])")
+_IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")
+_OTHER_CODE = re.compile(
+    r"(?i:error|exit|status|return|country|zip|postal|reason|response|event|fault|product|article|bar|area) "
+)
+
+
+def _told(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What an installer or a mailer tells: `generated password for root: x`, `PASSWORD elastic = x`, `SMS sent: code 123456`."""
+    for found in verifier.each(_FRESH, text):
+        secret = found["secret"].rstrip(".,;)")
+        whose = found["between"].lower().rstrip().endswith(("user", "account", "name", "host", "path", "file"))
+        if (
+            not whose
+            and strong(secret, 7)
+            and (_MADE.search(found[0]) or not checks.is_a_name(secret))
+            and not verifier.gate.leaves(secret, ANY)
+        ):
+            yield Hit(found.start("secret"), found.start("secret") + len(secret), "prose-password")
+    for found in verifier.each(_FOR_WHOM, text):
+        if strong(found["secret"], 12) and checks.mixed(found["secret"]):
+            yield Hit(*found.span("secret"), "prose-password")
+    for found in verifier.each(_SENT_CODE, text):
+        near = text[max(0, found.start() - 80) : found.end() + 40]
+        if _IS_SENT.search(near) and not _OTHER_CODE.fullmatch(found["kind"] or ""):
+            yield Hit(*found.span("secret"), "one-time-code")
+
+
 _ABOUT_IT = re.compile(r"\b(?:type|name|ids?|length|version|kind|policy|count|format|prefix|algorithm|header|field)\b")
 """What is not the secret itself but said about it."""
 _CARD_CODE = re.compile(r"(?i:\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| ))(?P<secret>\d{3,4})(?![\w.%/:-])")

@@ -141,6 +141,8 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?,|[\\rn ]{{2}})[^\n]*[\"'\\ ](?:value|val)[\"'\\ ]*[:=]",
         rf"(?im)[\"'] ?(?:[!=]==?|<>|!~|=~) ?[a-z_0-9.\[\]]*(?:{stems})",
         rf"(?im)(?:{stems})\\{{0,8}}[\"'] [a-z][^\n]*value:? \\{{0,8}}[\"'][^\s\"']",
+        rf"(?im)(?:{stems})[^\n]* /d [^\s]",
+        r"(?i)(?:pgp_sym|aes)_(?:en|de)crypt(?:_bytea)?\(",
         r"(?i)\.(?:auth|authenticate)\(\\{0,8}[\"'][^\"'\\]{4}",
         r"(?:mysqli?_p?connect|->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)[^\n]*, ?\\{0,8}['\"][^\n]*, ?\\{0,8}['\"]",
         r"[\w.@\-]\\{0,8}\" \\{0,8}\"(?:md5[0-9a-f]|SCRAM-SHA-|[^\"\\\s]{8,64}\\{0,8}\"(?:$|\\))",
