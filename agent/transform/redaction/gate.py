@@ -45,6 +45,7 @@ _VALIDATION = re.compile(
 _REMARK = re.compile(r"\([a-z]{2,20}")
 """`password: (not set)`, up to the space."""
 _TAG = re.compile(r"![A-Za-z/]{1,20}")
+_HASHED_BY = re.compile(r"(?i:argon2(?:id?|d)?|bcrypt|scrypt|pbkdf2|sha-?\d{1,3}|md5|crypt)(?:[-_:]\w{1,20}){0,3}[,;]?")
 _STOP_WORDS = frozenset(
     [
         "required",
@@ -163,6 +164,11 @@ def _is_code(value: str) -> bool:
     return not has_digit(value) or any(mark in value for mark in ".([")
 
 
+def _is_kind_of_hash(name: str, value: str) -> bool:
+    """`password hash = argon2id` tells how, not what."""
+    return _HASHED_BY.fullmatch(value) is not None and name.lower().endswith("hash")
+
+
 _CARD_CODES = ("cvv", "cvc", "cvn", "cvv2", "cvc2")
 
 
@@ -202,7 +208,7 @@ class Gate:
             return True
         if quoted:
             return False
-        if _is_code(value) or value == name or value.rpartition("=")[0] == name:
+        if _is_code(value) or value == name or value.rpartition("=")[0] == name or _is_kind_of_hash(name, value):
             return True
         if verdict.rule == "secret-key" and spaced and not (has_digit(value) or len(value) >= 20):
             return True

@@ -164,8 +164,8 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
     if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
         return None  # `password: x` is a name and its value
     name = _name_of(word, text, verifier)
-    if not name:
-        return None
+    if not name or (found["colon"] and (found["for"] or "").lower().endswith((" user", " account"))):
+        return None  # `password for user: x` says whose
     what = word[0].lower().rstrip("_0123456789")
     what = name.lower() if what == "key" else what
     if what == "code" and _YOUR.search(text, max(0, word.start() - 24), word.start()):
@@ -267,6 +267,7 @@ def _told(text: str, verifier: Verifier) -> Iterator[Hit]:
         whose = found["between"].lower().rstrip().endswith(("user", "account", "name", "host", "path", "file"))
         if (
             not whose
+            and not _ABOUT_IT.search(found["between"].lower())
             and strong(secret, 7)
             and (_MADE.search(found[0]) or not checks.is_a_name(secret))
             and not verifier.gate.leaves(secret, ANY)
