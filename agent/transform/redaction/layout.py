@@ -38,8 +38,9 @@ def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
             start = line.end()
             if header.endswith(":"):
                 yield from _below(header, text, line.end(), verifier)
-            for comma in (c for c in ",;\t" if 0 < header.count(c) <= _MOST_CELLS):
-                yield from _under(header.split(comma), text, line.end(), comma, verifier)
+            if "," in header or ";" in header or "\t" in header:
+                for comma in (c for c in ",;\t" if 0 < header.count(c) <= _MOST_CELLS):
+                    yield from _under(header.split(comma), text, line.end(), comma, verifier)
     for gap in verifier.each(_GAP, text) if "\t" in text or "\\t" in text or "  " in text else ():
         name, _ = name_before(text, gap.start())
         verdict = verifier.names.verdict(name) if name else None
