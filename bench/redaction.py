@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import statistics
 import sys
 import time
 
@@ -185,6 +186,11 @@ def adversarial() -> dict[str, bytes]:
         "a query": "&".join(f"k{i}=v{i}" for i in range(80_000)),
     }
     lines |= {f"{name} + secret": json.dumps({"password": SECRET, "d": text}).encode() for name, text in beside.items()}
+    base64_text, in_lines = beside["bytes in base64"], base64.encodebytes(dice.randbytes(SIZE * 3 // 4)).decode()
+    lines["secret behind base64"] = f"{base64_text} password={SECRET}".encode()
+    lines["secret before base64, in JSON"] = json.dumps({"m": f"password={SECRET} {base64_text}"}).encode()
+    lines["the same, nested, a secret"] = json.dumps({"m": f"password={SECRET} {base64_text}", "k": {"a": 1}}).encode()
+    lines["lines of base64 + secret"] = json.dumps({"password": SECRET, "d": in_lines}).encode()
     lines["many members"] = json.dumps({f"k{i}": {"password": i} for i in range(38_000)}).encode()
     lines["flat members"] = json.dumps({f"password{i}": f"x{i}" for i in range(30_000)}).encode()
     lines["json in json"] = json.dumps({"a": json.dumps({"b": json.dumps([{"token": "a"}] * 60_000)})}).encode()
@@ -231,6 +237,7 @@ def main() -> None:
         if place < 10 or ms > LIMIT_MS or leaked:
             print(f"  {name:<28}{ms:>8.1f}{'  stub' if stubbed else ''}{'  LEAKED' if leaked else ''}")
     stubs = sum(stubbed for _, _, stubbed, _ in took)
+    print(f"  slowest {took[0][0]:.1f} ms, median {statistics.median(ms for ms, *_ in took):.1f}")
     print(f"  {len(took)} lines, {stubs} given up as stubs, {sum(leaked for *_, leaked in took)} leaked")
 
 

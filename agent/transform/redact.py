@@ -22,6 +22,7 @@ from agent.transform.redaction.nearly import Miss
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
+from agent.transform.redaction.windows import LONG
 
 __all__ = ["BadRule", "Finding", "Redacted", "Redactor", "RuleInfo"]
 
@@ -39,7 +40,6 @@ _STUB_SEARCH_BYTES = 4096
 _MOST_EMAILS = 65_536
 _MOST_ROUNDS = 4
 _MOST_ADDRESSES = 6_000
-_LONG_TEXT = 65_536
 _SURROUNDINGS = 4_096
 
 
@@ -201,10 +201,16 @@ class Redactor:
 
     def _judged(self, line: bytes, scans: frozenset[int]) -> tuple[bytes, Judged]:
         assert self._parts is not None
-        if len(line) > _LONG_TEXT and line.count(b"@") > _MOST_ADDRESSES:
+        if len(line) > LONG and line.count(b"@") > _MOST_ADDRESSES:
             raise WorkLimit("too many addresses")
         text = line.decode("utf-8", "surrogateescape")
+        if b"[" in line and (rest := self._parts.tools.marks.emptied(text)) != text:
+            scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))
+            if not scans:
+                return line, Judged([], {}, False)
         verifier = Verifier(self._parts.tools, len(text))
+        if len(text) > LONG and HOPELESS not in scans:
+            scans = verifier.survey(text)
         hits = None if HOPELESS in scans else flat.hits(text, verifier, scans)
         if hits is not None:
             redacted = _without(text, hits).encode("utf-8", "surrogateescape") if hits else line
@@ -220,9 +226,14 @@ class Redactor:
         """
         assert self._parts is not None
         for _ in range(_MOST_ROUNDS):
-            if len(text) > _LONG_TEXT and not text.startswith(("{", "[")):
+            if len(text) > LONG and not text.startswith(("{", "[")):
                 return self._settled_nearby(text, hits)
             text = _without(text, hits)
+            if len(text) > LONG:
+                hits = Verifier(self._parts.tools, len(text)).document(text, frozenset())
+                if not hits:
+                    return text.encode("utf-8", "surrogateescape")
+                continue
             rest = self._parts.tools.marks.emptied(text)
             scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))
             hits = Verifier(self._parts.tools, len(text)).document(text, scans) if scans else []
@@ -242,7 +253,7 @@ class Redactor:
                 count += 1
             near, hits = hits[:count], hits[count:]
             start, end = max(done, near[0].start - _SURROUNDINGS), near[-1].end + _SURROUNDINGS
-            if end - start > _LONG_TEXT:
+            if end - start - sum(hit.end - hit.start for hit in near) > LONG:
                 raise WorkLimit("too many findings in a long line")
             moved = [hit._replace(start=hit.start - start, end=hit.end - start) for hit in near]
             out += (text[done:start].encode("utf-8", "surrogateescape"), self._settled(text[start:end], moved))
@@ -303,7 +314,7 @@ class Redactor:
         """The fast road for a line with nothing but addresses; None sends it down the careful one."""
         assert self._parts is not None
         # Percent and JSON escapes of @, URLs, terminal colours: these need the text as it is meant.
-        if len(line) > _LONG_TEXT and line.count(b"@") > _MOST_ADDRESSES:
+        if len(line) > LONG and line.count(b"@") > _MOST_ADDRESSES:
             return None
         # One byte is looked for before two: that is ten times as fast.
         if (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent import config
@@ -138,6 +138,30 @@ DOCUMENTS = st.dictionaries(
 def test_any_bytes_come_out_redacted_once_and_for_all(redactor, line):
     out, findings = redactor.line(line)
     assert b"\n" not in out
+    if not findings:
+        assert out == line
+    assert redactor.line(out)[0] == out
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """A document with pieces cut out of it, put in, or said twice."""
+    text = json.dumps(draw(DOCUMENTS), ensure_ascii=draw(st.booleans()))
+    for _ in range(draw(st.integers(1, 4))):
+        start, end = sorted((draw(st.integers(0, len(text))), draw(st.integers(0, len(text)))))
+        text = text[:start] + draw(st.one_of(WORDS, st.just(text[start:end] * 2))) + text[max(start, end - 12) :]
+    return text.replace("\n", " ").encode("utf-8", "surrogatepass")
+
+
+# Each has text that only the words of a mark made the finder look at: a second time something else went.
+@settings(max_examples=300)
+@example(line=rb'{" body": "{\"password\": \"\u007\x0ew\"}", "x": ["-upassword>", "a:b"x')
+@example(
+    line=b"%ob', 'x') [p0assword%3Dabc eyJhbGciOiJIUzI1NiJ9.e30.x : ('a', 'b')[1\"ken\x1b[0m=abc <pasody\": \"{\\\"pasw\\d>x</password>\""
+)
+@given(line=broken())
+def test_malformed_json_comes_out_redacted_once_and_for_all(redactor, line):
+    out, findings = redactor.line(line)
     if not findings:
         assert out == line
     assert redactor.line(out)[0] == out

@@ -179,7 +179,7 @@ def named_lines(dice: random.Random) -> Iterator[tuple[str, str]]:
 
 def sample_lines(dice: random.Random, rules: tuple[Rule, ...] = RULES) -> Iterator[tuple[str, str, str, list[str]]]:
     """Rule, context, line, secrets: every sample in every context that leaves its meaning."""
-    for rule in (rule for rule in rules if rule.default):
+    for rule in (rule for rule in rules if rule.default and not rule.given and not rule.by_chunk):
         for template in rule.must:
             text, secrets = samples.split_marks(samples.expand(template, dice))
             token = "«" not in template and rule.preset == "secrets"

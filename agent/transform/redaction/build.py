@@ -157,6 +157,7 @@ def assemble(
     tools = Tools(
         scans=tuple(scans),
         scans_of=finder.scans_of,
+        places_of=finder.places_of,
         actions=planned.actions,
         exemptions=planned.exemptions,
         by_path=any(exemption.path for exemption in planned.exemptions),

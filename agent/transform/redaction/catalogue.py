@@ -170,9 +170,9 @@ def pattern_scan(rule: Rule) -> Scan:
 
 
 def _text_in_base64() -> str:
-    """Fifteen characters of printable ASCII and line breaks in base64, behind three more or an umlaut or accent (0xC2, 0xC3).
+    """Eighteen characters of printable ASCII and line breaks in base64, with at most 48 bytes of anything before them.
 
-    Chance makes one such run in a million.
+    Chance makes one such run in a quarter of a million.
     """
     groups = (
         [i for i in range(64) if 8 <= i < 32 or i == 2],
@@ -180,10 +180,11 @@ def _text_in_base64() -> str:
         [i for i in range(64) if i % 4 < 2],
     )
     group = "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups) + "[A-Za-z0-9+/]"
-    return f"(?m)(?:^|[^A-Za-z0-9+_-])(?:{group}|w[A-Za-z0-9+/]{{3}})(?:{group}){{5}}"
+    return f"(?m)(?:^|[^A-Za-z0-9+_-])(?:[A-Za-z0-9+/]{{4}}){{0,{_MOST_BEFORE}}}(?:{group}){{6}}"
 
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_MOST_BEFORE = 16
 TEXT_IN_BASE64 = _text_in_base64()
 BASE64_GATE = "[A-Za-z0-9+/]{24}"
 """Is found wherever that is, and costs an eighth of it."""

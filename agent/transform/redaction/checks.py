@@ -189,6 +189,17 @@ def basic_pair(token: str) -> bool:
     return text is not None and ":" in text
 
 
+_SASL_PLAIN = re.compile(rb"[^\x00-\x20\x7f]{0,128}\x00[^\x00-\x20\x7f]{1,128}\x00[^\x00-\x1f\x7f]{4,256}")
+
+
+def sasl_plain(token: str) -> bool:
+    """Whom to act for, the user and the password, with a zero byte between them."""
+    if len(token) < 12 or "-" in token or "_" in token:
+        return False
+    data = unbase64(token)
+    return data is not None and _SASL_PLAIN.fullmatch(data) is not None and data.decode("utf-8", "replace").isascii()
+
+
 def decodes_to_json(segment: str) -> Any:
     data = unbase64(segment)
     if data is None or data[:1] not in (b"{", b"["):

@@ -48,16 +48,16 @@ _KIND = (
 )  # fmt: skip
 _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]{1,80})[ ]{1,3}(?=[^\s=])")
 _DIRECTIVE = re.compile(
-    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass))[ \t]{1,8}\\*[\"']?(?P<secret>[^\s\"'\\]{4,256})"
+    r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?))(?:[ \t]--[a-z]{4,12})?[ \t\"'\\,]{1,12}(?P<secret>[^\s\"'\\]{4,256})"
 )
 _ACL = re.compile(r"\bACL[\" ]{1,3}SETUSER[\" ]{1,3}[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})")
 # `A001 LOGIN bob x` of IMAP, `/rp x` of schtasks, `chpasswd <<< bob:x`, `gh secret set NAME --body x`, `password 7 x` of routers.
 _OTHERS = re.compile(
-    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
+    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd:(?: list:)?[ |\\rn]{0,8}[\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
     r"|(?i:\b(?:password|secret|key(?:-string)?) [05-9] |\b(?:tacacs|radius)-server [^\n]{0,60}?\bkey (?:\d )?))\\*[\"']?(?P<secret>[^\s\"'\\]{4,512})"
 )
 _ORACLE = re.compile(
-    r"(?:jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
+    r"(?:(?<![\w/.:@-])(?=[A-Za-z][\w$#.-]{0,63}/[^\s\"'@/]{1,128}@//)|jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
 )
 _PIPED = re.compile(
     r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd)"

@@ -7,7 +7,8 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 
 from agent.transform.redaction.rule import Hit, WorkLimit
 
@@ -22,10 +23,13 @@ _MAY_BE_DRESSED = re.compile(
     r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e\u00a0\u3000]|\\(?:u00|x1|033|e\[|u200)|&(?:quot|lt|gt|apos|#3[49]|#x2[27]);"
 )
 _PERCENT = re.compile(r"%(?:[0-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f](?:%[89A-Fa-f][0-9A-Fa-f])*)")
+_LONG_RUN = 4_096
+_BASE64_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
 
 
 _MOST_REPLACED = 20_000
+_MOST_ESCAPES = 100_000
 
 
 class View:
@@ -64,8 +68,24 @@ def unescape(content: str) -> str:
     return decoded
 
 
-def json_view(content: str) -> View:
-    return View(content, _JSON_ESCAPE, unescape)
+class JsonView:
+    """What the inside of a JSON string stands for has its places in there: each escape stands for one character."""
+
+    def __init__(self, content: str) -> None:
+        if content.count("\\") > _MOST_ESCAPES:
+            raise WorkLimit("too much to decode")
+        lengths = accumulate(map(len, _JSON_ESCAPE.split(content)))
+        self._behind = [length + number for number, length in enumerate(lengths, 1)]
+        self._ends = [found.end() for found in _JSON_ESCAPE.finditer(content)]
+        self._behind.pop()
+
+    def back(self, hit: Hit) -> Hit:
+        """`hit` of the decoded text, in the places of the content."""
+        return hit._replace(start=self._source(hit.start), end=self._source(hit.end))
+
+    def _source(self, place: int) -> int:
+        before = bisect_right(self._behind, place)
+        return self._ends[before - 1] + place - self._behind[before - 1] if before else place
 
 
 def _undress(piece: str) -> str:
@@ -108,6 +128,23 @@ _PART_OF_RUN = re.compile(r"[^/]{24,}+")
 def parts(run: str) -> Iterator[re.Match[str]]:
     """What may be base64 in a run of its characters that is none as a whole: segments of a path."""
     return _PART_OF_RUN.finditer(run)
+
+
+def base64_runs_at(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The runs that end at or behind one of `places`, which are sorted, and begin before it."""
+    done = 0
+    for place in places:
+        if place <= done:
+            continue
+        # Backwards is slow, so a run of many thousands is looked for from the last one on.
+        low = max(done, place - _LONG_RUN)
+        left = len(text[low:place].rstrip(_BASE64_CHARACTERS))
+        run = _BASE64_RUN.match(text, low + left) if left or low == done else _BASE64_RUN.search(text, done)
+        while run is not None and run.end() < place:
+            run = _BASE64_RUN.search(text, run.end())
+        if run is not None:
+            yield run.span()
+            done = run.end()
 
 
 def base64_runs(text: str) -> Iterator[re.Match[str]]:

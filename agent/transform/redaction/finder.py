@@ -22,6 +22,7 @@ from agent.transform.redaction.engine import Unusable, compiled_in_child, fallba
 from agent.transform.redaction.finder_re import ReFinder, is_dense
 from agent.transform.redaction.places import Flags, by_line
 from agent.transform.redaction.verify import HOPELESS
+from agent.transform.redaction.windows import LONG, Places, places_by_piece
 
 _MOST_MATCHES = 15_000
 """In one line. A large chunk of ordinary lines may have more, one in `_BYTES_A_MATCH`."""
@@ -39,6 +40,10 @@ class Finder(Protocol):
     def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags: ...
 
     def scans_of(self, text: bytes) -> frozenset[int]: ...
+
+    def places_of(self, text: bytes) -> Places | None:
+        """Where in a long text matches end, and their scans, in any order; None when the text is not worth the time."""
+        ...
 
 
 class Store(Protocol):
@@ -79,7 +84,10 @@ class HyperscanFinder:
             return {0: frozenset((HOPELESS,))}
         try:
             most = _MOST_MATCHES if len(lines) == 1 else max(_MOST_MATCHES, len(data) // _BYTES_A_MATCH)
-            return by_line(lines, self._scan(data, most), self._alone)
+            found = self._scan(data, most)
+            if len(lines) == 1 and len(data) > LONG:
+                self._local.last = lines[0], found
+            return by_line(lines, found, self._alone)
         except TooManyMatches:
             return {0: frozenset((HOPELESS,))} if len(lines) == 1 else self._each_line(lines)
 
@@ -102,6 +110,19 @@ class HyperscanFinder:
             return frozenset(scan for _, scan in self._scan(text, _MOST_MATCHES // 4))
         except TooManyMatches:
             return frozenset((HOPELESS,))
+
+    def places_of(self, text: bytes) -> Places | None:
+        # Whoever asks where has mostly asked whether just before.
+        line, found = getattr(self._local, "last", (b"", []))
+        if len(line) == len(text) and line == text:
+            self._local.last = b"", []
+            return found
+        if is_dense(text):
+            return None
+        try:
+            return self._scan(text, _MOST_MATCHES)
+        except TooManyMatches:
+            return None
 
     def _scan(self, data: bytes, most: int) -> list[tuple[int, int]]:
         terminated = self._terminated
@@ -239,6 +260,9 @@ class Re2Finder:
         if is_dense(text):
             return frozenset((HOPELESS,))
         return frozenset(self._scans[i] for i in self._set.Match(text) or ())
+
+    def places_of(self, text: bytes) -> Places | None:
+        return None if is_dense(text) else places_by_piece(text, self.scans_of)
 
 
 def make(engine: str, needles: Sequence[Needle], store: Store | None = None) -> Finder:

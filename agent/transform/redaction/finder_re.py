@@ -14,6 +14,7 @@ from itertools import product
 from agent.transform.redaction import literals
 from agent.transform.redaction.catalogue import BASE64_ANCHOR_LENGTH, Needle
 from agent.transform.redaction.verify import HOPELESS
+from agent.transform.redaction.windows import Places, places_by_piece
 
 _RUN = re.compile(rb"[A-Za-z0-9+/_\-]{12,}+")
 _LONGEST = 256 * 1024
@@ -78,6 +79,9 @@ class ReFinder:
         if len(text) > _LONGEST or is_dense(text):
             return frozenset((HOPELESS,))
         return frozenset(scan for _, scan in self._matches(text))
+
+    def places_of(self, text: bytes) -> Places | None:
+        return None if len(text) > _LONGEST or is_dense(text) else places_by_piece(text, self.scans_of)
 
     def _matches(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Start of the line, scan."""

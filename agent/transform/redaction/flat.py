@@ -15,6 +15,7 @@ import orjson
 
 from agent.transform.redaction.jsonwalk import LONGEST_CLEAN, long_number, part_of
 from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.windows import LONG
 
 if TYPE_CHECKING:
     from agent.transform.redaction.names import Verdict
@@ -151,7 +152,7 @@ def _value(
         return []
     verifier.step()
     seen = len(verifier.seen)
-    found = verifier.string(content, verdict, scans)
+    found = verifier.string(content, verdict, scans, (text, member.start(1)))
     if not found:
         if verdict is None and len(verifier.seen) == seen and len(content) <= LONGEST_CLEAN and "\\" not in content:
             verifier.clean(scans).add(content)
@@ -173,6 +174,8 @@ def _final(content: str, found: list[Hit], verdict: Verdict | None, verifier: Ve
         done = hit.end
     parts.append(content[done:])
     after = "".join(parts)
+    if len(after) > LONG:
+        return not verifier.string(after, verdict, frozenset())
     settled = verifier.tools.settled
     if verdict is None and after in settled:
         return True

@@ -45,6 +45,7 @@ _VALIDATION = re.compile(
 _REMARK = re.compile(r"\([a-z]{2,20}")
 """`password: (not set)`, up to the space."""
 _TAG = re.compile(r"![A-Za-z/]{1,20}")
+_HASHED_BY = re.compile(r"(?i:argon2(?:id?|d)?|bcrypt|scrypt|pbkdf2|sha-?\d{1,3}|md5|crypt)(?:[-_:]\w{1,20}){0,3}[,;]?")
 _STOP_WORDS = frozenset(
     [
         "required",
@@ -121,6 +122,7 @@ def _says_something(value: str) -> bool:
     return any((_LABEL.fullmatch(value), _MESSAGE.search(value), _VALIDATION.match(value)))
 
 
+_GROUPED_PIN = re.compile(r"\d{3}-\d{3}(?:-\d{3})?")
 _NO_TOKEN = frozenset("[](){}^|\\")
 # What a kind of name does not take for its value.
 _BY_KIND: dict[str, Callable[[str], bool]] = {
@@ -142,7 +144,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
     ),
     "loose": lambda value: lower_word(value) and len(value) < 16,
     "uuid": lambda value: UUID.fullmatch(value) is None,
-    "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()),
+    "pin": lambda value: not (4 <= len(value) <= 8 and value.isdecimal()) and _GROUPED_PIN.fullmatch(value) is None,
     "pass": lambda value: not has_letter(value) and len(value) < 6,
     "pwd": lambda value: _PATH.fullmatch(value) is not None,
 }
@@ -160,6 +162,11 @@ def _is_code(value: str) -> bool:
     if "(" not in value and like_no_word(max(re.split(r"[.\[\]]", value), key=len)) and len(value) >= _RANDOM:
         return False  # `s.` and 24 letters: the old form of a Vault token
     return not has_digit(value) or any(mark in value for mark in ".([")
+
+
+def _is_kind_of_hash(name: str, value: str) -> bool:
+    """`password hash = argon2id` tells how, not what."""
+    return _HASHED_BY.fullmatch(value) is not None and name.lower().endswith("hash")
 
 
 _CARD_CODES = ("cvv", "cvc", "cvn", "cvv2", "cvc2")
@@ -201,7 +208,7 @@ class Gate:
             return True
         if quoted:
             return False
-        if _is_code(value) or value == name or value.rpartition("=")[0] == name:
+        if _is_code(value) or value == name or value.rpartition("=")[0] == name or _is_kind_of_hash(name, value):
             return True
         if verdict.rule == "secret-key" and spaced and not (has_digit(value) or len(value) >= 20):
             return True

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _BEARER = re.compile(r"(?i:bearer)[\"'\\:]{0,6}(?:[ \t+]{1,3}|%20)[\"'\\]{0,6}(?P<secret>[A-Za-z0-9._~+/=\-]{8,8192})")
-_BASIC = re.compile(r"(?i:basic)(?:[ \t+]{1,3}|%20)(?P<secret>[A-Za-z0-9+/_\-]{6,4096}={0,2})")
+_BASIC = re.compile(
+    r"(?:(?i:basic)(?:[ \t+]{1,3}|%20)|(?i:auth)[ \t]{1,2}\\{0,8}[\"'])(?P<secret>[A-Za-z0-9+/_\-]{6,4096}={0,2})"
+)
 _SCHEME = re.compile(
     r"(?P<scheme>Bearer|Basic|Digest|Token|ApiKey|Api-Key|SSWS|Splunk|Negotiate|NTLM|GenieKey|Key|Hawk|DPoP|OAuth|PKI|AWS4-HMAC-SHA256"
     r"|[A-Z][A-Za-z0-9-]{1,20}(?=[ \t]{1,3}[^\s\"']{16}))[ \t]{1,3}",
@@ -119,9 +121,29 @@ def scan_basic(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_BASIC, text):
         if checks.basic_pair(found["secret"]) and not verifier.gate.masked(found["secret"]):
             yield Hit(*found.span("secret"), "basic")
+    for found in verifier.each(_ASKED, text):
+        if not verifier.gate.masked(found["secret"]):
+            yield Hit(*found.span("secret"), "basic")
+    for pattern in _SASL:
+        for found in verifier.each(pattern, text):
+            if checks.sasl_plain(found["secret"]):
+                yield Hit(*found.span("secret"), "basic")
 
 
-_JWT = re.compile(r"eyJ(?<![A-Za-z0-9_]eyJ)[A-Za-z0-9_+/\-]{8,16384}+={0,2}(?:\.[A-Za-z0-9_+/=\-]{0,65536}+){0,4}")
+_ASKED = re.compile(
+    r"334 (?:VXNlcm5hbWU6|UGFzc3dvcmQ6)(?:\\+[rnt]|[^A-Za-z0-9+/=\\\[]|C: ?){1,24}(?P<secret>[A-Za-z0-9+/]{4,512}={0,2})(?![A-Za-z0-9+/:])"
+)
+"""A mail server asks for the name and the password, in base64; what follows is the answer."""
+_SASL = (
+    re.compile(r"(?P<secret>A(?<![A-Za-z0-9+/_=\-]A)[C-H][A-Za-z0-9+/]{9,1022}={0,2})"),
+    re.compile(r"\b(?i:sasl|plain|response)[^A-Za-z0-9\n]{1,8}(?P<secret>[A-Za-z0-9+/]{11,1024}={0,2})"),
+)
+"""A zero byte and a character, in base64; or whatever stands behind such a word."""
+
+
+_JWT = re.compile(
+    r"eyJ(?:(?<![A-Za-z0-9_]eyJ)|(?<=\\[nrt]eyJ))[A-Za-z0-9_+/\-]{8,16384}+={0,2}(?:\.[A-Za-z0-9_+/=\-]{0,65536}+){0,4}"
+)
 
 
 def scan_jwt(text: str, verifier: Verifier) -> Iterator[Hit]:

@@ -6,10 +6,12 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from agent.transform.redaction.checks import lower_word
 from agent.transform.redaction.decode import unescape
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.rule import Hit, WorkLimit
 from agent.transform.redaction.values import DESCRIPTIVE
+from agent.transform.redaction.windows import any_within
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Scans, Verifier
@@ -76,6 +78,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
     key, verdict = _TOP, None
     verdict_of, in_array = verifier.names.verdict, False
     clean = verifier.clean(scans)
+    places = verifier.places_in(text)
     for number, token in enumerate(_TOKEN.finditer(text)):
         if number > MOST_TOKENS:
             raise WorkLimit("too many members")
@@ -111,11 +114,11 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                     frame.last = content
                     if frame.count == 1:
                         frame.first = content
-                    elif frame.count == 2 and verdict is None and not frame.key:
+                    elif frame.count == 2 and verdict is None and frame.key in ("", _TOP):
                         _remember(frame, "second", (start, end, content))
             elif part_of(key) is not None:
                 _remember(frame, key, (start, end, content))
-            if verdict is None and content in clean:
+            if verdict is None and (content in clean or (places is not None and not any_within(places, start, end))):
                 continue
             if verifier.tools.by_path:
                 verifier.path = ".".join(
@@ -162,7 +165,7 @@ def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: li
     elif content and (verdict is not None or len(content) > 4):
         hits += [
             hit._replace(start=hit.start + start, end=hit.end + start)
-            for hit in verifier.string(content, verdict, scans)
+            for hit in verifier.string(content, verdict, scans, (text, start))
         ]
 
 
@@ -193,7 +196,8 @@ def _close(frame: _Frame, parent: _Frame, hits: list[Hit], verifier: Verifier) -
             _secret(special[member], Verdict("jwk-private", "any"), hits, verifier)
     if "second" in special:
         verdict = verifier.names.verdict(frame.first) if frame.count == 2 else None
-        if verdict is not None:
+        # By itself such a list may be one of field names.
+        if verdict is not None and not (frame.key == _TOP and lower_word(special["second"][2] or "")):
             _secret(special["second"], verdict, hits, verifier)
         return
     _spelled_out(special, hits, verifier)

@@ -14,7 +14,8 @@ from agent.transform.redaction.values import Value, bare, items, name_before, qu
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )")
+# Each way begins with a literal: only then the engine looks for them fast.
+_SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )|\.\.\.\.\.{0,76}(?= ?\\*[\"'])")
 _SPACE = re.compile(r"[ \t]{0,8}")
 _LINE_BREAK = re.compile(r"\s{0,40}")
 _TYPE = re.compile(
@@ -26,10 +27,11 @@ _CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
 _GO_LIST = re.compile(r"\[[A-Za-z0-9]")
 _WRAPPER = re.compile(
     r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
-    r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")|(?:Invalid|Unsupported|Duplicate) value: (?=\\*[\"'])"
+    r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")|(?:Invalid|Unsupported|Duplicate) value: (?=\\*[\"'])|(?:changed|updated) (?:from )?(?=\\*[\"'])"
 )
 _BLOCK = re.compile(r"[|>][+-]?[ ]{0,4}(?:\r?\n|(?:\\+r)?\\+n)[ \t]{1,40}(?=[^\s])")
-_CHANGED = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→)[ \t]{1,2}")
+_CHANGED = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|to(?= \\*[\"']))[ \t]{1,2}")
+_MORE_CODES = re.compile(r"[ \t]{0,2},?[ \t]{1,2}(?P<code>(?=[a-zA-Z\-]{0,20}\d)[A-Za-z0-9\-]{6,24})(?![\w:=.])")
 _TWO_WORD_ENDS = frozenset(
     [
         "key",
@@ -166,6 +168,21 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
     if value is None:
         return
     yield from hit(text, value, name, verdict, spaced, verifier)
+    if verdict.rule == "one-time-code":
+        yield from _more_codes(text, value.end, name, verdict)
+    yield from _changed_to(text, value, name, verdict, verifier)
+
+
+def _more_codes(text: str, at: int, name: str, verdict: Verdict) -> Iterator[Hit]:
+    """`Recovery codes: a1… b2… c3…`: the others of the list."""
+    more = _MORE_CODES.match(text, at) if name.lower().endswith("codes") else None
+    while more is not None:
+        yield Hit(*more.span("code"), verdict.rule)
+        more = _MORE_CODES.match(text, more.end())
+
+
+def _changed_to(text: str, value: Value, name: str, verdict: Verdict, verifier: Verifier) -> Iterator[Hit]:
+    """The new value behind the old one."""
     changed = _CHANGED.match(text, value.end)
     second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
     if second is not None:

@@ -97,7 +97,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
     (
         "one-time-code",
         "any",
-        "otp totp mfa+code verification+code recovery+code recovery+codes backup+codes otp+code fa+code two+factor+code one+time+code one+time+password auth+code authentication+code sms+code",
+        "otp totp mfa+code verification+code recovery+code recovery+codes backup+code backup+codes otp+code fa+code two+factor+code one+time+code one+time+password auth+code authentication+code sms+code",
     ),
     (
         "card-data",

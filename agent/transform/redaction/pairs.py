@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction.checks import lower_word
+from agent.transform.redaction.checks import has_digit, like_no_word, lower_word, mixed
 from agent.transform.redaction.named import hit
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
@@ -31,11 +31,15 @@ def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 def _is_usage(flag: str, value: str, verifier: Verifier, verdict: Verdict) -> bool:
     """No value, or what a help text writes for one: `--password PASSWORD`, `--token string`."""
-    return verifier.gate.leaves(value, verdict) or value.lower() in _METAVARIABLES or value.lower() == flag.lower()
+    return verifier.gate.leaves(value, verdict) or value.lower() in _NO_ARGUMENTS or value.lower() == flag.lower()
 
 
-_METAVARIABLES = frozenset(
-    {"string", "value", "text", "password", "token", "secret", "key", "passphrase", "api_key", "apikey"}
+_NO_ARGUMENTS = frozenset(
+    [
+        *("string", "value", "text", "password", "token", "secret", "key", "passphrase", "api_key", "apikey"),
+        *("is", "was", "must", "should", "requires", "needs", "has", "cannot", "and", "or", "not", "option", "flag"),
+        *("argument", "given", "provided", "missing", "required", "to", "with", "for", "from", "in"),
+    ]
 )
 _XML = re.compile(r"<([^\W\d_][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?:<!\[CDATA\[)?(?=[^<>\s])")
 _ELEMENT_END = re.compile(r"[^<]{1,65536}?(?=(?:\]\]>)?</)")
@@ -79,12 +83,22 @@ _PAIR = re.compile(r"[\"']\\{0,8}[\"']?[ ]{0,2},[ ]{0,2}(?=[brBR]?\\{0,8}[\"'])"
 _VALUE_KEY = re.compile(r"b?\\{0,8}[\"']?(?:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}[:=][ ]{0,2}")
 _MEMBERS = re.compile(
     r"\b(?P<stem>[A-Za-z]{0,20}?_?)(?i:name|key|field|header|param|variable|property)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,2}\\{0,8}[\"']?(?P<name>[\w.\-\[\]]{1,80}?)\\{0,8}[\"']?"
-    r"[,;]?(?:\s|\\+[rnt]){0,24}\\{0,8}[\"']?(?P=stem)?(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])"
+    r"[,;]?(?:\s|\\+[rnt]){0,24}(?:\\{0,8}[\"']?(?!(?i:\w{0,20}(?:name|key|value))\b)\w{1,40}\\{0,8}[\"']? ?[:=] ?[^\r\n\\,;:{}\[\]]{0,80}[,;]?(?:\s|\\+[rnt]){1,24}){0,3}"
+    r"\\{0,8}[\"']?(?P=stem)?(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])"
 )
 _SERIALIZED = re.compile(r"s:\d{1,4}:\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\";s:\d{1,6}:(?=\\{0,8}\")")
 _BLOCK = re.compile(
     r"\b(?:variable|output) \\{0,8}\"(?P<name>[\w.\-]{1,80})\\{0,8}\" ?\{(?:\s|\\+[rnt]){0,24}(?:type ?= ?\w{1,20}(?:\s|\\+[rnt]){1,24})?(?:default|value) ?= ?(?=[^\s])"
 )
+_COMPARED = re.compile(
+    r"(?P<quote>\\{0,8}[\"'])(?P<secret>[^\"'\\\s]{4,256})(?P=quote) ?(?:[!=]==?|<>|!~|=~) ?(?P<name>[A-Za-z_][\w.\[\]]{1,120}+)(?!\()"
+)
+"""`assert 'x' == user.password`."""
+_USERLIST = re.compile(
+    r"(?P<quote>\\{0,8}\")[\w.@\-]{1,63}(?P=quote) (?P=quote)(?P<secret>[^\"\\\s]{6,512})(?P=quote)(?=\s|\\+[rnt]|\\*[\"']|\Z)"
+)
+"""`"bob" "md5…"`: a line of the file that a connection pooler knows its users from."""
+_HASHED = re.compile(r"md5[0-9a-f]{32}|SCRAM-SHA-(?:1|256)\$.*")
 _ATOM = re.compile(r"\{:?(?P<name>[A-Za-z_]\w{1,60}), ?(?:<<)?(?=\\{0,8}[\"'])")
 """Erlang's and Elixir's `{password, "x"}`."""
 _CALL = re.compile(
@@ -97,6 +111,20 @@ _LOGIN = re.compile(
     r"(?:=\(|\()\\{0,8}[\"'][^\"'\\\s]{1,64}\\{0,8}[\"'], ?(?=[brBR]?\\{0,8}[\"'])"
 )
 """`db.auth("bob", "x")`, `auth=("bob", "x")`, `HTTPBasicAuth("bob", "x")`: the second is the password."""
+_ONE_ARGUMENT = re.compile(r"\.(?i:auth|authenticate)\((?=\\{0,8}[\"'][^\"'\\]{4,200}\\{0,8}[\"']\))")
+_THIRD = re.compile(
+    r"\b(?:mysqli?_p?connect|(?:mysqli|PDO)->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)\b[^\n]{0,200}?"
+    r"\((?:\\{0,8}['\"][^'\"\\]{0,200}\\{0,8}['\"]|[\w #()]{1,40}), ?\\{0,8}['\"][^'\"\\]{0,100}\\{0,8}['\"], ?(?=\\{0,8}['\"])"
+)
+"""What PHP prints of a connection: where to, who, and the password."""
+_CRYPT = re.compile(
+    r"\b(?i:pgp_sym_(?:en|de)crypt(?:_bytea)?|aes_(?:en|de)crypt)\([^\n'\"()]{1,100}, ?(?=\\{0,8}['\"])"
+)
+_REGISTRY = re.compile(r"/v (?P<name>[\w.-]{1,80}) (?:/t \w{1,20} )?/d (?=[^\s])")
+_ABOUT = re.compile(
+    r"[\"'](?P<name>[\w.\-\[\]]{1,100})\\{0,8}[\"'] [a-z][\w.$\[\] ]{1,80}:? [Vv]alue:? (?=\\{0,8}[\"'])"
+)
+"""`Failed to bind 'db.password' to String: Value: "x"`."""
 _HASH_CALL = re.compile(
     r"\b(?:(?:hash|check)pw|(?:generate|check)_password_hash|(?:bcrypt|argon2|scrypt|pwd_context|password_hasher)\.(?:hash|verify|encrypt))\((?=b?\\{0,8}[\"'])"
 )
@@ -112,6 +140,8 @@ _FORMS = (
     (_SERIALIZED, ("s:",)),
     (_BLOCK, ("variable ", "output ")),
     (_ATOM, ("{",)),
+    (_ABOUT, ("alue",)),
+    (_REGISTRY, ("/d ",)),
     (_CALL, ("(",)),
 )
 """Each with literals of which it needs one: to look for these is a hundred times as fast."""
@@ -119,6 +149,7 @@ _FORMS = (
 
 def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
+    yield from _other_pairs(text, verifier)
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
     for pattern, literals in _FORMS:
@@ -127,7 +158,9 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
             if verdict and value:
                 yield from hit(text, value, found["name"], verdict, False, verifier)
-    for calls, least in ((_LOGIN, 6), (_HASH_CALL, 4)) if "(" in text else ():
+    for calls, least in (
+        ((_LOGIN, 6), (_HASH_CALL, 4), (_ONE_ARGUMENT, 7), (_THIRD, 4), (_CRYPT, 4)) if "(" in text else ()
+    ):
         for found in verifier.each(calls, text):
             value = quoted(text, found.end())
             secret = text[value.start : value.end] if value else ""
@@ -137,6 +170,21 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
         verdict = verifier.names.verdict(found["name"])
         if verdict and not verifier.gate.leaves(found["secret"], verdict):
             yield Hit(*found.span("secret"), verdict.rule)
+
+
+def _other_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What is compared, and who is listed with whose password."""
+    for found in verifier.each(_COMPARED, text) if "==" in text or "!=" in text else ():
+        verdict = verifier.names.verdict(found["name"])
+        if verdict and _is_compared(found["secret"]) and not verifier.gate.leaves(found["secret"], verdict):
+            yield Hit(*found.span("secret"), verdict.rule)
+    for found in verifier.each(_USERLIST, text) if '" ' in text else ():
+        if _HASHED.fullmatch(found["secret"]) or (strong(found["secret"], 8) and mixed(found["secret"])):
+            yield Hit(*found.span("secret"), "name-value-pair")
+
+
+def _is_compared(secret: str) -> bool:
+    return not lower_word(secret) and (has_digit(secret) or not secret.isalpha() or like_no_word(secret))
 
 
 def _pair(text: str, comma: re.Match[str], verifier: Verifier) -> Iterator[Hit]:

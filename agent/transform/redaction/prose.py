@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction import checks
-from agent.transform.redaction.names import FOREIGN_WORDS, Verdict
+from agent.transform.redaction.names import FOREIGN_WORDS, QUALIFIERS, Verdict
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import Value, bare, name_before, quoted
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 ANY = Verdict("password", "any")
+AUTHORIZATION = Verdict("authorization", "authorization")
 
 _PAIR = re.compile(
     r"(?i:\b(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ -]?in"
@@ -61,14 +62,13 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "credentials-pair")
 
 
-# It begins with a class of characters, which the engine looks for fast; the letter before the word comes after that.
+_ENDINGS = "|".join(sorted((*QUALIFIERS, "hash", "digest")))
+# It begins with a class of characters, which the engine looks for fast. What stands before is for `_name_of` to judge.
 _WORD = re.compile(
-    r"[aAbBcCdDeEiIkKlLmMoOpPrRsStTwW](?:(?<![A-Za-z].)|(?<=[A-Za-z][A-Z]))(?:"
-    r"(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in|rivate[ _-]?(?:token|key))|(?<=[kK])(?i:ennwort)|(?<=[mM])(?i:ot[ _]de[ _]passe|aster[ _-]?key)"
-    r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|lient[ _-]?secret|srf[ _-]?(?:token|key))|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken)|(?<=[wW])(?i:ebhook[ _-]?secret)"
-    r"|(?<=[sS])(?i:ecret(?:[ _-]?(?:token|key))?|enha|(?:ession|ecurity|ervice|igning|ubscription|hared)[ _-]?(?:token|key|secret)|ession[ _-]?id)|(?<=[aA])(?i:pi[ _-]?(?:key|token|secret)|(?:ccess|uth|ccount|dmin)[ _-]?(?:token|key))"
-    r"|(?<=[rR])(?i:(?:efresh|eset)[ _-]?(?:token|key))|(?<=[bB])(?i:earer[ _-]?(?:token|key))|(?<=[iI])(?i:d[ _-]?(?:token|key))|(?<=[lL])(?i:icense[ _-]?(?:token|key))"
-    r"|(?<=[eE])(?i:ncryption[ _-]?(?:token|key))|(?<=[dD])(?i:eploy[ _-]?(?:token|key)))(?![A-Za-z])(?:_\d{1,2}(?!\w))?"
+    r"[aAcCjJkKmMoOpPsStTxX](?:(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in)|(?<=[kK])(?i:ennwort|ey)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
+    r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|ookie|reds?|redentials?|srf)|(?<=[xX])(?i:srf)|(?<=[jJ])(?i:wt)|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken|otp)"
+    r"|(?<=[aA])(?i:uthorization)|(?<=[sS])(?i:ecret|enha|ess(?:ion)?[ _-]?id|id))"
+    rf"(?:(?i:[_.-](?:{_ENDINGS}))|(?:{'|'.join(ending.capitalize() for ending in _ENDINGS.split('|'))}))?(?![A-Za-z])(?:_\d{{1,2}}(?!\w))?"
 )
 _YOUR = re.compile(
     r"(?i:\b(?:your|2fa|mfa|totp|otp|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z"
@@ -76,19 +76,24 @@ _YOUR = re.compile(
 _SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
 _FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
+_FILLER = r"(?P<filler>(?:[ \t](?:header|value|prompt|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
 _IS = (
     r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
-    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
+    r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
     r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
 )
+_NEW = (
+    r"[ \t]{1,3}(?:(?:(?:has|have|had)[ \t]been|was|is|now|just|successfully)[ \t]){0,2}(?:changed|updated|rotated|reset|regenerated|replaced|generated|created|issued)"
+    r"[ \t]?[,;:.(-]{0,2}[ \t](?:the[ \t]|its[ \t])?new[ \t](?:value|one|password|secret|token|key)(?:[ \t]is|[ \t]?[:=])?[ \t]{1,3}"
+)
+"""`was rotated, new value x`."""
 _REST = re.compile(
     rf"(?i:\\*[\"'`]?{_FOR}{_FILLER}"
     rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
-    rf"|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
+    rf"|(?P<new>{_NEW})|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
 )
 _TO = re.compile(
-    r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
+    r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
 )
 _CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
 _NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
@@ -107,6 +112,7 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
     yield from _used_as_password(text, verifier)
     yield from _got(text, verifier)
+    yield from _told(text, verifier)
     for pattern in (_API_KEY, _CREDENTIALS_FOR):
         for found in verifier.each(pattern, text):
             if checks.mixed(found["secret"]) and strong(found["secret"], 8):
@@ -114,11 +120,32 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     yield from _changed_from(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
+        if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
+            yield from _header(header, text, verifier)
+            continue
         value = next((v for rest in (_REST, _TO) if (v := _announced(word, rest, text, verifier))), None)
         if value is None:
             continue
         yield Hit(value.start, value.end, "prose-password")
         yield from _changed_to(text, value.end, verifier)
+
+
+_HEADER = re.compile(
+    r"(?i:(?P<what>authorization|cookies?)(?:[ \t](?:header|value|is|was|of)){0,3}[ \t]{1,3})(?=\\*[\"'`])"
+)
+
+
+def _header(header: re.Match[str], text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`Authorization 'Basic x'`, `cookie "sid=x; a=b"`: a header's value in quotes."""
+    value = quoted(text, header.end())
+    secret = text[value.start : value.end] if value else ""
+    if header["what"].lower() == "authorization":
+        if strong(secret.rpartition(" ")[2], 8):
+            yield from verifier.headers.authorization(text, header.end(), AUTHORIZATION)
+    elif "=" in secret:
+        yield from verifier.headers.cookies(text, header.end())
+    elif value and strong(secret, 16):
+        yield Hit(value.start, value.end, "cookie")
 
 
 def _changed_to(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
@@ -136,16 +163,20 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         return None
     if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
         return None  # `password: x` is a name and its value
-    if not _is_whole_name(word, text, verifier):
-        return None
+    name = _name_of(word, text, verifier)
+    if not name or (found["colon"] and (found["for"] or "").lower().endswith((" user", " account"))):
+        return None  # `password for user: x` says whose
     what = word[0].lower().rstrip("_0123456789")
+    what = name.lower() if what == "key" else what
     if what == "code" and _YOUR.search(text, max(0, word.start() - 24), word.start()):
         what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
     if not found["bracket"]:
-        value = _value(what, found, text, verifier)
+        value = _value(what, len(name) > len(word[0]), found, text, verifier)
         return None if value and _is_place(word, found, text, value) else value
     inside = _BRACKETED.match(text, found.end())
-    return Value(*inside.span(), False) if inside and _certain(what, inside[0]) else None
+    if inside is None or not (_certain(what, inside[0]) or (len(name) > len(word[0]) and _dense(inside[0]))):
+        return None
+    return Value(*inside.span(), False)
 
 
 _SETTING = re.compile(r"(?i:\b(?:re)?set|chang|updat|rotat|switch)")
@@ -158,17 +189,41 @@ def _is_place(word: re.Match[str], found: re.Match[str], text: str, value: Value
     return _SETTING.search(text, max(0, word.start() - 40), word.start()) is None
 
 
-def _is_whole_name(word: re.Match[str], text: str, verifier: Verifier) -> bool:
-    """The word, or what ends a longer name that is sensitive too: `dbPassword`, but not `nextToken`. PWD is the shell's."""
-    if word[0] == "PWD":
-        return False
+def _name_of(word: re.Match[str], text: str, verifier: Verifier) -> str:
+    """The whole name that the word ends: `dbPassword`, `api key`; empty when it is no sensitive one, as in `nextToken`.
+
+    PWD is the shell's.
+    """
     before = text[word.start() - 1 : word.start()]
+    if word[0] == "PWD" and before not in ("_", "-", "."):
+        return ""
     if not (before.isalnum() or before in ("_", "-", ".")):
-        return True
+        return word[0] if word[0].lower() in _ALONE else _of_two_words(word, text, verifier)
     name, start = name_before(text, word.end())
     if start > 0 and text[start - 1] == "\\" and name[:1] in ("n", "r", "t"):
         name = name[1:]
-    return name.lower() == word[0].lower() or verifier.names.verdict(name) is not None
+    if name.lower() == word[0].lower():
+        return name if name.lower() in _ALONE else ""
+    return name if verifier.names.verdict(name) is not None else ""
+
+
+_ALONE = frozenset(
+    [
+        *("password", "passwd", "passphrase", "passcode", "passwort", "pass", "pwd", "pw", "pin", "kennwort", "code"),
+        *("mot de passe", "mot_de_passe", "contraseña", "contrasena", "senha", "otp", "totp", "token", "secret"),
+        *("csrf", "xsrf", "jwt", "session id", "session_id", "session-id", "sessionid", "credential", "credentials"),
+        *("authorization", "cookie"),
+    ]
+)
+
+
+def _of_two_words(word: re.Match[str], text: str, verifier: Verifier) -> str:
+    """`signing key`, `api key`: key says nothing without the word before it. The same for `password_hash`."""
+    if verifier.names.verdict(word[0]) is not None:
+        return word[0]
+    before, _ = name_before(text, word.start() - 1) if text[word.start() - 1 : word.start()] == " " else ("", 0)
+    name = f"{before} {word[0]}"
+    return name if before and verifier.names.verdict(name) is not None else ""
 
 
 _FROM_TO = re.compile(
@@ -192,6 +247,41 @@ _CREDENTIALS_FOR = re.compile(
     r"(?i:\bcredentials? for (?:(?:user|account) )?)(?!user\b|account\b)[\w.@\-]{1,64}: (?P<secret>[A-Za-z0-9_!#$%&*+.\-]{8,128}+)(?![/:(=@])"
 )
 """`calling the API with key=x`, `invalid credentials for bob: x`."""
+_FRESH = re.compile(
+    r"(?i:\b(?:following|generated|temporary|initial|default|random|one-time|new|admin|root|superuser)[ -](?:[a-z]{2,12} ){0,2}?pass(?:word|phrase|code)\b(?P<between>[^\n:=]{0,80})[:=])"
+    r"(?:\s|\\+[rn]){0,8}(?P<secret>[^\s\"'`\\]{7,128})"
+)
+_MADE = re.compile(r"(?i)(?:following|generated|temporary|initial|random|one-time)[ -]")
+_FOR_WHOM = re.compile(r"(?i:password|passwd|pwd) (?P<whom>[a-z][\w.@\-]{1,40}) ?= ?(?P<secret>[^\s\"'`\\]{8,128})")
+_SENT_CODE = re.compile(r"(?i:(?P<kind>[a-z]+ )?\bcode(?: is)?[ :]{1,3})(?P<secret>\d{6,8})(?![\w.-])")
+_IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")
+_OTHER_CODE = re.compile(
+    r"(?i:error|exit|status|return|country|zip|postal|reason|response|event|fault|product|article|bar|area) "
+)
+
+
+def _told(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What an installer or a mailer tells: `generated password for root: x`, `PASSWORD elastic = x`, `SMS sent: code 123456`."""
+    for found in verifier.each(_FRESH, text):
+        secret = found["secret"].rstrip(".,;)")
+        whose = found["between"].lower().rstrip().endswith(("user", "account", "name", "host", "path", "file"))
+        if (
+            not whose
+            and not _ABOUT_IT.search(found["between"].lower())
+            and strong(secret, 7)
+            and (_MADE.search(found[0]) or not checks.is_a_name(secret))
+            and not verifier.gate.leaves(secret, ANY)
+        ):
+            yield Hit(found.start("secret"), found.start("secret") + len(secret), "prose-password")
+    for found in verifier.each(_FOR_WHOM, text):
+        if strong(found["secret"], 12) and checks.mixed(found["secret"]):
+            yield Hit(*found.span("secret"), "prose-password")
+    for found in verifier.each(_SENT_CODE, text):
+        near = text[max(0, found.start() - 80) : found.end() + 40]
+        if _IS_SENT.search(near) and not _OTHER_CODE.fullmatch(found["kind"] or ""):
+            yield Hit(*found.span("secret"), "one-time-code")
+
+
 _ABOUT_IT = re.compile(r"\b(?:type|name|ids?|length|version|kind|policy|count|format|prefix|algorithm|header|field)\b")
 """What is not the secret itself but said about it."""
 _CARD_CODE = re.compile(r"(?i:\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| ))(?P<secret>\d{3,4})(?![\w.%/:-])")
@@ -257,15 +347,36 @@ def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
 
 
+_HANDED = re.compile(r"\\*[\"'`]?[ \t](?:to|into|as|through|for)\b")
+"""`pass 'x' to the parser` is what a caller does."""
 _DONE = ("loaded", "fetched", "decrypted")
 
 
 def _is_token(what: str) -> bool:
-    return what not in _CODES and what.endswith(("token", "key", "secret", "id"))
+    return what not in _CODES and what.endswith(_TOKEN_ENDS)
 
 
-def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
-    """The value that the words in `found` announce, if it is one."""
+_TOKEN_ENDS = (
+    "token",
+    "key",
+    "secret",
+    "id",
+    "hash",
+    "digest",
+    "cookie",
+    "csrf",
+    "xsrf",
+    "jwt",
+    "authorization",
+    "credentials",
+    "credential",
+    "creds",
+    "cred",
+)
+
+
+def _value(what: str, long: bool, found: re.Match[str], text: str, verifier: Verifier) -> Value | None:
+    """The value that the words in `found` announce, if it is one. long: the name has more words than `what`."""
     value = quoted(text, found.end())
     if value is None:
         value = bare(text, found.end())
@@ -275,13 +386,25 @@ def _value(what: str, found: re.Match[str], text: str, verifier: Verifier) -> Va
         loose = found["direct"] is not None or (
             found["colon"] is not None and (_is_token(what) or found["filler"].lower().endswith(_DONE))
         )
-        if not (_certain(what, token) if loose else _looks_secret(what, token)):
+        if not ((_certain(what, token) if loose else _looks_secret(what, token)) or (long and _dense(token))):
             return None
-    elif not _quoted_secret(what, found["direct"] is not None, text[value.start : value.end], verifier):
+    elif not _quoted_secret(
+        "a token" if long and what == "token" else what,
+        _is_direct(found),
+        text[value.start : value.end],
+        verifier,
+    ):
         return None
     secret = text[value.start : value.end]
     follows = text[value.end : value.end + 3].lstrip("\"'`")
+    if what == "pass" and _is_direct(found) and _HANDED.match(text, value.end):
+        return None
     return None if verifier.gate.leaves(secret, ANY) or follows.startswith(("=", ":")) else value
+
+
+def _is_direct(found: re.Match[str]) -> bool:
+    """Nothing but a space between the name and its value."""
+    return not found[0].strip(" \t\\\"'`")
 
 
 def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> bool:
@@ -289,12 +412,27 @@ def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> 
         return False
     if (what == "pass" and not strong(secret, 6)) or (what == "token" and len(secret) < 12):
         return False  # to pass `--strict` is a verb, and a parser's tokens are short
+    if direct and (what == "secret" or what.startswith("cred")) and not (_certain(what, secret) or _dense(secret)):
+        return False  # `secret "db-main-2" not found`
+    if _PERSON_AT.fullmatch(secret):
+        return False  # whose it is
     if what in _CODES or _is_token(what):
         if checks.lower_word(secret) or " " in secret or checks.is_a_name(secret) or what.endswith("id"):
             return what.endswith("id") and strong(secret, 16) and not checks.UUID.fullmatch(secret)
         if what in _CODES and not (secret.isdigit() and len(secret) >= 6):
             return False
-    return not (" " in secret and direct)
+    return True
+
+
+_PERSON_AT = re.compile(r"[a-z][a-z0-9.]{0,40}@[a-z][a-z0-9.-]{1,60}")
+_SYMBOLS = frozenset("!#$%^&*+~?@")
+
+
+def _dense(token: str) -> bool:
+    """So mixed that eight characters are enough beside a name such as `access_token`."""
+    if len(token) < 8 or not strong(token, 8):
+        return False
+    return checks.mixed(token) or not _SYMBOLS.isdisjoint(token)
 
 
 def _looks_secret(what: str, token: str) -> bool:
@@ -311,7 +449,7 @@ def _looks_secret(what: str, token: str) -> bool:
         checks.like_no_word(token) and (token.isalnum() or checks.has_digit(token))
     ):
         return False
-    if what == "pass" and not checks.has_letter(token):
+    if what == "pass" and not strong(token, 4):
         return False
     if what.endswith("id") and checks.UUID.fullmatch(token):
         return False

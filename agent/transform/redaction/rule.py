@@ -42,6 +42,8 @@ class Rule:
     default:  whether it is on without being asked for.
     must:     templates (see samples.py) of texts with such a secret; the part in « » is what has to go.
     must_not: templates of texts that look alike and stay.
+    given:    a template of what the configuration adds for the samples, where the rule does nothing without: a name or a
+              value, which `{given}` stands for in them. by_chunk: the lines of a sample are lines of the log.
     traps:    what it must not be confused with, for people.
     """
 
@@ -59,4 +61,6 @@ class Rule:
     shortest: int = 0
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
+    given: str = ""
+    by_chunk: bool = False
     traps: str = ""

@@ -48,10 +48,12 @@ STEMS = (
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
     r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|snmp[ _.\-]?community|community[ _.\-]?string|secret[ _.\-]?id"
-    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|psk|pfx|cvn|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass"
+    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass"
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
 to compile, or halve the scan."""
+RARE_SHORT_STEMS = "psk|pfx|cvn"
+"""The same; so short that what may follow them is told more narrowly, or random letters would be full of them."""
 
 
 # How a letter is written: as it is, as JSON escapes it, as URLs do.
@@ -81,7 +83,7 @@ _SEPARATOR = r"(?:[=:]|->|<-| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%
 _AFTER = rf"(?:[ \t]|{COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
-    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
+    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{2,3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
     r"|[*xX]{2,64}[^*xX\s\"'`\\]|\[REDACTED:|\[REDACTED\] ?[^\s\"'`\\,;)\]}])"
 )
 _NO_VALUES = ("null", "none", "nil", "nan", "true", "false", "undefined", "required", "redacted", "filtered", "missing")
@@ -109,7 +111,10 @@ _BARE = (
 
 def name_needles(stems: str) -> tuple[str, ...]:
     """Finder pattern for `name = value` in all its spellings. As one pattern it costs a tenth of what two cost."""
-    return (rf"(?im)(?:{stems}){_TAIL}{_CLOSE}{_SEPARATOR}{_AFTER}(?:{_QUOTED}|{_BARE})",)
+    return (
+        rf"(?im)(?:{stems}){_TAIL}{_CLOSE}{_SEPARATOR}{_AFTER}(?:{_QUOTED}|{_BARE})",
+        rf"(?im)(?:{stems})\.{{4}}",
+    )
 
 
 # `app.auth: …` is a logger's name and its message, so without quotes only `auth=` counts.
@@ -133,6 +138,14 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems})[, ]{{1,2}}[<\"'\\]{{1,24}}[^\"'\\ ,<]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default|old|new|before|after)[ue]{{0,2}}[\\\"' ]*[:=]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
+        rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?,|[\\rn ]{{2}})[^\n]*[\"'\\ ](?:value|val)[\"'\\ ]*[:=]",
+        rf"(?im)[\"'] ?(?:[!=]==?|<>|!~|=~) ?[a-z_0-9.\[\]]*(?:{stems})",
+        rf"(?im)(?:{stems})\\{{0,8}}[\"'] [a-z][^\n]*value:? \\{{0,8}}[\"'][^\s\"']",
+        rf"(?im)(?:{stems})[^\n]* /d [^\s]",
+        r"(?i)(?:pgp_sym|aes)_(?:en|de)crypt(?:_bytea)?\(",
+        r"(?i)\.(?:auth|authenticate)\(\\{0,8}[\"'][^\"'\\]{4}",
+        r"(?:mysqli?_p?connect|->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)[^\n]*, ?\\{0,8}['\"][^\n]*, ?\\{0,8}['\"]",
+        r"[\w.@\-]\\{0,8}\" \\{0,8}\"(?:md5[0-9a-f]|SCRAM-SHA-|[^\"\\\s]{8,64}\\{0,8}\"(?:$|\\))",
         r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key|hash|verify|encrypt)\(b?\\{0,8}[\"'][^\"'\\]",
         r"(?i)(?:auth|log_?in|log_?on|sign_?in|authenticate|credentials?|authentication|token)=?\(\\{0,8}[\"'][^\"'\\\s]+\\{0,8}[\"'], ?b?\\{0,8}[\"'][^\"'\\]",
     )
@@ -265,7 +278,25 @@ KEYS = group(
         ),
         ('{"connection_string": null}', '{"dsn": "postgres://h/x"}', "DATABASE_URL=sqlite:///x.db"),
     ),
-    _key("sensitive-key", "a name of your own, `redact.keys`", (), ()),
+    Rule(
+        "sensitive-key",
+        "",
+        "a name of your own, `redact.keys`",
+        scanner="names",
+        given="badge_no",
+        must=(
+            '{"{given}": "«{b62:8}»"}',
+            "badgeNo=«{b62:8}» at the gate",
+            "user-badge-no: '«{b62:6}»'",
+            '{"a": [{"user": {"BADGE_NO": «{n:7}»}}]}',
+        ),
+        must_not=(
+            '{"{given}": null}',
+            '{"{given}_count": 3, "badge": "b12"}',
+            "badge_note=seen at the gate",
+            "badgeNo=${BADGE_NO}",
+        ),
+    ),
     _key(
         "card-data",
         "card number, cvv or expiry by name",
@@ -372,7 +403,23 @@ MATERIAL = group(
             "-----BEGIN CERTIFICATE-----{b64:64}",
         ),
     ),
-    Rule("pem-lines", "", "private key over several text lines", must=(), must_not=()),
+    Rule(
+        "pem-lines",
+        "",
+        "private key over several text lines",
+        by_chunk=True,
+        must=(
+            "loading\n«-----BEGIN RSA PRIVATE KEY-----»\n«{b64:64}»\n«{b64:64}»\n«-----END RSA PRIVATE KEY-----»\ndone",
+            "2026-01-02 03:04:05 INFO key: «-----BEGIN EC PRIVATE KEY-----»\n«{b64:64}»\n«{b64:20}==»\n«-----END EC PRIVATE KEY-----»",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n«{b64:70}»\n«{b64:30}»\nnext line is text, of no key",
+            "«{b64:64}»\n«{b64:44}»\n«-----END PRIVATE KEY-----»\ndone",
+        ),
+        must_not=(
+            "loading\n-----BEGIN CERTIFICATE-----\n{b64:64}\n-----END CERTIFICATE-----",
+            "-----BEGIN PUBLIC KEY-----\n{b64:64}\n{b64:20}==\n-----END PUBLIC KEY-----",
+            "no BEGIN PRIVATE KEY in\n{b64:64}\n/etc/ssl/private/server.key",
+        ),
+    ),
     Rule(
         "putty-wireguard",
         "",

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from agent.transform.redaction import checks
+from agent.transform.redaction.names import KEY_WORDS, QUALIFIERS
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_STEMS
+from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_SHORT_STEMS, RARE_STEMS
 from agent.transform.redaction.shapes import group
 
-_SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F)"
+_SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F|(?:postgres|postgresql|mysql|mariadb|mongodb|rediss?|amqps?|https?|ldaps?|mqtts?|s?ftps?)(?:\+[a-z]+)?(?:;?//|:/|//:))"
 
 _HEADINGS = (
     "credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ \\-]?in|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten"
     "|identifiants"
 )
-_WHATS = (
+_ENDED = rf"(?:[_.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest))?(?:_[0-9]{{1,2}})?"
+_NAMED = (
     r"pass(?:word|wd|phrase|code|wort|)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
     r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf|signing|subscription|shared|account|admin|master)[ _\-]?(?:token|key)|session[ _\-]?id|secret|token"
+    rf"|(?:{'|'.join(KEY_WORDS)})[ _.\-]?key"
 )
+_WHATS = rf"(?:{_NAMED}){_ENDED}"
+_HEADINGS_TOO = r"(?:cookies?|credentials?|creds|authorization|csrf|xsrf|jwt)"
+"""What more may be named in a sentence; behind a colon these are headings, headers and names like any other."""
 _FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
 _LINKS = (
     r"is|was|are|ist|lautet|war|est|es|er|(?:\xc3[\xa9\xa8]|\\u00e[89])|(?:\xc3\xa4|\\u00e4)r|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
-    r"|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
+    r"|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
 )
 
 URLS = group(
@@ -133,10 +139,23 @@ TOKENS = group(
     Rule(
         "basic",
         "",
-        "Basic credentials that decode to user:password",
-        find=(r"(?i)basic(?:[ \t+]{1,3}|%20)[A-Za-z0-9+/_\-]{8}",),
+        "Basic credentials that decode to user:password, also in the form of SASL PLAIN",
+        find=(
+            r"(?i)basic(?:[ \t+]{1,3}|%20)[A-Za-z0-9+/_\-]{8}",
+            r"(?i)auth[ \t]{1,2}\\{0,8}[\"'][A-Za-z0-9+/]{12}",
+            r"334 (?:VXNlcm5hbWU6|UGFzc3dvcmQ6)",
+            # A zero byte and a character, in base64; or whatever stands behind such a word.
+            r"(?m)(?:^|[^A-Za-z0-9+/_=\-])A[C-H][A-Za-z0-9+/]{10}",
+            r"(?i)(?:sasl|plain|response)[^A-Za-z0-9\n]{1,8}[A-Za-z0-9+/]{16}",
+        ),
         scanner="basic",
-        must=("Basic «{=basic}»", "basic «{=basic}» ok", "auth=Basic%20«{=basic}»"),
+        must=(
+            "Basic «{=basic}»",
+            "basic «{=basic}» ok",
+            "auth=Basic%20«{=basic}»",
+            "sent «{=sasl}» to the server",
+            '{"mechanism": "PLAIN", "initial": "«{=sasl}»"}',
+        ),
         must_not=("basic auth disabled", "Basic authentication required", "basic functionality works"),
     ),
     Rule(
@@ -178,11 +197,16 @@ PROSE = group(
         "password in a sentence",
         find=(
             (
-                rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted)){{0,2}}"
+                rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:header|value|prompt|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted)){{0,2}}"
                 rf"[ \t]{{0,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}|:=?[ \t]{{1,3}}|=>?[ \t]{{1,3}}|->[ \t]{{1,3}}|--[ \t]|\xe2\x80[\x93\x94][ \t])[^\s]"
             ),
             rf"(?i)(?:{_WHATS})[\"'`\\]{{1,9}}[ \t]{{1,3}}(?:{_LINKS})[ \t:]{{1,4}}[^\s]",
+            rf"(?i){_HEADINGS_TOO}{_ENDED}(?:{_FOR})?(?:[ \t](?:header|value))?[ \t]{{1,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}[^\s]|\\{{0,8}}[\"'`][^\s\"'`\\]{{4}}|[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\]+[0-9])",
             r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
+            r"(?i)code[ :]{1,3}[0-9]{6}",
+            r"(?i)(?:following|generated|temporary|initial|default|random|one-time|new|admin|root|superuser)[ -](?:[a-z]+ )*pass(?:word|phrase|code)[^\n:=]*[:=][\\rn ]*[^\s\"'`\\]{7}",
+            r"(?i)(?:password|passwd|pwd) [a-z][a-z0-9_.@\-]* ?= ?[^\s\"'`\\]{8}",
+            r"(?i)(?:pass(?:word|phrase|code|wd)?|pwd|secret|token|key|credentials?|creds|cookie|hash|session_?id)[a-z0-9_]*[ \t][a-z \t]*(?:changed|updated|rotated|reset|regenerated|replaced|generated|created|issued)[ \t]?[,;:.(-]{0,2}[ \t](?:[a-z]+[ \t])?new[ \t](?:value|one|password|secret|token|key)[ \t:=]{1,4}(?:is[ \t])?[^\s]",
             r"(?i)(?:pass(?:word|phrase|code)|secret|token|api[ _\-]?key)s?[ ,:;a-z]+(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2}\\{0,8}[\"'`]",
             r"(?i)\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| )[0-9]{3}",
             r"(?i)api (?:[a-z]+ )*key ?[=:] ?[A-Za-z0-9_\-]{20}",
@@ -207,7 +231,7 @@ PROSE = group(
         "password in a sentence of another language; names that are rare",
         find=(
             *(rf"(?i)(?:{words})" for words in FOREIGN_SPELLINGS),
-            rf"(?i)(?:{RARE_STEMS})[a-z0-9_.\-]*(?:\]|%5D)?(?:[\"'\\ )\]>\t]|{COLOUR})*(?:[=:>,|%\t\"']|\\[nt])",
+            rf"(?i)(?:(?:{RARE_STEMS})[a-z0-9_.\-]*|(?:{RARE_SHORT_STEMS})(?:[_.\-][a-z0-9_.\-]*|[0-9]*|(?-i:[A-Z][a-z]{{2}})[a-z0-9_.\-]*))(?:\]|%5D)?(?:[\"'\\ )\]>\t]|{COLOUR})*(?:[=:>,|%\t\"']|\\[nt])",
             r"(?i)(?:passwort|kennwort) (?:lautet|ist|war)[ :]",
         ),
         scanner="foreign",
@@ -227,7 +251,9 @@ PROSE = group(
             r"(?:docker|podman|az|oc|registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay) (?:[^\s]{1,40} ){0,2}login [^\n]{0,400}?(?:-p|-t|--token|--password)[ =]",
             rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
             r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
-            r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass)[ \t]{1,8}[^\s]",
+            r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?)[ \t\"'\\,]{1,12}[^\s]",
+            r"(?:/[^\s/@\"']{4,128}@//|chpasswd:|/d [^\s])",
+            r"(?i)(?:smtp|imap|pop3?|ftp|ssh|telnet|nntp|xmpp|mqtt|ldap|sasl)s?[ _.\-]?(?:auth )?(?:log_?in|log_?on|auth):? [^\s]+ [^\s]+[0-9]",
             r"ACL[\" ]{1,3}SETUSER[\" ]|[0-9] LOGIN [^\s]|/rp [^\s]|addauth digest [^\s]|chpasswd <<<|gh secret set [A-Za-z]",
             r"(?i)(?:password|secret|key(?:-string)?) [05-9] [^\s]{4}|(?:tacacs|radius)-server [^\n]*key ",
             r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}[^\s\"'\\,]{2}",
@@ -423,6 +449,40 @@ ENCODINGS = group(
             "ＡＢ",
         ),
     ),
-    Rule("own-secret", "", "credentials of the agent itself, and environment variables named like secrets"),
-    Rule("value-list", "", "exact values of `redact.values_file`"),
+    Rule(
+        "own-secret",
+        "",
+        "credentials of the agent itself, and environment variables named like secrets",
+        given="{b62:12}/{b62:11}",
+        must=(
+            "sent «{given}» to the server",
+            '{"note": "«{given}»", "n": 1}',
+            "GET /x?a=«{given:percent}»&b=2",
+            '{"data": "«{given:base64}»"}',
+            '{"body": "{\\"x\\": \\"«{given}»\\"}"}',
+        ),
+        must_not=(
+            "sent {given:half} to the server",
+            '{"note": "{b62:12}/{b62:11}", "n": 1}',
+            "sent ${GIVEN} to the server",
+        ),
+    ),
+    Rule(
+        "value-list",
+        "",
+        "exact values of `redact.values_file`",
+        given="{b62:12}/{b62:11}",
+        must=(
+            "sent «{given}» to the server",
+            '{"note": "«{given}»", "n": 1}',
+            "GET /x?a=«{given:percent}»&b=2",
+            '{"data": "«{given:base64}»"}',
+            '{"body": "{\\"x\\": \\"«{given}»\\"}"}',
+        ),
+        must_not=(
+            "sent {given:half} to the server",
+            '{"note": "{b62:12}/{b62:11}", "n": 1}',
+            "sent ${GIVEN} to the server",
+        ),
+    ),
 )

@@ -1,6 +1,7 @@
 """Samples written as templates, so that no source file holds a token.
 
 {b62:36}   36 random characters of a class     {=name}   a named generator: card, iban, uuid, jwt, basic
+{given}    what the configuration adds for the samples of a rule, see `with_given`
 «…»        marks the secret itself; without marks the whole sample is the secret
 """
 
@@ -11,6 +12,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from urllib.parse import quote
 
 from agent.transform.redaction.checks import BASE62, crc32_base62, luhn
 
@@ -80,6 +82,10 @@ def basic(dice: random.Random) -> str:
     return base64.b64encode(f"user{dice.randrange(1000)}:{from_class('b62', 12, dice)}".encode()).decode()
 
 
+def sasl(dice: random.Random) -> str:
+    return base64.b64encode(f"\0user{dice.randrange(1000)}\0{from_class('b62', 12, dice)}".encode()).decode()
+
+
 def github_checksum(dice: random.Random) -> str:
     body = from_class("b62", 30, dice)
     return body + crc32_base62(body)
@@ -108,6 +114,7 @@ NAMED: dict[str, Callable[[random.Random], str]] = {
     "iban": iban,
     "uuid": uuid,
     "basic": basic,
+    "sasl": sasl,
     "ghcrc": github_checksum,
     "discord": discord,
     "bedrock": bedrock,
@@ -125,6 +132,16 @@ def expand(template: str, dice: random.Random) -> str:
         return from_class(match["cls"], int(match["length"]), dice)
 
     return _FIELD.sub(field, template)
+
+
+def with_given(template: str, given: str) -> str:
+    """A template with what the configuration adds put in: as it is, half of it, or as URLs and base64 spell it."""
+    return (
+        template.replace("{given}", given)
+        .replace("{given:half}", given[: len(given) // 2])
+        .replace("{given:percent}", quote(given, safe=""))
+        .replace("{given:base64}", base64.b64encode(given.encode()).decode().rstrip("="))
+    )
 
 
 def split_marks(sample: str) -> tuple[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from agent.transform.redaction import checks
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,20}):(?:\\{0,4}/){2}(?P<rest>[^\s\"'`<>]{1,2048}+)")
+_SLOPPY_AUTHORITY = re.compile(
+    r"\b(?P<scheme>(?i:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|https?|ldaps?|mqtts?|s?ftps?)(?:\+[a-z]{1,12})?)(?:;?//|:/(?!/)|//:)(?P<rest>[^\s\"'`<>:@]{0,128}:[^\s\"'`<>]{1,2048}+)"
+)
+"""`postgres//u:p@h`: what somebody typed, and so the library's error says it."""
 _INNER = re.compile(r"[=,;&](?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{1,20}+)://(?P<rest>[^&]{1,2048})")
 _QUERY = re.compile(r"[?&;](?P<name>[A-Za-z0-9_.~%\-\[\]]{1,64})=(?P<secret>[^&;#?\s\"'`<>\\)\]}]{1,8192})")
 _SIGNED = {
@@ -45,7 +50,7 @@ def scan_userinfo(text: str, verifier: Verifier) -> Iterator[Hit]:
     for dsn in verifier.each(_GO_DSN, text) if "@" in text else ():
         if not verifier.gate.leaves(dsn["secret"], _PASSWORD):
             yield Hit(*dsn.span("secret"), "go-dsn")
-    for url in verifier.each(_AUTHORITY, text):
+    for url in chain(verifier.each(_AUTHORITY, text), verifier.each(_SLOPPY_AUTHORITY, text) if "@" in text else ()):
         rest = url["rest"]
         yield from _user_of(url["scheme"], rest, url.start("rest"), verifier)
         # A URL that is a parameter of this one; nearly none has one.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 _OPEN = re.compile(r"(?:[brfuBRFU]{1,2}(?=\\*+[\"']))?(\\*+)([\"'`“‘])")
 _QUOTES = {q: re.compile(r"(\\*+)" + re.escape({"“": "”", "‘": "’"}.get(q, q))) for q in "\"'`“‘"}
 _BARE = re.compile(r"[^\s\"'`<>]++")
-_BRACED = re.compile(r"\{[^{}\"'\n:]{1,256}\}(?=[;\s,&]|$)")
+_BRACED = re.compile(r"\{[^{}\"'\n:]{1,256}\}(?=[;\s,&)]|$)")
 _CUT = re.compile(
     r"[&;]|,(?=$|[A-Za-z_][\w.\-]{0,40}[=:]|[\[{(])|\)(?=[,;:]|$)|\\+(?=$)|\\[rnt](?=[A-Z]|$)|\|(?=$)|\)\."
 )
@@ -62,6 +62,10 @@ def quoted(text: str, at: int) -> Value | None:
         inside = start + 2 * len(triple)
         end = text.find(triple * 3, inside, inside + _LONGEST)
         return Value(inside, end if end >= 0 else min(len(text), inside + _LONGEST), True)
+    if depth == 0 and opening[2] == "'" and text.startswith("'", start) and text[start + 1 : start + 2].isalnum():
+        end = text.find("''", start + 1, start + 1 + _LONGEST)  # in a statement that is itself quoted
+        if end > 0:
+            return Value(start + 1, end, True)
     for close in _QUOTES[opening[2]].finditer(text, start, start + _LONGEST):
         if _closes(len(close[1]), depth):
             return Value(start, close.end() - 1 - depth, True)

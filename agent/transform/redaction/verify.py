@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent.transform.redaction import checks, decode, jsonwalk
+from agent.transform.redaction import checks, decode, jsonwalk, windows
 from agent.transform.redaction.gate import Gate
 from agent.transform.redaction.headers import Headers, whole_header
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Action, Hit, WorkLimit
 from agent.transform.redaction.values import name_before
+from agent.transform.redaction.windows import Places, Window
 
 if TYPE_CHECKING:
     from agent.transform.redaction.flat import Member
@@ -50,7 +51,7 @@ class Tools:
     """What all lines share.
 
     scans:    the procedures, by number; the finder's patterns name the ones to run.
-    scans_of: which of them a decoded text needs.
+    scans_of: which of them a decoded text needs · places_of: and where; None when it is not worth the time.
     actions:  of every rule that is on.
     exemptions: what rules leave alone · by_path: whether one of them goes by the place in the JSON.
     base64: number of the scan that stands for this encoding.
@@ -63,6 +64,7 @@ class Tools:
 
     scans: tuple[Scan | None, ...]
     scans_of: Callable[[bytes], Scans]
+    places_of: Callable[[bytes], Places | None]
     actions: Mapping[str, Action]
     exemptions: Sequence[Exemption]
     by_path: bool
@@ -83,6 +85,7 @@ class Verifier:
     __slots__ = (
         "_budget",
         "_depth",
+        "_long",
         "_pieces",
         "_steps",
         "drop",
@@ -106,6 +109,8 @@ class Verifier:
         self._steps = _MOST_STEPS
         # Set by who has parsed the whole text already.
         self.is_json = False
+        # The whole of a long line, and where the finder has matched in it.
+        self._long: tuple[str, Places] | None = None
         # Findings of rules that only count; whether a rule orders the line out; where in the JSON the value stands.
         self.seen: dict[str, int] = {}
         self.drop = False
@@ -132,6 +137,8 @@ class Verifier:
         """Hits of a line, or of a text that may be JSON as a whole."""
         if HOPELESS in scans:
             raise WorkLimit("too many matches")
+        if len(text) > windows.LONG and self._long is None:
+            scans = self.survey(text)
         if self.is_json or is_json(text):
             self.is_json = False
             return self.settle(text, jsonwalk.walk(text, self, scans))
@@ -144,7 +151,7 @@ class Verifier:
         inside: list[tuple[int, int]] = []
         found = list(self._embedded(text, inside)) if '"' in text else []
         if not inside or inside[0][1] - inside[0][0] < len(text.strip()):
-            for hit in self._undressed(text, scans):
+            for hit in self._undressed(text, scans) if len(text) <= windows.LONG else self._nearby(text):
                 if not any(start <= hit.start < end or start < hit.end < end for start, end in inside):
                     found.append(hit)
         return self.settle(text, found)
@@ -156,17 +163,92 @@ class Verifier:
         hits = self.settle(view.text, self._scan(view.text, self.scans_of(view.text)))
         return [view.back(hit) for hit in hits]
 
-    def string(self, content: str, verdict: Verdict | None, scans: Scans) -> list[Hit]:
-        """Hits inside a JSON string, in the places of its raw `content`; `verdict` is its key's."""
+    def survey(self, line: str) -> Scans:
+        """Remembers where in a long line the finder matches; for what."""
+        places = self._places(line)
+        self._long = line, places
+        return frozenset(scan for _, scan in places)
+
+    def places_in(self, text: str) -> Places | None:
+        """Where the finder has matched in a long line, if `text` is that."""
+        return self._long[1] if self._long is not None and self._long[0] is text else None
+
+    def _places(self, text: str) -> Places:
+        """Where the finder matches in a long text, by characters; in marks of ours nowhere."""
+        text = self.tools.marks.blanked(text) if "[" in text else text
+        places = self._found(text)
+        if "\n" in text or "\r" in text:
+            places += windows.unescaped(text, self._found(windows.with_breaks_escaped(text)))
+            places.sort()
+        return places
+
+    def _found(self, text: str) -> Places:
+        data = _bytes(text)
+        found = self.tools.places_of(data)
+        if found is None:
+            raise WorkLimit("too many matches")
+        return windows.in_characters(data, found)
+
+    def _nearby(self, text: str) -> Iterator[Hit]:
+        """The hits of a long text. A window is read like a line of its own, and grows while a hit may reach out of it."""
+        places = self.places_in(text)
+        places = self._places(text) if places is None else places
+        wrapped = [place for place, scan in places if scan == self.tools.base64]
+        if wrapped:
+            yield from self._wrapped_at(text, wrapped)
+        todo = windows.around((found for found in places if found[1] != self.tools.base64), len(text))
+        todo.reverse()
+        while todo:
+            window = todo.pop()
+            found = list(self._undressed(text[window.start : window.end], window.scans))
+            wider = windows.wider(window, found, len(text))
+            if wider is None:
+                yield from (hit._replace(start=hit.start + window.start, end=hit.end + window.start) for hit in found)
+                continue
+            while todo and todo[-1].start < wider.end:
+                _, end, scans = todo.pop()
+                wider = Window(wider.start, max(end, wider.end), wider.scans | scans)
+            self._budget -= wider.end - wider.start
+            if self._budget < 0:
+                raise WorkLimit("too much to look at")
+            todo.append(wider)
+
+    def _wrapped_at(self, text: str, places: list[int]) -> Iterator[Hit]:
+        """The base64 runs in which the finder has matched."""
+        for start, end in decode.base64_runs_at(text, places):
+            yield from self.wrapped(text, start, end)
+
+    def string(
+        self, content: str, verdict: Verdict | None, scans: Scans, within: tuple[str, int] | None = None
+    ) -> list[Hit]:
+        """Hits inside a JSON string, in the places of its raw `content`; `verdict` is its key's.
+
+        within: the text that the string stands in, and where.
+        """
         escaped = "\\" in content
         text = decode.unescape(content) if escaped else content
         hits = self._valued(text, verdict)
-        if not hits:
+        if not hits and len(text) > windows.LONG:
+            hits = self._long_string(text, None if escaped else within)
+        elif not hits:
             hits = self.plain(text, scans | self.tools.scans_of(_bytes(text)) if escaped else scans)
         if not hits or not escaped:
             return hits
-        view = decode.json_view(content)
+        view = decode.JsonView(content)
         return [view.back(h)._replace(text=_escaped(h.text or "")) for h in hits]
+
+    def _long_string(self, text: str, within: tuple[str, int] | None) -> list[Hit]:
+        """Hits of a long string. Where it stands as it is in the line, the finder has looked at it already."""
+        line = self._long
+        places = self.places_in(within[0]) if within is not None else None
+        if within is not None and places is not None:
+            places = windows.within(places, within[1], within[1] + len(text))
+        else:
+            places = self._places(text)
+        self._long = text, places
+        hits = self.plain(text, frozenset())
+        self._long = line
+        return hits
 
     def scans_of(self, text: str) -> Scans:
         """What a decoded text needs. Patterns know a line break only in its escaped form, as lines have it."""
@@ -253,6 +335,8 @@ class Verifier:
 
     def wrapped(self, text: str, start: int, end: int) -> Iterator[Hit]:
         """The base64 run `start`..`end`, gone as a whole when there is a secret inside."""
+        if start > 0 and text[start - 1] == "\\" and text[start] in "nrt":
+            start += 1  # the letter belongs to the escape before it
         run = text[start:end]
         inner = _text_in(run)
         if inner is None:

@@ -1,0 +1,102 @@
+"""A long line is looked at in windows: in it the same goes as in a short one, and what is around stays."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent import config
+from agent.transform.redact import Redactor
+from agent.transform.redaction import samples
+from agent.transform.redaction.windows import LONG
+
+TEMPLATES = (Path(__file__).parent / "catalogue_lines.txt").read_text().splitlines()
+WORDS = "the pump ran at speed 13 of 40 and stopped, "
+PAD = WORDS * (LONG // len(WORDS))
+CONTEXTS: dict[str, Callable[[str], str]] = {
+    "text": lambda text: f"{PAD} - {text} - {PAD}",
+    "at the end": lambda text: f"{PAD} {text}",
+    "string": lambda text: json.dumps({"message": f"{PAD} {text} ", "n": 1}),
+    "beside": lambda text: json.dumps({"message": text, "n": 1, "d": PAD}),
+    "not ascii": lambda text: json.dumps({"message": f"{PAD} für {text} {PAD}"}, ensure_ascii=False),
+    "lines": lambda text: json.dumps({"message": f"{PAD}\n{text}\n{PAD}"}),
+    "walked": lambda text: json.dumps({"a": [{"note": text}], "rows": [f"{n} {WORDS}" for n in range(2_500)]}),
+}
+LEAST_RECALL = 0.985
+"""A little less than elsewhere: with a word before it, some text is not the header that it is at the beginning of a line."""
+
+
+def test_secrets_in_long_lines_go_and_what_is_around_stays(redactor: Redactor) -> None:
+    seed = random.SystemRandom().randrange(10**9)
+    dice = random.Random(seed)
+    missed, cases = [], 0
+    for template in TEMPLATES:
+        name, context = dice.choice(list(CONTEXTS.items()))
+        text, secrets = samples.split_marks(samples.expand(template, dice))
+        line = context(text)
+        out = redactor.line(line.encode())[0].decode()
+        cases += 1
+        if any(secret in out or json.dumps(secret)[1:-1] in out for secret in secrets):
+            missed.append((name, template))
+        assert not out.startswith('{"redaction":"failed"'), (seed, name, template)
+        # A key without its end goes as far as its characters do, which are those of words too.
+        assert len(line) - len(out) < 5_000 or "BEGIN" in template, (seed, name, template)
+        assert redactor.line(out.encode())[0].decode() == out, (seed, name, template)
+        if line.startswith("{"):
+            json.loads(out)
+    assert cases > 300
+    assert len(missed) <= (1 - LEAST_RECALL) * cases, (seed, missed)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "password='" + "aB3-" * 4_000 + "'",
+        "-----BEGIN PRIVATE KEY-----\n" + ("MIIB" + "x3Yz" * 15 + "\n") * 200 + "-----END PRIVATE KEY-----",
+        "eyJhbGciOiJIUzI1NiJ9." + "aB3x" * 3_000 + ".c2lnbmF0dXJl",
+        base64.b64encode(("a line of text, " * 1_000 + "password=hunter2hunter ").encode()).decode(),
+        "user,password\n" + "".join(f"bob{n},aB3-aB3-{n}\n" for n in range(500)),
+    ],
+    ids=["password", "key", "jwt", "base64", "table"],
+)
+def test_a_secret_that_is_longer_than_a_window_goes_as_a_whole(redactor: Redactor, secret: str) -> None:
+    for line in (f"{PAD}\n{secret}\n{PAD}".replace("\n", "\\n"), json.dumps({"m": f"{PAD}\n{secret}\n{PAD}"})):
+        out = redactor.line(line.encode())[0].decode()
+        for piece in ("aB3-", "x3Yz", "aB3x", "IHBhc3N3b3JkPWh1bnRlcj", base64.b64encode(b"of text, a line ").decode()):
+            assert piece not in out
+        assert out.strip('{}"m: ').startswith(PAD.strip())
+        assert out.strip('{}"m: ').endswith(PAD.strip())
+
+
+@pytest.mark.parametrize(
+    "unit", ["a=", "&a=b", "k1=v1&", "a: b ", '  File "/app/x.py", line 3, in f\n', "\x1b[0m", "x,y;z\n", "://a:b"]
+)
+def test_many_candidates_without_a_secret_do_not_cost_the_line(redactor: Redactor, unit: str) -> None:
+    line = json.dumps({"d": unit * (300_000 // len(unit)) + " password=hunter2hunter ."})
+    out = redactor.line(line.encode())[0].decode()
+    assert out == line.replace("hunter2hunter", "[REDACTED:password]")
+
+
+def test_a_long_list_of_ids_does_not_cost_the_line_either(redactor: Redactor) -> None:
+    dice = random.Random(3)
+    ids = [{"id": samples.uuid(dice), "note": f"row {n}"} for n in range(3_000)]
+    line = json.dumps({"rows": ids, "password": "hunter2hunter"})
+    assert redactor.line(line.encode())[0].decode() == line.replace("hunter2hunter", "[REDACTED:password]")
+
+
+@pytest.mark.parametrize("engine", ["re2", "re"])
+def test_the_other_finders_look_at_the_same_places(redactor: Redactor, engine: str) -> None:
+    if engine == "re2":
+        pytest.importorskip("re2")
+    other = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32, engine=engine)  # type: ignore[arg-type]
+    dice = random.Random(5)
+    for template in TEMPLATES[:: 120 if engine == "re" else 5]:
+        text = samples.split_marks(samples.expand(template, dice))[0]
+        for context in ("text", "string"):
+            line = CONTEXTS[context](text).encode()
+            assert other.line(line)[0] == redactor.line(line)[0], template
