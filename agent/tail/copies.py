@@ -22,6 +22,7 @@ from agent.tail.likeness import (
     is_archive_of,
     is_archive_of_file,
     is_archive_of_unread,
+    is_beginning,
     is_compressed,
     is_copy_of_file,
     is_copy_of_position,
@@ -30,6 +31,7 @@ from agent.tail.likeness import (
 from agent.tail.memory import Known
 from agent.tail.names import is_rotated_name, may_be_a_sibling, possible_bases
 from agent.tail.one_file import Hold, OneFile
+from agent.tail.open_files import is_want_of_room
 from agent.tail.relatives import Relative, Relatives
 
 
@@ -98,13 +100,13 @@ class Copies:
                 yield from (file for file in chain if not file.is_renamed)
         if source.olddir is None:
             return
-        if source.olddir.startswith("/"):
-            above = set(self._generations.directories) if directory == source.olddir else set()
-        else:
-            above = {directory.removesuffix("/" + source.olddir) or "/"} - {directory}
-        for base in (name, *possible_bases(name)) if above else ():
-            for place in above:
-                yield from (file for file in chains.get(os.path.join(place, base), ()) if not file.is_renamed)
+        above = directory.removesuffix("/" + source.olddir) or "/"
+        if directory not in (source.olddir, os.path.join(above, source.olddir)):
+            return
+        for base in (name, *possible_bases(name)):
+            for origin in self._generations.named(base):
+                if source.olddir.startswith("/") or os.path.dirname(origin) == above:
+                    yield from (file for file in chains[origin] if not file.is_renamed)
 
     def consider_held(self, file: OneFile, now: float) -> bool:
         """Release a held file once it is plain that it is no copy; a copy is adopted when its original is emptied.
@@ -123,7 +125,8 @@ class Copies:
                 return True  # when that is read, it shows whether it was emptied, and what became of this copy
         elif not file.deleted and file.path is not None and now < until:
             is_quiet = now - file.quiet_since >= self._generations.timing.copy_quiet_s
-            if not is_quiet or self._is_some_copy(file, now):
+            # Compared also while it grows: reading may be ahead of copying, and its original emptied any moment.
+            if self._is_some_copy(file, now) or not is_quiet:
                 return not file.done
         file.hold = None
         return True
@@ -141,10 +144,18 @@ class Copies:
                 if original.open() is not Verdict.SAME:
                     self.start_over(original, Verdict.DIFFERS_BEFORE_OFFSET, now)
                     return held.hold is not None
-                if original.fd is not None and is_copy_of_file(copy, original.fd):
+                if original.fd is None:
+                    continue
+                if is_copy_of_file(copy, original.fd):
                     if held.hold is not None:
-                        held.hold = replace(held.hold, is_copy=True)
+                        held.hold = replace(held.hold, copy_of=original.key)
                     return True
+                original.look(now)
+                if original.shrank:
+                    self.start_over(original, Verdict.SHORTER, now)
+                    return held.hold is not None
+                if original.offset and is_copy_of_position(copy, original.position()):
+                    return True  # and the original was emptied and has grown, which reading it will show
         except (OSError, NotTheFile):
             return True  # cannot tell now; the hold has an end
         return False
@@ -152,10 +163,18 @@ class Copies:
     # --- emptied files ----------------------------------------------------------------------------------------------
 
     def start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
-        """It holds other content than was read. What was not read may be in a copy; what it holds now comes after."""
+        """It holds other content than was read. What was not read may be in a copy; what it holds now comes after.
+
+        Where it cannot be told for want of descriptors, nothing changes, and the next look shows the same.
+        """
+        try:
+            copy = None if self._once else self.find_copy(file, now)
+        except OSError as error:
+            self._cannot_see(file.source.name, file.origin.path, error)
+            file.failed(error.errno or 0, now)
+            return
         self._emit(FileTruncated(file.source.name, file.path or file.origin.path, file.offset, verdict.value))
         generations = self._generations
-        copy = None if self._once else self.find_copy(file, now)
         if file.is_renamed and not file.listed:  # overwritten by the next copy, or emptied and still written to
             again = generations.anew(file, file.origin, file.path or file.origin.path, now)
             again.hold = Hold(now + generations.timing.copy_wait_s)
@@ -179,9 +198,9 @@ class Copies:
             else:
                 generations.replace(file, [copy])
             generations.append(again)
+        self._look(again, now)
         if copy is not None:
             self.remember(again, now)
-        self._look(again, now)
 
     @staticmethod
     def _look(file: OneFile, now: float) -> None:
@@ -206,7 +225,10 @@ class Copies:
             self.notes.append(file.note(self._wall_ns()))
 
     def find_copy(self, file: OneFile, now: float) -> OneFile | None:
-        """The copy that holds what was read of an emptied file, taken up where reading it ended; None when there is none."""
+        """The copy that holds what was read of an emptied file, taken up where reading it ended; None when there is none.
+
+        Raises OSError for want of descriptors.
+        """
         known = file.position() if file.is_known_by_content else None
         try:
             kin = self._relatives.of(file.source, file.origin.path)
@@ -215,9 +237,11 @@ class Copies:
                     return self._adopt(candidate, file, known, offset, now)
             return None if known is None else self._archive_among(kin, known, file.source, now)
         except OSError as error:
+            if is_want_of_room(error):
+                raise
             self._cannot_see(file.source.name, file.origin.path, error)
         except NotTheFile:
-            return None  # renamed under our hands; it will be a file of its own
+            pass  # renamed under our hands; it will be a file of its own
         return None
 
     def _copied_up_to(self, candidate: Relative, file: OneFile, known: Position | None, now: float) -> int | None:
@@ -237,10 +261,12 @@ class Copies:
             is_fresh = tracked is None or tracked.hold is not None
             is_big_enough = is_fresh and 0 < file.size_before <= candidate.size
             return 0 if has_name and is_big_enough and not is_compressed(candidate.path, candidate.key) else None
+        if candidate.size < len(file.beginning):  # more was written between copying and emptying
+            return 0 if is_beginning(candidate, file.beginning) else None
         if candidate.size >= known.offset:
             return known.offset if is_copy_of_position(candidate, known) else None
         tracked = self._generations.files.get(candidate.key)
-        was_compared = tracked is not None and tracked.hold is not None and tracked.hold.is_copy
+        was_compared = tracked is not None and tracked.hold is not None and tracked.hold.copy_of == file.key
         return candidate.size if was_compared or is_shorter_copy(candidate, known, file.anchors) else None
 
     def _is_followed(self, candidate: Relative, now: float) -> bool:
@@ -250,9 +276,10 @@ class Copies:
             return False  # nothing was read of it, so its content tells what it is
         if followed.is_open or followed.ignored:
             return True
-        followed.path = candidate.path
-        if followed.open() is Verdict.SAME:
-            return True
+        has_its_name, followed.path = followed.listed and followed.path == candidate.path, candidate.path
+        verdict = followed.open()
+        if verdict is Verdict.SAME or (has_its_name and verdict is not Verdict.INODE_USED_AGAIN):
+            return True  # or it was emptied itself, and is looked at when its turn comes
         followed.deleted = True
         self._forget(followed, "deleted", now)
         return False
@@ -265,7 +292,7 @@ class Copies:
         copy.listed = listed
         if known is not None and offset < known.offset:
             copy.move_to_end_of_copy(found.size, now)
-        elif known is not None:
+        elif known is not None and found.size >= known.prefix_length:
             copy.resume_at(known, is_copy=True)
         if copy.open() is Verdict.SAME:
             self.notes.append(copy.note(self._wall_ns()))
@@ -295,9 +322,14 @@ class Copies:
             if is_free and not self._is_archive_of_waiting(candidate, known.origin.path):
                 # Compressing keeps the time of the last write, in whole seconds at least.
                 is_young = candidate.mtime_ns // 10**9 >= known.mtime_ns // 10**9
-                if is_young and is_archive_of(candidate, known):
+                if is_young and is_archive_of(candidate, known) and not self._was_read(candidate, known):
                     return self._adopt_archive(candidate, known, source, now)
         return None
+
+    def _was_read(self, archive: Relative, known: Position) -> bool:
+        """Whether it is of a generation that was read further, to its end, and let go."""
+        ends = self._generations.past.ends(known.origin.path)
+        return any(end.offset > known.offset and is_archive_of(archive, end) for end in ends)
 
     def _is_archive_of_waiting(self, archive: Relative, path: str) -> bool:
         """Whether it is what a generation became that waits for its turn, held open."""

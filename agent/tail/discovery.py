@@ -28,13 +28,14 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file that matches a glob, as it was at the scan."""
+    """A regular file that matches a glob, as it was at the scan. `changed_ns`: its ctime."""
 
     source: Source
     path: str
     key: Key
     size: int
     mtime_ns: int
+    changed_ns: int
     is_link: bool = False
 
 
@@ -243,7 +244,7 @@ def _judge(source: Source, path: str, links: _Links, listing: Listing) -> None:
             listing.refused.append(Refused(source, path, "link leads outside"))
         elif stat.S_ISREG(seen.st_mode):
             key = (seen.st_dev, seen.st_ino)
-            listing.found.append(Found(source, path, key, seen.st_size, seen.st_mtime_ns, is_link))
+            listing.found.append(Found(source, path, key, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, is_link))
         elif not (stat.S_ISDIR(seen.st_mode) and "**" in path):
             listing.refused.append(Refused(source, path, "not a regular file"))
     except (FileNotFoundError, NotADirectoryError):

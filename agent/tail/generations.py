@@ -8,8 +8,7 @@ been quiet for a while, for a writer may hold on to a renamed file. Once admitte
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.config import Source
@@ -52,7 +51,6 @@ class Timing:
 class Generations:
     """files:  the present content of each inode.
     chains: those found under one path, oldest first.
-    directories: of how many of these paths each is the directory.
     roots:  of each source, the real directories its files may lie in.
     past:   generations of these paths that were let go.
     """
@@ -62,7 +60,7 @@ class Generations:
     ) -> None:
         self.files: dict[Key, OneFile] = {}
         self.chains: dict[str, list[OneFile]] = {}
-        self.directories: Counter[str] = Counter()
+        self._by_name: dict[str, set[str]] = {}
         self.roots: dict[str, tuple[str, ...]] = {}
         self.past = Past()
         self.timing = timing
@@ -97,7 +95,12 @@ class Generations:
             archives=self._archives,
             roots=self.roots,
             open_files=self.open_files,
+            wall_ns=self._wall_ns,
         )
+
+    def named(self, name: str) -> Iterable[str]:
+        """The paths of chains that end in this name, in whatever directory."""
+        return tuple(self._by_name.get(name, ()))
 
     def drop_hold(self, key: Key) -> None:
         """Of a new file that turned out to be a generation of another path: it enters again as that."""
@@ -109,7 +112,7 @@ class Generations:
         path = file.origin.path
         if path not in self.chains:
             self.chains[path] = []
-            self.directories[os.path.dirname(path)] += 1
+            self._by_name.setdefault(os.path.basename(path), set()).add(path)
         self.chains[path].append(file)
         self._enter(file)
 
@@ -132,10 +135,10 @@ class Generations:
         self.replace(file, [])
         if not self.chains[path]:
             del self.chains[path]
-            directory = os.path.dirname(path)
-            self.directories[directory] -= 1
-            if not self.directories[directory]:
-                del self.directories[directory]
+            name = os.path.basename(path)
+            self._by_name[name].discard(path)
+            if not self._by_name[name]:
+                del self._by_name[name]
 
     def move_to_end(self, file: OneFile) -> None:
         chain = self.chains[file.origin.path]
@@ -162,9 +165,12 @@ class Generations:
         self._memory.in_use(file.id)
 
     def successor(self, file: OneFile) -> OneFile | None:
+        """The next generation that holds something, or may yet: a renamed one that is empty stays so."""
         chain = self.chains[file.origin.path]
-        at = chain.index(file) + 1
-        return chain[at] if at < len(chain) else None
+        for later in chain[chain.index(file) + 1 :]:
+            if not (later.is_renamed and later.is_empty):
+                return later
+        return None
 
     def admit(self, file: OneFile, now: float) -> bool:
         """Admit it, if it is its turn. True when it is admitted now."""
@@ -228,7 +234,7 @@ class Generations:
         chain = self.chains[file.origin.path]
         found: list[OneFile] = []
         for earlier in reversed(chain[: chain.index(file)]):
-            if earlier.done or earlier.ignored:
+            if earlier.done or earlier.ignored or earlier.is_empty:
                 continue
             if not earlier.open_end.lines or earlier.has_unread:
                 break

@@ -101,19 +101,13 @@ def is_archive_of_file(archive: Relative, original_fd: int, *, in_the_making: bo
 
 def is_archive_of_unread(archive: Relative, file: OneFile) -> bool:
     """Whether it is what a file of which nothing was read became. Only its whole content can tell: others may begin alike."""
-    fd = _unread(file)
+    fd = None if file.offset else opened(file)
     return fd is not None and is_archive_of_file(archive, fd)
 
 
-def is_copy_of_unread(copy: Relative, file: OneFile) -> bool:
-    """Whether it holds the beginning of a file of which nothing was read."""
-    fd = _unread(file)
-    return fd is not None and is_copy_of_file(copy, fd)
-
-
-def _unread(file: OneFile) -> int | None:
-    """Its descriptor; None when something of it was read, or it cannot be opened now."""
-    if file.offset or file.is_archive or not (file.is_open or file.path):
+def opened(file: OneFile) -> int | None:
+    """The descriptor of a followed file that is no archive and still holds what is known of it; None otherwise."""
+    if file.is_archive or not (file.is_open or file.path):
         return None
     try:
         return file.fd if file.open() is Verdict.SAME else None
@@ -125,6 +119,12 @@ def is_archive_beside(archive: Relative, plain: Relative) -> bool:
     """Whether the file is, or is becoming, the archive of another. That stays until its archive is complete, or for good."""
     with _opened(plain.path, plain.key) as fd:
         return fd is not None and is_archive_of_file(archive, fd, in_the_making=True)
+
+
+def is_beginning(copy: Relative, beginning: bytes) -> bool:
+    """Whether all that a file holds are the first of these bytes."""
+    with _opened(copy.path, copy.key) as fd:
+        return fd is not None and copy.size > 0 and os.pread(fd, copy.size, 0) == beginning[: copy.size]
 
 
 def is_copy_of(copy: Relative, original: Relative) -> bool:

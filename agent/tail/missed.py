@@ -17,26 +17,27 @@ from agent.tail.likeness import (
     is_archive_of,
     is_archive_of_unread,
     is_copy_of,
+    is_copy_of_file,
     is_copy_of_position,
-    is_copy_of_unread,
     is_shorter_copy,
+    opened,
 )
 from agent.tail.memory import Memory
-from agent.tail.names import is_rotated_name, may_be_a_sibling
+from agent.tail.names import is_rotated_name, may_be_a_sibling, nearer_bases
 from agent.tail.one_file import OneFile
 from agent.tail.relatives import Relative, Relatives, regular_at
 
 
 def known_until_ns(positions: Iterable[Position]) -> int:
-    """When the youngest was last written of generations that are gone and behind which nothing unknown can lie.
+    """When the youngest was last written of generations before which nothing unknown can lie: of those that were read.
 
-    Of those of which nothing was read, that is the oldest: content may have come to it afterwards, and been compressed.
+    Where nothing was read of any, that is the oldest: content may have come to it afterwards, and been compressed.
     """
     read: list[int] = []
     unread: list[int] = []
     for position in positions:
         (read if position.offset else unread).append(position.mtime_ns)
-    return max([*read, min(unread, default=0)])
+    return max(read) if read else min(unread, default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +90,18 @@ class Missed:
         current = [file for file in chain if file.path == path and not file.deleted]
         if source is None or any(file.offset for file in current):
             return
-        # As far as it was read: its writer may have gone on after those that were missed.
-        known_ns = [file.position().mtime_ns for file in chain if file not in current and file.is_known_by_content]
-        youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), *known_ns, 0)
+        # As far as they were read: their writers may have gone on after those that were missed.
+        followed_ns = known_until_ns(file.position() for file in chain if file not in current)
+        youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), followed_ns)
+        if not youngest_ns:
+            return  # nothing is known that would tell them from archives of before
         try:
             everything = self._relatives.of(source, path)
             present = None if current or not everything else regular_at(path)  # not followed yet
         except OSError as error:
             self._cannot_see("", path, error)
             return
-        kin = [one for one in everything if one.mtime_ns >= youngest_ns]
+        kin = [one for one in everything if not _is_older(one, youngest_ns)]
         known = self._known(path, kin, emptied, present)
         by_path = {one.path: one for one in everything}
         for missed in kin:
@@ -119,6 +122,13 @@ class Missed:
         ends += [end for path in paths for end in self._generations.past.ends(path)]
         ends += [emptied] if emptied is not None else []
         return _Known(files, tuple(end for end in ends if end.offset), present)
+
+    def _is_known(self, path: str) -> bool:
+        """Whether a file is, or was, followed under this path."""
+        generations = self._generations
+        return (
+            path in generations.chains or generations.past.origin(path) is not None or bool(self._memory.of_path(path))
+        )
 
     def _adopt(self, missed: Relative, origin: Origin, source: Source, now: float) -> None:
         generations = self._generations
@@ -145,6 +155,8 @@ class Missed:
         wanting = None if name.startswith(base) else self._sources.of(kin.path)
         if wanting is not None and (wanting is not source or may_be_a_sibling(name, base)):
             return False  # such as worker-2.log beside worker.log: a file of its own
+        if any(self._is_known(os.path.join(os.path.dirname(path), nearer)) for nearer in nearer_bases(name, base)):
+            return False
         try:
             if not _is_gzip(kin):
                 return not any(_holds_known(kin, known))
@@ -160,6 +172,11 @@ class Missed:
         return False
 
 
+def _is_older(kin: Relative, than_ns: int) -> bool:
+    """Some tools keep whole seconds of the time when they compress."""
+    return kin.mtime_ns < than_ns and (kin.mtime_ns % 10**9 > 0 or kin.mtime_ns // 10**9 < than_ns // 10**9)
+
+
 def _holds_known(kin: Relative, known: _Known) -> Iterator[bool]:
     yield known.present is not None and is_copy_of(kin, known.present)
     yield from (is_copy_of_position(kin, end) for end in known.ends)
@@ -173,9 +190,9 @@ def _archives_known(kin: Relative, known: _Known) -> Iterator[bool]:
 
 def _is_some_copy(kin: Relative, file: OneFile) -> bool:
     """Whether it holds the beginning of a file, be that read or not."""
-    if file.offset:
-        return is_shorter_copy(kin, file.position(), file.anchors)
-    return is_copy_of_unread(kin, file)
+    if (fd := opened(file)) is not None:
+        return is_copy_of_file(kin, fd)
+    return bool(file.offset) and is_shorter_copy(kin, file.position(), file.anchors)
 
 
 def _is_gzip(kin: Relative) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 # `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
 _SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
 _LEAST_DIGITS_OF_A_DATE = 6
+_PART = re.compile(r"[.\-_](?=\d)")
 _DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
 
 
@@ -19,8 +20,7 @@ def possible_bases(name: str) -> Iterator[str]:
     """Names that `name` may be a rotated or copied form of, longest first."""
     for end in range(len(name) - 1, 0, -1):
         yield name[:end]
-    if dated := _DATED.fullmatch(name):
-        yield dated[1] + dated[2]
+    yield from (base for base, _ in _before_extension(name))
 
 
 def is_rotated_name(name: str, base: str) -> bool:
@@ -28,18 +28,34 @@ def is_rotated_name(name: str, base: str) -> bool:
     name = name.removesuffix(".gz")
     if name.startswith(base):
         return _SUFFIX.fullmatch(name, len(base)) is not None
-    dated = _DATED.fullmatch(name)
-    return dated is not None and dated[1] + dated[2] == base
+    return any(base == one for one, _ in _before_extension(name))
 
 
 def may_be_a_sibling(name: str, base: str) -> bool:
     """Whether the name may as well be given to another log: a short number before the extension, as in `worker-2.log`
     beside `worker.log`. Some rotations give such names; who writes two logs gives them more often."""
-    dated = None if name.startswith(base) else _DATED.fullmatch(name.removesuffix(".gz"))
-    if dated is None:
+    if name.startswith(base):
         return False
-    number = name[len(dated[1]) : dated.start(2)]
-    return sum(character.isdigit() for character in number) < _LEAST_DIGITS_OF_A_DATE
+    numbers = (number for one, number in _before_extension(name.removesuffix(".gz")) if one == base)
+    return any(sum(character.isdigit() for character in number) < _LEAST_DIGITS_OF_A_DATE for number in numbers)
+
+
+def nearer_bases(name: str, base: str) -> Iterator[str]:
+    """Longer names than `base` that rotation may have given a date: `worker-2-20260101.log` is rather one of worker-2.log than
+    of worker.log."""
+    if not name.startswith(base):
+        bases = (one for one, _ in _before_extension(name.removesuffix(".gz")))
+        yield from (one for one in bases if len(one) > len(base))
+
+
+def _before_extension(name: str) -> Iterator[tuple[str, str]]:
+    """Ways to take a number or a date before the extension away from a name: what is left, and the number."""
+    dated = _DATED.fullmatch(name)
+    if dated is not None:
+        stem, extension = dated[1], dated[2]
+        number = name[len(stem) : dated.start(2)]
+        for part in _PART.finditer(number):
+            yield stem + number[: part.start()] + extension, number[part.start() :]
 
 
 def extends(name: str, base: str) -> bool:
@@ -55,8 +71,8 @@ class Names:
         self._sorted = sorted(names)
         self._dated: dict[str, list[str]] = {}
         for name in self._sorted:
-            if dated := _DATED.fullmatch(name.removesuffix(".gz")):
-                self._dated.setdefault(dated[1] + dated[2], []).append(name)
+            for base, _ in _before_extension(name.removesuffix(".gz")):
+                self._dated.setdefault(base, []).append(name)
 
     def extending(self, base: str) -> Iterator[str]:
         for at in range(bisect.bisect_right(self._sorted, base), len(self._sorted)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.config import Source
@@ -17,7 +17,7 @@ from agent.tail.descriptor import generation_of
 from agent.tail.discovery import Key, open_regular
 from agent.tail.identity import Verdict
 from agent.tail.open_end import OpenEnd
-from agent.tail.open_files import OpenFiles
+from agent.tail.open_files import WANT_OF_ROOM, OpenFiles, is_want_of_room
 from agent.tail.reader import Reader
 
 
@@ -25,11 +25,11 @@ from agent.tail.reader import Reader
 class Hold:
     """A new file that may be the copy of another one waits until that is known, at the latest until `until` (clock).
 
-    is_copy: it was compared with another while that had all its content, and holds the beginning of it.
+    copy_of: the key of another with which it was compared while that had all its content, and of which it holds the beginning.
     """
 
     until: float
-    is_copy: bool = False
+    copy_of: Key | None = None
 
 
 class OneFile:
@@ -49,6 +49,7 @@ class OneFile:
 
     __slots__ = (
         "_archives",
+        "_changed_ns",
         "_kind",
         "_open_files",
         "_reader",
@@ -91,13 +92,14 @@ class OneFile:
         archives: bool,
         roots: Mapping[str, tuple[str, ...]],
         open_files: OpenFiles,
+        wall_ns: Callable[[], int],
     ) -> None:
         self.id = file
         self.key: Key = (file.device, file.inode)
         self.origin = origin
         self.source = source
         self.path: str | None = path
-        self.size = self.size_before = self.unseen_since_ns = 0
+        self.size = self.size_before = self.unseen_since_ns = self._changed_ns = 0
         self.listed = self.is_link = self.deleted = self.done = False
         self.admitted = self.queued = False
         self.deleted_since, self.disk_bytes = 0.0, 0
@@ -109,7 +111,7 @@ class OneFile:
         self._open_files = open_files
         self._kind: Kind | None = None
         self._touched = self.shrank = False
-        self._reader = Reader(file, origin, source)
+        self._reader = Reader(file, origin, source, wall_ns)
 
     # --- what is known ----------------------------------------------------------------------------------------------
 
@@ -141,6 +143,11 @@ class OneFile:
     def anchors(self) -> Sequence[tuple[int, bytes]]:
         """Some places before the offset, each with the digest of the bytes before it."""
         return self._reader.place.anchors
+
+    @property
+    def beginning(self) -> bytes:
+        """Of a file of which nothing was read, as far as it was looked at."""
+        return self._reader.place.beginning
 
     @property
     def open_end(self) -> OpenEnd:
@@ -196,6 +203,10 @@ class OneFile:
         return self.is_archive and self._reader.at_end
 
     @property
+    def is_empty(self) -> bool:
+        return self.seen_to == 0 and (self.size == 0 or self.is_at_end_of_archive)
+
+    @property
     def is_known_by_content(self) -> bool:
         """Whether there is something to recognise it, or a copy of it, by."""
         return self._reader.place.is_known
@@ -234,11 +245,17 @@ class OneFile:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def notice(self, size: int, mtime_ns: int, now: float) -> bool:
-        """Take in what a stat has shown. True when that is news."""
+    def notice(self, size: int, mtime_ns: int, now: float, changed_ns: int = 0) -> bool:
+        """Take in what a stat has shown; `changed_ns` is its ctime, where there was one. True when that is news."""
         reader = self._reader
-        if self.is_archive or (size == self.size and mtime_ns == self.mtime_ns):
+        if self.is_archive:
             return False  # an archive is complete when it is found, and its sizes are those of its content
+        is_changed = changed_ns > self._changed_ns > 0
+        self._changed_ns = changed_ns or self._changed_ns
+        if size == self.size and mtime_ns == self.mtime_ns:
+            # Renamed, for example. Or it was overwritten, and the time put back: that leaves its trace here.
+            self._touched |= is_changed and self.is_known_by_content
+            return False
         self.quiet_since = now
         if size <= reader.seen_to and self.is_known_by_content:
             self._touched = True  # changed without growing: perhaps overwritten in place
@@ -259,7 +276,7 @@ class OneFile:
             seen = os.stat(self.path or "")
             if (seen.st_dev, seen.st_ino) != self.key:
                 raise FileNotFoundError(errno.ENOENT, "another file has this name now", self.path)
-        self.notice(seen.st_size, seen.st_mtime_ns, now)
+        self.notice(seen.st_size, seen.st_mtime_ns, now, seen.st_ctime_ns)
 
     def _take_in(self, seen: os.stat_result, now: float) -> None:
         if seen.st_nlink == 0 and not self.deleted:
@@ -271,7 +288,8 @@ class OneFile:
         is_news = code != self.error
         self._tries = self._tries + 1 if self.error else 1
         self.error = code
-        self.next_try = now + min(5.0, 0.1 * 2.0 ** min(self._tries, 10))
+        is_soon = code in WANT_OF_ROOM  # others are read and closed meanwhile
+        self.next_try = now + (0.1 if is_soon else min(5.0, 0.1 * 2.0 ** min(self._tries, 10)))
         return is_news
 
     def recovered(self) -> None:
@@ -288,8 +306,7 @@ class OneFile:
             return Verdict.SAME
         if self.path is None:
             raise FileNotFoundError(errno.ENOENT, "its name is not known", self.origin.path)
-        self._open_files.make_room()
-        fd, seen = open_regular(self.path, self.key, self._roots.get(self.source.name, ()))
+        fd, seen = self._open_path(self.path)
         content = self._reader.content = Content(fd)
         self._open_files.enter(self)
         verdict = Verdict.DIFFERS_BEFORE_OFFSET
@@ -308,6 +325,16 @@ class OneFile:
             if verdict is not Verdict.SAME or self.ignored:
                 self.close()
         return verdict
+
+    def _open_path(self, path: str) -> tuple[int, os.stat_result]:
+        self._open_files.make_room()
+        roots = self._roots.get(self.source.name, ())
+        try:
+            return open_regular(path, self.key, roots)
+        except OSError as error:
+            if not is_want_of_room(error) or not self._open_files.close_some():
+                raise
+        return open_regular(path, self.key, roots)
 
     def close(self) -> None:
         if (content := self._reader.content) is not None:
@@ -347,8 +374,7 @@ class OneFile:
         reader = self._reader
         if reader.lost:
             return reader.read_lost(read_ns)
-        if self._touched or not self.offset:
-            reader.check_beginning()
+        reader.check_beginning()
         self._touched = self.shrank = False
         chunks = reader.read(read_ns, final=final, close=close, before=[file._reader for file in before])  # noqa: SLF001 - of its own kind
         if reader.at_end:

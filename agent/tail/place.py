@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from agent.model import Origin, Position
@@ -16,6 +17,7 @@ class Place:
     part:      of the line there, how many parts were taken.
     tail:      up to 256 bytes before the offset, once it was opened.
     anchors:   some places before the offset, each with the digest of the bytes before it.
+    beginning: up to 4096 first bytes of what nothing was read of, once they were learned.
     mtime_ns:  when the file was last written, as far as seen.
     """
 
@@ -25,18 +27,22 @@ class Place:
         "_position",
         "_prefix_digest",
         "_prefix_length",
+        "_wall_ns",
         "anchors",
+        "beginning",
         "mtime_ns",
         "offset",
         "part",
         "tail",
     )
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, wall_ns: Callable[[], int]) -> None:
         self.offset = self.part = self.mtime_ns = 0
         self.tail = b""
         self.anchors: list[tuple[int, bytes]] = []
+        self.beginning = b""
         self._origin = origin
+        self._wall_ns = wall_ns
         self._generation = 0
         self._prefix_length, self._prefix_digest = 0, b""
         self._position: Position | None = None
@@ -70,13 +76,15 @@ class Place:
                 self.part,
                 self._origin,
                 self._generation,
-                self.mtime_ns,
+                # Who writes a log may set any time. What was read was not written later than now.
+                max(0, min(self.mtime_ns, self._wall_ns())),
             )
         return self._position
 
     def learn_beginning(self, content: Content) -> None:
         """Of a file of which nothing was read."""
-        self._take_prefix(content.read(0, PREFIX_BYTES))
+        self.beginning = content.read(0, PREFIX_BYTES)
+        self._take_prefix(self.beginning)
         self._position = None
         self.position(content)  # with the time of this content's last write: emptying it is a write as well
 
@@ -111,5 +119,5 @@ class Place:
             del self.anchors[1 : _ANCHORS // 2 : 2]
 
     def move_to(self, offset: int, tail: bytes) -> None:
-        self.offset, self.tail = offset, tail
+        self.offset, self.tail, self.beginning = offset, tail, b""
         self._position = None

@@ -5,7 +5,7 @@ Every read compares the bytes before the offset with those that were read, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
@@ -40,9 +40,9 @@ class Reader:
 
     __slots__ = ("_ahead", "_file", "_origin", "at_end", "content", "lines", "lost", "open_end", "place", "seen_to")
 
-    def __init__(self, file: FileId, origin: Origin, source: Source) -> None:
+    def __init__(self, file: FileId, origin: Origin, source: Source, wall_ns: Callable[[], int]) -> None:
         self.content: Content | None = None
-        self.place = Place(origin)
+        self.place = Place(origin, wall_ns)
         self.seen_to = 0
         self.at_end = False
         self.open_end = OpenEnd()

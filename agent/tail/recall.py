@@ -109,7 +109,14 @@ class Recall:
                     gone[kin.key] = one
         for key, one in sorted(gone.items(), key=lambda item: item[1][1].mtime_ns):
             lost_sight_of.setdefault(one[1].origin.path, []).append(one[1])
-            if not self._take_up_elsewhere(key, one, now):
+            try:
+                is_found = self._take_up_elsewhere(key, one, now)
+            except OSError as error:  # for want of descriptors
+                self._cannot_see("", one[1].origin.path, error)
+                known[key] = one
+                unsure.add(key)
+                continue
+            if not is_found:
                 if key in known:
                     self.remember(key, one, now)
                 else:

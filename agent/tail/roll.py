@@ -30,7 +30,7 @@ from agent.tail.memory import Memory
 from agent.tail.missed import Missed
 from agent.tail.mounts import Area
 from agent.tail.one_file import Hold, OneFile
-from agent.tail.open_files import OpenFiles
+from agent.tail.open_files import OpenFiles, is_want_of_room
 from agent.tail.recall import Recall
 from agent.tail.relatives import Relatives, places
 
@@ -111,10 +111,15 @@ class Roll:
             self._enrol(found, now)
         for path in self._rotated:  # perhaps more than once since the last scan
             self._missed.before(path, now)
-        self._rotated.clear()
+        self._rotated = {path for path in self._rotated if self._is_vacant(path)}
         self._look_for_unseen(now)
         self._is_first_scan = False
         return listing
+
+    def _is_vacant(self, path: str) -> bool:
+        """Whether rotation has left nothing under a path: what is written there next may be rotated before it is seen."""
+        chain = self.generations.chains.get(path)
+        return chain is not None and all(file.path != path or file.deleted for file in chain)
 
     def _look_for_unseen(self, now: float) -> None:
         """Generations that came and went while a file looked empty."""
@@ -149,7 +154,7 @@ class Roll:
             return
         file.listed, file.is_link = True, found.is_link
         file.next_try = now  # it can be seen again: no need to wait
-        if not file.done and file.notice(found.size, found.mtime_ns, now):
+        if not file.done and file.notice(found.size, found.mtime_ns, now, found.changed_ns):
             self.changed.append(file)
 
     def _renamed(self, file: OneFile, path: str, now: float) -> bool:
@@ -157,8 +162,8 @@ class Roll:
         forgotten, and the other one is new. True when it is the file."""
         file.path = path
         if not file.is_open and self._open(file, now) is not Verdict.SAME:
-            file.deleted = True
-            self.forget(file, "deleted", now)
+            file.path, file.deleted = None, True
+            self._gone(file, now)
             return False
         self._rotated.add(file.origin.path)
         self._emit(RotationFound(file.source.name, file.origin.path, path))
@@ -166,18 +171,20 @@ class Roll:
 
     def _missing(self, file: OneFile, now: float) -> None:
         """No glob shows it: it was renamed, moved away or deleted, or cannot be seen just now."""
+        if file.is_open:
+            if not self._look(file, now):
+                return
+            if file.deleted:
+                if file.path is not None:
+                    self._rotated.add(file.origin.path)
+                file.path = None  # who has its name now is another
+                return
         try:
-            if file.is_open:
-                file.look(now)
-                if file.deleted:
-                    if file.path is not None:
-                        self._rotated.add(file.origin.path)
-                    file.path = None  # who has its name now is another
-                    return
             path = self._find_name(file)
         except OSError as error:
-            if file.failed(error.errno or 0, now):
-                self._cannot_see(file.source.name, file.path or file.origin.path, error)
+            self._cannot_see(file.source.name, file.path or file.origin.path, error)
+            if not file.is_open:  # else it can be read whatever its name is
+                file.failed(error.errno or 0, now)
             return
         if path is None and not file.is_open:
             self._gone(file, now)
@@ -186,17 +193,27 @@ class Roll:
         elif path != file.path and self._renamed(file, path, now):
             self._look(file, now)  # what was written before has to be read before its successor
 
-    def _look(self, file: OneFile, now: float) -> None:
+    def _look(self, file: OneFile, now: float) -> bool:
+        """False when it cannot be seen."""
         try:
             file.look(now)
         except OSError as error:
             if file.failed(error.errno or 0, now):
                 self._cannot_see(file.source.name, file.path or file.origin.path, error)
+            return False
+        return True
 
     def _gone(self, file: OneFile, now: float) -> None:
         """No name is left that leads to it. Perhaps it was compressed."""
         self._rotated.add(file.origin.path)
-        archive = self._find_archive(file, now)
+        try:
+            archive = self._find_archive(file, now)
+        except OSError as error:
+            self._cannot_see(file.source.name, file.origin.path, error)
+            if is_want_of_room(error):
+                file.failed(error.errno or 0, now)
+                return  # the next scan asks again
+            archive = None  # what cannot be read now is looked for again at the next start
         if archive is None:
             self.forget(file, "deleted", now)
         else:
@@ -209,8 +226,8 @@ class Roll:
             return None
         try:
             return self.copies.find_archive(file.position(), file.source, now)
-        except (OSError, NotTheFile):
-            return None  # what cannot be read now is looked for again at the next start
+        except NotTheFile:
+            return None  # renamed under our hands
 
     def start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
         """It was emptied or overwritten, perhaps more than once since it was looked at."""

@@ -6,6 +6,7 @@ Nothing here waits for anything but the disk. Events are collected and handed ov
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +34,7 @@ _SHORTEST_SCAN_PAUSE_S = 0.05
 _SHORTEST_REPORT_PAUSE_S = 0.25
 _MISSED_AFTER_NS = 2 * 10**9
 _DISTRUST_S = 60.0
+_FEWEST_OPEN, _SPARE_DESCRIPTORS = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,17 @@ class Turn:
     rest_s: float
 
 
+def _most_open() -> int:
+    """How many files: of the descriptors that this process may have, most, but with what it has already and a few to spare
+    for listing directories, for the buffer and for connections."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        used = len(os.listdir("/proc/self/fd"))
+    except OSError:  # there is none left even for that
+        used = limit
+    return max(_FEWEST_OPEN, min(limit * 7 // 10, limit - used - _SPARE_DESCRIPTORS))
+
+
 class Worker:
     """Belongs to one thread after it was made."""
 
@@ -85,7 +98,7 @@ class Worker:
     ) -> None:
         self._events: list[Event] = []
         self._memory = memory
-        self._open_files = OpenFiles(max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 7 // 10))
+        self._open_files = OpenFiles(_most_open())
         self._roll = Roll(
             sources,
             area,
@@ -359,8 +372,10 @@ class Worker:
         chunks: list[Chunk] = []
         try:
             if self._is_open(file, now) and not file.ignored:
-                before = [] if self._once else self._openable(self._generations.before(file), now)
-                chunks = file.read(self._wall_ns(), final=final, close=close, before=before)
+                before = [] if self._once else self._generations.before(file)
+                with self._open_files.keeping(file, *before):
+                    before, chunks = self._openable(before, now)
+                    chunks += file.read(self._wall_ns(), final=final, close=close, before=before)
                 if file.is_at_end_of_archive and file.damaged and not self._once and not final:
                     self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))
                 self._note_open_end(file, now)
@@ -412,18 +427,21 @@ class Worker:
             except OSError as error:
                 self._failed(file, error, now)
 
-    def _openable(self, files: list[OneFile], now: float) -> list[OneFile]:
-        """All of them, opened; none when one cannot be: its end is then taken as it is."""
+    def _openable(self, files: list[OneFile], now: float) -> tuple[list[OneFile], list[Chunk]]:
+        """All of them, opened; none when one cannot be, or ends in the middle of a line. Then what is whole at the end of it is
+        taken as it is, before what follows."""
         for file in files:
             try:
-                if file.open() is not Verdict.SAME or file.ignored or not file.open_lines().endswith(b"\n"):
-                    return []
+                if file.open() is not Verdict.SAME or file.ignored:
+                    return [], []
+                if not file.open_lines().endswith(b"\n"):
+                    return [], [chunk for one in files for chunk in self._read_file(one, now, close=True)]
             except (FileNotFoundError, NotTheFile):
-                return []
+                return [], []
             except OSError as error:
                 self._failed(file, error, now)
-                return []
-        return files
+                return [], []
+        return files, []
 
     def _note_open_end(self, file: OneFile, now: float) -> None:
         is_new = file.open_end.look(file.offset, file.seen_to, now)

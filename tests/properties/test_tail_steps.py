@@ -16,65 +16,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from by_hand import ByHand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.config import Agent, Source
-from agent.model import Chunk, FileId, Position, Resume
-from agent.tail.generations import Timing
-from agent.tail.memory import Memory
-from agent.tail.mounts import WHOLE_TREE
-from agent.tail.worker import Ask, Worker
+from agent.config import Source
 
 KEPT = 9
 PATTERNS = ("app.log", "app.log*")
 Step = tuple[str, tuple[float, ...]]
 
 
-class Host:
+class Host(ByHand):
     """A directory with app.log, and an agent on it. A step that makes no sense where it stands does nothing."""
 
     def __init__(self, directory: Path, pattern: str) -> None:
+        super().__init__(Source(include=(f"{directory}/{pattern}",)))
         self._directory = directory
         self._log, self._one, self._packed = (directory / name for name in ("app.log", "app.log.1", "app.log.1.gz"))
-        self._source = Source(include=(f"{directory}/{pattern}",))
-        self._now, self._wall_ns = 1000.0, 1_800_000_000 * 10**9
-        self._worker: Worker | None = None
-        self._positions: dict[FileId, Position] = {}
-        self._taken: list[Chunk] = []
         self._is_copied = False
         self.written: list[str] = []
-        self.delivered: list[tuple[str, str]] = []
-        self.was_killed = False
 
     def begin(self) -> None:
         self._log.touch()
         self.start()
         self.write(1)
-        for _ in range(6):
-            self.turn(1)
-        self.persist(1)
+        self.after(6)
 
     def end(self) -> None:
         """What is there by then has to come."""
         self.start()
-        for _ in range(60):
-            self.turn(1)
-        self.persist(1)
-        assert self._worker is not None
-        self._worker.close()
+        self.after(60)
+        self.kill()
 
     def do(self, step: Step) -> None:
         name, arguments = step
-        self._pass(0.01)
+        self.pass_time(0.01)
         getattr(self, name)(*arguments)
-
-    def _pass(self, seconds: float) -> None:
-        self._now += seconds
-        self._wall_ns += int(seconds * 10**9)
-
-    def _touched(self, path: Path) -> None:
-        os.utime(path, ns=(self._wall_ns, self._wall_ns))
 
     # --- who writes and rotates -------------------------------------------------------------------------------------
 
@@ -83,7 +61,7 @@ class Host:
         with self._log.open("a") as file:
             file.write("".join(f"{line}\n" for line in new))
         self.written += new
-        self._touched(self._log)
+        self.touch(self._log)
         self._is_copied = False
 
     def shift(self) -> None:
@@ -96,20 +74,20 @@ class Host:
     def copy(self) -> None:
         if not (self._one.exists() or self._packed.exists()):
             shutil.copyfile(self._log, self._one)
-            self._touched(self._one)
+            self.touch(self._one)
             self._is_copied = True
 
     def truncate(self) -> None:
         if self._is_copied:
             os.truncate(self._log, 0)
-            self._touched(self._log)
+            self.touch(self._log)
             self._is_copied = False
 
     def rename(self) -> None:
         if not (self._one.exists() or self._packed.exists()):
             self._log.rename(self._one)
             self._log.touch()
-            self._touched(self._log)
+            self.touch(self._log)
 
     def compress(self) -> None:
         if self._one.exists() and not self._packed.exists() and not self._is_copied:
@@ -121,42 +99,6 @@ class Host:
         if self._packed.exists() and self._one.exists():
             self._one.unlink()
 
-    # --- the agent --------------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        if self._worker is None:
-            self._worker = Worker(
-                [self._source],
-                Agent(watch="poll"),
-                WHOLE_TREE,
-                Memory(Resume(dict(self._positions), {})),
-                Timing(),
-                lambda: self._wall_ns,
-                lambda: self._now,
-                once=False,
-            )
-
-    def turn(self, seconds: float) -> None:
-        self._pass(seconds)
-        if self._worker is not None:
-            self._taken += self._worker.turn(Ask((), True, True, True, WHOLE_TREE)).chunks
-
-    def persist(self, share: float) -> None:
-        """So much of what was read is durable, and delivered."""
-        count = round(share * len(self._taken))
-        for chunk in self._taken[:count]:
-            for span in (*chunk.also, chunk.span):
-                self._positions[span.file] = span.after
-            self.delivered += [(Path(chunk.origin.path).name, line) for line in chunk.data.decode().splitlines()]
-        del self._taken[:count]
-
-    def kill(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-            self._taken.clear()
-            self.was_killed = True
-
 
 def after(steps: Sequence[Step], pattern: str) -> Host:
     directory = Path(tempfile.mkdtemp(prefix="tail-steps-"))
@@ -165,7 +107,9 @@ def after(steps: Sequence[Step], pattern: str) -> Host:
         host.begin()
         for step in steps:
             host.do(step)
+        was_killed = host.was_killed
         host.end()
+        host.was_killed = was_killed
     finally:
         shutil.rmtree(directory)
     return host
@@ -173,14 +117,14 @@ def after(steps: Sequence[Step], pattern: str) -> Host:
 
 def complaint(host: Host) -> str:
     """What is wrong with what was delivered; nothing when nothing is. A kill may cost repeats, never lines."""
-    lines = [line for _, line in host.delivered]
+    lines = host.lines()
     if missing := set(host.written) - set(lines):
         return f"lost {sorted(missing)}"
     if host.was_killed:
         return ""
     if lines != host.written:
         return f"{lines} instead of {host.written}"
-    return "" if {name for name, _ in host.delivered} == {"app.log"} else f"other names: {host.delivered}"
+    return "" if {Path(path).name for path, _ in host.delivered} == {"app.log"} else f"other names: {host.delivered}"
 
 
 def told(text: str) -> list[Step]:
@@ -261,8 +205,8 @@ rename() compress() unlink() write(3) turn(1) persist(0.33) kill() shift() renam
 @pytest.mark.parametrize("steps", FOUND.split("\n\n"))
 def test_what_went_wrong_once_in_the_middle_of_a_rotation_goes_well(steps: str, pattern: str) -> None:
     host = after(told(steps), pattern)
-    assert [line for _, line in host.delivered] == host.written
-    assert {name for name, _ in host.delivered} == {"app.log"}
+    assert host.lines() == host.written
+    assert {Path(path).name for path, _ in host.delivered} == {"app.log"}
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tailing import Watch, numbered, settings, source, tailing, write
+from tailing import FAST, Watch, numbered, settings, source, tailing, write
 
 from agent.config import Agent
+from agent.tail import worker
 
 MOST = 42
 
@@ -29,9 +30,8 @@ def open_under(directory: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    # The tailer keeps to 7 in 10 of what it is told; this process itself may open as many as ever.
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (MOST * 10 // 7 + 1, hard))
+    # This process itself may open as many as ever.
+    monkeypatch.setattr(worker, "_most_open", lambda: MOST)
 
 
 async def test_all_of_many_files_are_read_though_few_may_be_open(tmp_path: Path, watch_mode: Watch) -> None:
@@ -52,7 +52,8 @@ async def test_files_that_are_rotated_all_at_once_keep_to_it_too(tmp_path: Path,
     paths = [tmp_path / f"svc-{number}.log" for number in range(3 * MOST)]
     for path in paths:
         write(path, "first")
-    async with tailing(source(tmp_path / "*.log"), agent=settings(watch_mode)) as run:
+    timing = replace(FAST, successor_cap_s=30.0)  # the machine may be busy: so long a predecessor may wait for its turn
+    async with tailing(source(tmp_path / "*.log"), agent=settings(watch_mode), timing=timing) as run:
         await run.until_lines(len(paths))
         most = 0
         for path in paths:
@@ -68,8 +69,8 @@ async def test_files_that_are_rotated_all_at_once_keep_to_it_too(tmp_path: Path,
         await run.until(everything_is_read, seconds=30)
         wrong = {path.name: run.lines(path) for path in paths if run.lines(path) != ["first", "second", "third"]}
         assert not wrong
-        # A renamed file with unread lines is kept open, for it may be deleted or compressed any moment.
-        assert most <= MOST + len(paths)
+        # A renamed file with unread lines is kept open, for it may be deleted or compressed any moment; but not too many.
+        assert most <= MOST + MOST // 8
         await run.until(lambda: len(open_under(tmp_path)) <= MOST)
 
 

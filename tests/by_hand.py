@@ -1,0 +1,100 @@
+"""An agent's tailer driven by hand: each turn is asked for, the clocks are the test's own, and so a run repeats exactly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from agent.config import Agent, Source
+from agent.model import Chunk, FileId, Position, Resume
+from agent.observe.events import Event
+from agent.tail.generations import Timing
+from agent.tail.memory import Memory
+from agent.tail.mounts import WHOLE_TREE
+from agent.tail.worker import Ask, Worker
+
+
+class ByHand:
+    """hinted: whether file events can be relied on.  most_open: how many files the tailer takes for the limit.
+    delivered: paths with lines, in the order in which they became durable.
+    """
+
+    def __init__(self, *sources: Source, hinted: bool = True, most_open: int | None = None) -> None:
+        self._sources = sources
+        self._hinted = hinted
+        self._most_open = most_open
+        self._now = 1000.0
+        self.wall_ns = 1_800_000_000 * 10**9
+        self._worker: Worker | None = None
+        self._taken: list[Chunk] = []
+        self.positions: dict[FileId, Position] = {}
+        self.delivered: list[tuple[str, str]] = []
+        self.events: list[Event] = []
+        self.over: list[FileId] = []
+        self.was_killed = False
+
+    def pass_time(self, seconds: float) -> None:
+        self._now += seconds
+        self.wall_ns += int(seconds * 10**9)
+
+    def touch(self, path: Path) -> None:
+        """Written now, by the test's clock."""
+        os.utime(path, ns=(self.wall_ns, self.wall_ns))
+
+    def append(self, path: Path, text: str) -> None:
+        with path.open("a") as file:
+            file.write(text)
+        self.touch(path)
+
+    def start(self) -> None:
+        if self._worker is None:
+            self._worker = Worker(
+                self._sources,
+                Agent(watch="poll"),
+                WHOLE_TREE,
+                Memory(Resume(dict(self.positions), {})),
+                Timing(),
+                lambda: self.wall_ns,
+                lambda: self._now,
+                once=False,
+            )
+            if self._most_open is not None:
+                self._worker._open_files.limit(self._most_open)
+
+    def turn(self, seconds: float = 1.0, *, read: bool = True) -> None:
+        self.pass_time(seconds)
+        if self._worker is not None:
+            turn = self._worker.turn(Ask((), self._hinted, self._hinted, read, WHOLE_TREE))
+            self._taken += turn.chunks
+            self.events += turn.events
+            self.over += self._worker._memory.over()
+
+    def turns(self, count: int) -> None:
+        for _ in range(count):
+            self.turn()
+
+    def persist(self, share: float = 1.0) -> None:
+        """So much of what was read is durable, and delivered."""
+        count = round(share * len(self._taken))
+        for chunk in self._taken[:count]:
+            for span in (*chunk.also, chunk.span):
+                self.positions[span.file] = span.after
+            self.delivered += [(chunk.origin.path, line) for line in chunk.data.decode().splitlines()]
+        del self._taken[:count]
+
+    def kill(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+            self._taken.clear()
+            self.was_killed = True
+
+    def lines(self, path: Path | None = None) -> list[str]:
+        """What was delivered, of one path or of all."""
+        return [line for origin, line in self.delivered if path is None or origin == str(path)]
+
+    def after(self, turns: int, path: Path | None = None) -> list[str]:
+        """What was delivered after so many turns more, a second each."""
+        self.turns(turns)
+        self.persist()
+        return self.lines(path)

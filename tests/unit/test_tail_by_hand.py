@@ -1,0 +1,540 @@
+"""What a hostile operator found to be lost, repeated, or out of order: each told by the turns in which it happens.
+
+On tmpfs, where an inode's number is never used again for long, and on the disk, where it is at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from by_hand import ByHand
+
+from agent.buffer import meta
+from agent.config import Multiline, Source
+
+DAY_NS = 86400 * 10**9
+
+
+@pytest.fixture(params=["/dev/shm", None])
+def logs(request: pytest.FixtureRequest) -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="tail-by-hand-", dir=request.param))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def following(*patterns: Path | str, **more: Any) -> ByHand:
+    """An agent that has just been started on these."""
+    multiline = more.pop("multiline", None)
+    agent = ByHand(Source(include=tuple(map(str, patterns)), multiline=multiline), **more)
+    agent.start()
+    return agent
+
+
+def copied(agent: ByHand, log: Path, copy: Path) -> None:
+    shutil.copyfile(log, copy)
+    agent.touch(copy)
+
+
+def emptied(agent: ByHand, log: Path) -> None:
+    os.truncate(log, 0)
+    agent.touch(log)
+
+
+def copied_and_emptied(agent: ByHand, log: Path, copy: Path) -> None:
+    copied(agent, log, copy)
+    emptied(agent, log)
+
+
+def packed(path: Path) -> Path:
+    mtime_ns = path.stat().st_mtime_ns
+    archive = Path(f"{path}.gz")
+    archive.write_bytes(gzip.compress(path.read_bytes()))
+    os.utime(archive, ns=(mtime_ns, mtime_ns))
+    path.unlink()
+    return archive
+
+
+# --- one of several logs -------------------------------------------------------------------------------------------
+
+
+def test_two_idle_logs_of_which_one_is_named_like_the_other_are_emptied_in_one_run(logs: Path) -> None:
+    log, err = logs / "app.log", logs / "app.log.err"
+    agent = following(log, err)
+    agent.append(log, "out 1\n")
+    agent.append(err, "err 1\n")
+    agent.turns(80)  # both are closed, for they are idle
+    copied_and_emptied(agent, log, logs / "app.log.1")
+    copied_and_emptied(agent, err, logs / "app.log.err.1")
+    agent.append(err, "err 2, longer than what was read\n")
+    agent.after(30)
+    assert agent.lines(log) == ["out 1"]
+    assert agent.lines(err) == ["err 1", "err 2, longer than what was read"]
+
+
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_line_written_just_before_both_are_emptied_is_in_its_copy(logs: Path, *, pack: bool, both: bool) -> None:
+    log, err = logs / "app.log", logs / "app.log.err"
+    agent = following(log, err)
+    agent.append(log, "out 1\n")
+    agent.append(err, "err 1\n")
+    agent.turns(80)
+    agent.append(err, "err 2\n")
+    if both:
+        copied_and_emptied(agent, log, logs / "app.log.1")
+    copied_and_emptied(agent, err, logs / "app.log.err.1")
+    if pack:
+        packed(logs / "app.log.err.1")
+    agent.append(err, "err 3\n")
+    assert agent.after(30, err) == ["err 1", "err 2", "err 3"]
+
+
+@pytest.mark.parametrize("is_blocked", [True, False])
+def test_the_held_copy_of_one_log_is_not_taken_for_that_of_another(logs: Path, *, is_blocked: bool) -> None:
+    log, err = logs / "app.log", logs / "app.log.err"
+    agent = following(logs / "app.log*")
+    agent.append(log, "out 1, this one is longer\n")
+    agent.append(err, "err 1\n")
+    agent.turns(6)
+    agent.append(log, "out 2, this one is longer\n")
+    agent.append(err, "err 2\n")
+    if not is_blocked:
+        agent.turn(0.5)
+    for path in (log, err):
+        copied(agent, path, Path(f"{path}.1"))
+    for _ in range(3):  # they look like copies by then
+        agent.turn(read=not is_blocked)
+    for path in (log, err):
+        emptied(agent, path)
+    agent.after(60)
+    assert sorted(agent.lines()) == ["err 1", "err 2", "out 1, this one is longer", "out 2, this one is longer"]
+    assert agent.lines(err) == ["err 1", "err 2"]
+
+
+def test_an_inode_freed_by_compressing_one_log_is_used_by_the_next_log_of_the_same_run(logs: Path) -> None:
+    for number in range(500):  # whatever inodes are free below
+        (logs / f"filler {number}").touch()
+    one, two = logs / "a.log", logs / "b.log"
+    agent = following(one, two)
+    agent.append(one, "a 1\n")
+    agent.append(two, "b 1\n")
+    agent.turns(80)
+    agent.append(one, "a 2\n")
+    inode = one.stat().st_ino
+    one.rename(logs / "a.log.1")
+    agent.append(one, "")
+    packed(logs / "a.log.1")
+    two.rename(logs / "b.log.1")
+    agent.append(two, "")
+    if two.stat().st_ino != inode:
+        pytest.skip("this file system did not use the inode again")
+    agent.turns(60)
+    agent.append(one, "a 3\n")
+    agent.append(two, "b 2\n")
+    agent.after(60)
+    assert agent.lines(one) == ["a 1", "a 2", "a 3"]
+    assert agent.lines(two) == ["b 1", "b 2"]
+
+
+# --- names with dates ----------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_ends_in_a_number_gets_a_date_before_its_extension(logs: Path) -> None:
+    log = logs / "worker-2.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(6)
+    for number in range(2, 5):  # rotated again and again while nobody looks
+        agent.append(log, f"{number}\n")
+        agent.pass_time(1)
+        log.rename(logs / f"worker-2-2027010{number}.log")
+    agent.append(log, "5\n")
+    assert agent.after(60) == ["1", "2", "3", "4", "5"]
+
+
+def test_a_date_before_the_extension_leads_to_the_log_with_the_longer_name(logs: Path) -> None:
+    one, two = logs / "worker.log", logs / "worker-2.log"
+    agent = following(one, two)
+    agent.append(one, "one 1\n")
+    agent.append(two, "two 1\n")
+    agent.turns(6)
+    for path, name in ((one, "worker-20270102"), (two, "worker-2-20270102"), (two, "worker-2-20270103")):
+        agent.append(path, f"{name}\n")
+        path.rename(logs / f"{name}.log")
+        agent.pass_time(0.1)
+    agent.append(one, "one 3\n")
+    agent.append(two, "two 4\n")
+    agent.after(60)
+    assert agent.lines(one) == ["one 1", "worker-20270102", "one 3"]
+    assert agent.lines(two) == ["two 1", "worker-2-20270102", "worker-2-20270103", "two 4"]
+
+
+# --- copies --------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_is_copied_and_emptied_twice_between_two_looks(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(6)
+    copied_and_emptied(agent, log, logs / "app.log-20270101")
+    agent.pass_time(0.01)
+    agent.append(log, "2\n")
+    agent.turn(0.3)
+    copied_and_emptied(agent, log, logs / "app.log-20270102")
+    agent.pass_time(0.01)
+    agent.append(log, "3\n")
+    agent.pass_time(0.01)
+    copied_and_emptied(agent, log, logs / "app.log-20270103")
+    assert agent.after(60) == ["1", "2", "3"]
+
+
+def test_a_copy_is_compressed_while_reading_is_held_up(logs: Path) -> None:
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = following(logs / "app.log*")
+    agent.append(log, "1\n")
+    agent.turns(6)
+    copied_and_emptied(agent, log, copy)
+    mtime_ns = copy.stat().st_mtime_ns
+    archive = logs / "app.log.1.gz"
+    archive.write_bytes(gzip.compress(b"1\n"))
+    os.utime(archive, ns=(mtime_ns, mtime_ns))
+    agent.append(log, "2\n3\n")
+    for _ in range(3):
+        agent.turn(read=False)
+    copy.unlink()
+    assert agent.after(60) == ["1", "2", "3"]
+
+
+def test_reading_is_ahead_of_copying_in_the_very_first_read(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(logs / "app.log*")
+    agent.turns(3)
+    agent.append(log, "1\n")
+    copied(agent, log, logs / "app.log.1")
+    agent.append(log, "2\n")
+    agent.turn(0.3)  # both are read at once
+    emptied(agent, log)
+    assert agent.after(60) == ["1", "2"]
+
+
+def test_a_copy_is_shorter_than_the_beginning_that_is_known_of_an_unread_log(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(6)
+    copied_and_emptied(agent, log, logs / "app.log-20270102")
+    agent.pass_time(0.01)
+    agent.append(log, "2\n3\n")
+    agent.pass_time(0.01)
+    copied(agent, log, logs / "app.log-20270103")
+    agent.pass_time(0.01)
+    agent.append(log, "lost between copying and emptying, or not\n")
+    agent.turn(2.5)
+    emptied(agent, log)
+    agent.turns(60)
+    agent.append(log, "4\n")
+    assert [line for line in agent.after(60) if len(line) == 1] == ["1", "2", "3", "4"]
+
+
+def test_there_is_a_turn_between_emptying_and_the_next_look_at_the_original(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(logs / "app.log*", hinted=False)
+    agent.append(log, "1\n")
+    agent.turns(8)
+    copied(agent, log, logs / "app.log.1")
+    agent.turns(6)  # the scan has seen the copy, and it is held as one
+    emptied(agent, log)
+    agent.turn(0.05)
+    agent.turns(60)
+    agent.append(log, "2\n")
+    assert agent.after(60) == ["1", "2"]
+
+
+def test_a_copy_that_was_read_and_let_go_is_not_taken_up_again_from_its_archive(logs: Path) -> None:
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(6)
+    copied_and_emptied(agent, log, copy)
+    agent.append(log, "half")
+    packed(copy)
+    agent.turn(2.5)
+    agent.append(log, " 2\n3\n")
+    agent.pass_time(0.1)
+    (logs / "app.log.1.gz").rename(logs / "app.log.2.gz")
+    copied_and_emptied(agent, log, copy)
+    agent.append(log, "4 is longer\n5 is longer\n")
+    agent.turn(0.05)
+    packed(copy)
+    assert agent.after(60) == ["1", "half 2", "3", "4 is longer", "5 is longer"]
+
+
+# --- content -------------------------------------------------------------------------------------------------------
+
+
+def test_generations_begin_with_the_same_line(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "# started\n")
+    agent.turns(2)  # the header is read by itself
+    agent.append(log, "1 a long line of the first generation\n")
+    agent.turns(3)
+    log.rename(logs / "app.log.3")
+    agent.append(log, "# started\n2\n")
+    agent.pass_time(0.1)
+    log.rename(logs / "app.log.2")
+    agent.append(log, "# started\n3\n")
+    whole = [line for line in agent.after(60) if line[0] != "#"]
+    assert whole == ["1 a long line of the first generation", "2", "3"]
+
+
+def test_a_log_has_grown_past_the_offset_with_the_same_bytes_before_it(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "start A\n" + "tick\n" * 100)
+    agent.turns(5)
+    log.write_text("start B\n" + "tick\n" * 200)
+    agent.touch(log)
+    assert agent.after(5) == ["start A", *["tick"] * 100, "start B", *["tick"] * 200]
+
+
+@pytest.mark.parametrize("idle", [5, 90])
+def test_what_is_overwritten_in_place_and_its_time_put_back_is_read(logs: Path, idle: int) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "line A\n")
+    mtime_ns = log.stat().st_mtime_ns
+    agent.turns(idle)
+    with log.open("r+") as file:
+        file.write("line B\n")
+    os.utime(log, ns=(mtime_ns, mtime_ns))
+    assert agent.after(60) == ["line A", "line B"]
+
+
+# --- missed generations --------------------------------------------------------------------------------------------
+
+
+def test_a_generation_comes_and_goes_where_rotation_creates_nothing(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(6)
+    log.rename(logs / "app.log.2")
+    agent.turns(20)
+    agent.append(log, "2\n")
+    log.rename(logs / "app.log.1")
+    assert agent.after(120) == ["1", "2"]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 3600])
+def test_a_time_in_the_future_hides_no_generation(logs: Path, ahead_s: int) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    os.utime(log, ns=(agent.wall_ns + ahead_s * 10**9,) * 2)
+    agent.turns(6)
+    log.rename(logs / "app.log.3")
+    agent.append(log, "2\n")
+    agent.turns(20)  # the clock is right again
+    log.rename(logs / "app.log.2")
+    agent.append(log, "3\n")
+    agent.pass_time(0.1)
+    log.rename(logs / "app.log.1")
+    agent.append(log, "4\n")
+    assert agent.after(60) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("seconds", [10**11, 10**17, -(10**11)])
+def test_a_position_of_a_file_from_any_time_can_be_kept(logs: Path, seconds: int) -> None:
+    log = logs / "app.log"
+    log.write_text("1\n")
+    try:
+        os.utime(log, (seconds, seconds))
+    except OverflowError:
+        pytest.skip("Python does not set such a time")
+    agent = following(log)
+    agent.after(5)
+    assert agent.positions
+    known = meta.decode_head(meta.encode_head(agent.positions, {}))
+    assert known is not None
+    assert known[0] == agent.positions
+
+
+@pytest.fixture
+def old_archives(logs: Path) -> Callable[[ByHand], None]:
+    def make(agent: ByHand) -> None:
+        for number in range(2, 7):
+            path = logs / f"app.log.{number}.gz"
+            path.write_bytes(gzip.compress(f"old {number}\n".encode()))
+            os.utime(path, ns=(agent.wall_ns - number * DAY_NS,) * 2)
+
+    return make
+
+
+def test_an_empty_log_is_rotated_and_old_archives_stay_unread(
+    logs: Path, old_archives: Callable[[ByHand], None]
+) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    old_archives(agent)
+    agent.append(log, "")
+    agent.turns(5)
+    log.rename(logs / "app.log.1")
+    agent.append(log, "")
+    assert agent.after(60) == []
+
+
+def test_a_log_that_was_empty_is_written_and_rotated_while_the_agent_is_down(
+    logs: Path, old_archives: Callable[[ByHand], None]
+) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    old_archives(agent)
+    agent.append(log, "yesterday\n")
+    agent.turns(5)
+    log.rename(logs / "app.log.1")
+    agent.append(log, "")
+    agent.turns(20)
+    packed(logs / "app.log.1")
+    assert agent.after(20) == ["yesterday"]
+    for file in agent.over:  # what is known of deleted files is forgotten after two minutes
+        agent.positions.pop(file, None)
+    agent.kill()
+    (logs / "app.log.1.gz").rename(logs / "app.log.7.gz")
+    agent.pass_time(3600)
+    agent.append(log, "today\n")
+    log.rename(logs / "app.log.1")
+    agent.append(log, "")
+    agent.start()
+    assert agent.after(60) == ["yesterday", "today"]
+
+
+# --- events of several lines ---------------------------------------------------------------------------------------
+
+
+def test_an_event_open_at_the_end_of_a_generation_waits_across_an_empty_one(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log, multiline=Multiline(start="^S"))
+    agent.append(log, "S 1\n")
+    agent.turns(6)
+    log.rename(logs / "app.log.3")
+    agent.append(log, "S 2\n")
+    agent.pass_time(0.1)
+    log.rename(logs / "app.log.2")
+    agent.append(log, "")
+    agent.pass_time(0.1)
+    log.rename(logs / "app.log.1")
+    agent.append(log, "S 3\n")
+    packed(logs / "app.log.1")
+    assert agent.after(90) == ["S 1", "S 2", "S 3"]
+
+
+def test_an_event_before_an_unended_line_comes_before_the_next_generation(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log, multiline=Multiline(start="^S"))
+    agent.append(log, "S 1\n")
+    agent.turns(6)
+    agent.append(log, "S 2\n more")
+    log.rename(logs / "app.log.1")
+    agent.pass_time(0.1)
+    agent.append(log, "S 3\nS 4\n")
+    assert [line for line in agent.after(90) if line.startswith("S")] == ["S 1", "S 2", "S 3", "S 4"]
+
+
+@pytest.mark.parametrize("most_open", [16, 28])
+def test_events_of_many_rotated_logs_are_joined_with_few_descriptors(logs: Path, most_open: int) -> None:
+    agent = following(logs / "*.log", multiline=Multiline(start="^S"), most_open=most_open)
+    paths = [logs / f"{number}.log" for number in range(3 * most_open)]
+    for path in paths:
+        agent.append(path, "S 1\n")
+    agent.turns(2)
+    for path in paths:
+        path.rename(f"{path}.1")
+        agent.append(path, "S 2\nS 3\n")
+    agent.after(90)
+    assert all(agent.lines(path) == ["S 1", "S 2", "S 3"] for path in paths)
+
+
+# --- no descriptors ------------------------------------------------------------------------------------------------
+
+
+def test_there_is_no_descriptor_in_the_moment_in_which_an_archive_is_looked_for(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(80)
+    agent.append(log, "2\n")
+    packed(log).rename(logs / "app.log.1.gz")
+    agent.append(log, "")
+    really_open = os.open
+
+    def none_left(path: str, *more: Any, **named: Any) -> int:
+        if str(path).endswith(".gz"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really_open(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", none_left)
+    agent.turn()
+    monkeypatch.setattr(os, "open", really_open)
+    agent.turns(60)
+    agent.append(log, "3\n")
+    assert agent.after(30) == ["1", "2", "3"]
+
+
+class Limited(ByHand):
+    """room: for how many files there are descriptors while the agent works; the test itself may open as many as ever."""
+
+    def __init__(self, *sources: Source, room: int) -> None:
+        super().__init__(*sources)
+        self._room = room
+        self._others = max(map(int, os.listdir("/proc/self/fd"))) + 1
+
+    def _under_the_limit(self, work: Callable[[], None]) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._others + self._room, hard))
+        try:
+            work()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def start(self) -> None:
+        self._under_the_limit(super().start)
+
+    def turn(self, seconds: float = 1.0, *, read: bool = True) -> None:
+        work = super().turn
+        self._under_the_limit(lambda: work(seconds, read=read))
+
+
+@pytest.mark.parametrize("room", [40, 150])
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_many_more_files_than_descriptors_are_rotated_at_once_with_unread_lines(
+    logs: Path, room: int, *, is_deleted: bool
+) -> None:
+    agent = Limited(Source(include=(f"{logs}/*.log",)), room=room)
+    agent.start()
+    paths = [logs / f"{number}.log" for number in range(300)]
+    for path in paths:
+        agent.append(path, "1\n")
+    agent.turns(10)
+    for path in paths:
+        agent.append(path, "2\n")
+        path.rename(f"{path}.1")
+        agent.append(path, "3\n")
+    agent.turns(60)
+    for path in paths if is_deleted else ():
+        Path(f"{path}.1").unlink()
+    agent.after(60)
+    agent.kill()
+    assert {path.name: sorted(agent.lines(path)) for path in paths} == {path.name: ["1", "2", "3"] for path in paths}
