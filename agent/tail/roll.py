@@ -34,6 +34,8 @@ from agent.tail.open_files import OpenFiles, is_want_of_room
 from agent.tail.recall import Recall
 from agent.tail.relatives import Relatives, places
 
+Looks = tuple[int, ...]
+
 
 class Roll:
     """Belongs to the worker thread. `changed`: files that the last scan saw to have changed."""
@@ -61,6 +63,7 @@ class Roll:
         self.generations = Generations(timing, memory, wall_ns, open_files, archives=once)
         self.changed: list[OneFile] = []
         self._rotated: set[str] = set()
+        self._vacant: dict[str, Looks] = {}
         wanted = Sources(sources)
         self.relatives = relatives = Relatives()
         self.copies = copies = Copies(
@@ -111,15 +114,27 @@ class Roll:
             self._enrol(found, now)
         for path in self._rotated:  # perhaps more than once since the last scan
             self._missed.before(path, now)
-        self._rotated = {path for path in self._rotated if self._is_vacant(path)}
+        self._look_for_vacant(now)
+        self._vacant |= {path: _looks(path) for path in self._rotated if self._is_vacant(path)}
+        self._rotated.clear()
         self._look_for_unseen(now)
         self._is_first_scan = False
         return listing
 
     def _is_vacant(self, path: str) -> bool:
         """Whether rotation has left nothing under a path: what is written there next may be rotated before it is seen."""
-        chain = self.generations.chains.get(path)
-        return chain is not None and all(file.path != path or file.deleted for file in chain)
+        chain = self.generations.chains.get(path, ())
+        is_known = chain or self.generations.past.origin(path) is not None
+        return bool(is_known) and all(file.path != path or file.deleted for file in chain)
+
+    def _look_for_vacant(self, now: float) -> None:
+        """Generations that came and went under paths that are vacant, wherever something changed in the directory."""
+        for path, before in list(self._vacant.items()):
+            if not self._is_vacant(path):
+                del self._vacant[path]
+            elif (looks := _looks(path)) != before:
+                self._vacant[path] = looks
+                self._missed.before(path, now)
 
     def _look_for_unseen(self, now: float) -> None:
         """Generations that came and went while a file looked empty."""
@@ -326,6 +341,15 @@ class Roll:
                 self._cannot_see(file.source.name, file.path or file.origin.path, error)
         except NotTheFile:
             self.generations.remove(file)
+
+
+def _looks(path: str) -> Looks:
+    """What a stat of the directory shows; nothing when it cannot be seen."""
+    try:
+        seen = os.stat(os.path.dirname(path))
+    except OSError:
+        return ()
+    return (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def _route(file: OneFile | None, routes: list[Found]) -> Found:
