@@ -145,7 +145,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 @_reporting
 def _run(arguments: argparse.Namespace) -> int:
-    # What a start makes is there to stay, and looking for garbage in it takes a tenth of the start. `App.run` looks once.
+    # What a start makes is there to stay, and looking for garbage in it takes a tenth of the start. The app looks once, when the
+    # first lines are delivered.
     gc.disable()
     from agent.running import run_daemon
 
