@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import ast
 import copy
-import difflib
 import inspect
 import json
 import re
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -265,7 +264,7 @@ def _unknown_variable(name: str) -> str | None:
             return f"a list is set as a whole: {_variable(_loc(name)[:end])} takes a JSON list"
         at = _step(at, part)
         if at is None:
-            near = difflib.get_close_matches(name.upper(), _all_variables(), 1)
+            near = _near(name.upper(), _all_variables())
             return "unknown variable" + (f' (did you mean "{near[0]}"?)' if near else "")
     return None
 
@@ -549,10 +548,17 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}…{text[-1]}"
 
 
+def _near(word: str, known: Sequence[str]) -> list[str]:
+    """The one that may have been meant."""
+    import difflib  # noqa: PLC0415 - only a configuration with mistakes needs it
+
+    return difflib.get_close_matches(word, known, 1)
+
+
 def _unknown_key(loc: Loc) -> str:
     key, table = str(loc[-1]), _table_at(loc[:-1])
     names = list(table.model_fields) if table else []
-    near = difflib.get_close_matches(key.lower(), names, 1)
+    near = _near(key.lower(), names)
     if near:
         return f'unknown key "{key}" (did you mean "{near[0]}"?)'
     elsewhere = [_dotted(at[:-1]) for at, _ in _fields(config.Config) if at[-1] == key and len(at) > 1]
@@ -563,7 +569,7 @@ def _unknown_key(loc: Loc) -> str:
 
 def _not_one_of(value: Any, expected: str) -> str:
     options = re.findall(r"'([^']*)'", expected)
-    near = difflib.get_close_matches(value.lower(), options, 1) if isinstance(value, str) else []
+    near = _near(value.lower(), options) if isinstance(value, str) else []
     hint = f' (did you mean "{near[0]}"?)' if near else ""
     return f"{_shown(value)} is not one of {', '.join(json.dumps(option) for option in options)}{hint}"
 

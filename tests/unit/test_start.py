@@ -33,7 +33,7 @@ print(*sys.modules)
 """
     loaded = set(in_a_fresh_process(code, tmp_path).split())
     assert "aiohttp" in loaded
-    assert not loaded & {"pydantic_settings", "tree_sitter", "rich", "agent.demo", "agent.environment"}
+    assert not loaded & {"pydantic_settings", "tree_sitter", "rich", "difflib", "agent.demo", "agent.environment"}
 
 
 def test_importing_aiohttp_loads_no_authorities_and_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
