@@ -29,6 +29,7 @@ $(COMPILED)/.ready: .venv/.ready setup.py $(shell find agent bench tests -name '
 	tar --create --exclude=./build --exclude=./.venv --exclude=./.git --exclude=./dist --exclude='__pycache__' . | \
 		tar --extract --directory $(COMPILED)
 	cd $(COMPILED) && GREENSTACK_AGENT_COMPILE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
+	$(BIN)/python -m compileall -q $(COMPILED)/agent # as every installation has it
 	touch $@
 
 # What the compiled modules do, and the agent with them. GREENSTACK_AGENT_COMPILED makes a test say so when they are not.

@@ -59,7 +59,18 @@ BEAT_S = 1.0
 TRY_AGAIN_S = 1.0
 GARBAGE_AFTER = 20_000
 TRIM_EVERY_S = 60.0
+SETTLES_AFTER_S = 10.0
 SHORTEST_IDLE_S, LONGEST_IDLE_S = 0.02, 0.25
+
+
+def settle() -> None:
+    """What a start leaves behind is thrown away, and what it made stays: the collector need not look at it again."""
+    gc.collect()
+    memory.trim()
+    gc.freeze()
+    # Lines are bytes and numbers, which it does not look at; lists of them are no garbage that needs haste.
+    gc.set_threshold(GARBAGE_AFTER, 20, 20)
+    gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +193,6 @@ class App:
         self.emit(AgentStarted(__version__, len(self._sources), str(self._state_dir), self.settings.loki.url))
         for source in self._sources:  # so that a counter of 0 is told as 0
             self.emit(ChunkRead(source.name, 0, 0))
-        # What is there by now stays; the collector need not look at it again.
-        gc.collect()
-        memory.trim()
-        gc.freeze()
-        # Lines are bytes and numbers, which it does not look at; lists of them are no garbage that needs haste.
-        gc.set_threshold(GARBAGE_AFTER, 20, 20)
-        gc.enable()
         async with asyncio.TaskGroup() as tasks:
             collecting = tasks.create_task(self._collect(transform, key), name="collect")
             delivering = tasks.create_task(deliver(self.buffer, self._push, self.emit), name="deliver")
@@ -251,9 +255,14 @@ class App:
     async def _beat(self) -> None:
         """Tells systemd that the loop turns, and READY once the first scan is done; has what was lost on disk read again;
         gives back the memory that a backlog took."""
-        said_ready = False
-        trimmed_s = time.monotonic()
+        said_ready = settled = False
+        began_s = trimmed_s = time.monotonic()
         while True:
+            # Not before: looking for garbage takes longer than sending the first lines.
+            delivered = said_ready and not sum(self._waiting().values())
+            if not settled and (delivered or time.monotonic() - began_s > SETTLES_AFTER_S):
+                settle()
+                settled = True
             facts = self.facts()
             if not said_ready and facts.first_scan_done:
                 self._notifier.ready("shipping")
@@ -267,7 +276,7 @@ class App:
             if not waiting and time.monotonic() - trimmed_s >= TRIM_EVERY_S:
                 memory.trim()
                 trimmed_s = time.monotonic()
-            await asyncio.sleep(BEAT_S if said_ready else 0.05)
+            await asyncio.sleep(BEAT_S if said_ready and settled else 0.05)
 
     def stop(self, reason: str = "request") -> None:
         """Stops reading and delivers within the grace; called again, without it. To be called on the loop."""

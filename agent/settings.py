@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import ast
 import copy
-import difflib
 import inspect
 import json
 import re
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -28,13 +27,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, Union, get
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from agent import config
 from agent.secret import SecretMissing, SecretReader
@@ -85,7 +77,7 @@ def load(path: Path, environ: Mapping[str, str], *, secrets: bool = True) -> con
         file = _parse(path, text)
     except ConfigInvalid as invalid:
         raise ConfigInvalid((*invalid.problems, *unknown)) from None
-    layers = _Layers(str(path), file, text, _Environment(known)(), {_loc(name): name for name in known})
+    layers = _Layers(str(path), file, text, _from_environment(known), {_loc(name): name for name in known})
     settings, mistakes = _settle(layers, environ, secrets=secrets)
     problems = [layers.problem(mistake) for mistake in mistakes] + unknown
     if settings is None or problems:
@@ -268,13 +260,22 @@ def _variables(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem
 def _unknown_variable(name: str) -> str | None:
     at: Any = config.Config
     for end, part in enumerate(_loc(name)):
-        if get_origin(_plain(at)) is tuple:
+        if get_origin(bare(at)) is tuple:
             return f"a list is set as a whole: {_variable(_loc(name)[:end])} takes a JSON list"
         at = _step(at, part)
         if at is None:
-            near = difflib.get_close_matches(name.upper(), _all_variables(), 1)
+            near = _near(name.upper(), _all_variables())
             return "unknown variable" + (f' (did you mean "{near[0]}"?)' if near else "")
     return None
+
+
+def _from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    """The layer of the environment. What reads it is loaded when there is something to read: a thirtieth of a start."""
+    if not variables:
+        return {}
+    from agent.environment import Environment  # noqa: PLC0415 - see above
+
+    return Environment(variables)()
 
 
 @cache
@@ -282,90 +283,27 @@ def _all_variables() -> tuple[str, ...]:
     return tuple(_variable(loc) for loc, _ in _fields(config.Config))
 
 
-class _Settings(config.Config, BaseSettings):
-    """Config as pydantic-settings wants it. The layers come as arguments; nothing is read behind our back."""
-
-    model_config = SettingsConfigDict(
-        case_sensitive=True,  # or [Agent] would pass as [agent]; names of variables are made lower case before
-        env_prefix=PREFIX.lower(),
-        env_nested_delimiter=DELIMITER,
-        extra="forbid",
-        frozen=True,
-        validate_default=False,
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The first wins."""
-        return tuple(InitSettingsSource(settings_cls, layer) for layer in init_settings()["layers"])
-
-
-class _Environment(EnvSettingsSource):
-    """The layer of the environment, from given variables instead of the process's own."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = {name.lower(): value for name, value in variables.items()}
-        super().__init__(_Settings)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._variables
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
-        """Text that is no JSON stays text: validation then says so with all the rest, instead of ending here."""
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-
-    def __call__(self) -> dict[str, Any]:
-        return _as_in_toml(super().__call__(), config.Config)
-
-
-def _as_in_toml(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """Numbers and booleans out of their text: the tables are strict about them, and a variable can hold text only."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        field = model.model_fields.get(key)
-        kind = _plain(field.annotation) if field else None
-        if isinstance(value, dict) and _is_table(kind):
-            result[key] = _as_in_toml(value, kind)
-        elif isinstance(value, str) and kind is bool:
-            result[key] = {"true": True, "false": False}.get(value.lower(), value)
-        elif isinstance(value, str) and kind is int and re.fullmatch(r"-?[0-9]{1,18}", value):
-            result[key] = int(value)
-        else:
-            result[key] = value
-    return result
-
-
 # ── What an option is ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _is_table(annotation: Any) -> TypeGuard[type[BaseModel]]:
+def is_table(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _plain(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """The annotation without what is around it: `Secret | None` is Secret, and of a union the table is meant."""
     if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
+        return bare(get_args(annotation)[0])
     if get_origin(annotation) in {Union, types.UnionType}:
-        members = [_plain(member) for member in get_args(annotation) if member is not type(None)]
-        return next((member for member in members if _is_table(member)), members[0])
+        members = [bare(member) for member in get_args(annotation) if member is not type(None)]
+        return next((member for member in members if is_table(member)), members[0])
     return annotation
 
 
 def _step(annotation: Any, part: str | int) -> Any:
     """The annotation of what `part` names within; None when there is no such thing."""
-    plain = _plain(annotation)
-    if _is_table(plain):
+    plain = bare(annotation)
+    if is_table(plain):
         field = plain.model_fields.get(str(part))
         return field.annotation if field else None
     kind = get_origin(plain)
@@ -378,8 +316,8 @@ def _table_at(loc: Loc) -> type[BaseModel] | None:
     at: Any = config.Config
     for part in loc:
         at = _step(at, part)
-    table = _plain(at)
-    return table if _is_table(table) else None
+    table = bare(at)
+    return table if is_table(table) else None
 
 
 def _field_at(loc: Loc) -> FieldInfo | None:
@@ -391,8 +329,8 @@ def _fields(table: type[BaseModel], at: Loc = ()) -> Iterator[tuple[Loc, FieldIn
     """Every option of a table and of the tables in it, depth first."""
     for name, field in table.model_fields.items():
         yield (*at, name), field
-        inner = _plain(field.annotation)
-        if _is_table(inner):
+        inner = bare(field.annotation)
+        if is_table(inner):
             yield from _fields(inner, (*at, name))
 
 
@@ -502,8 +440,12 @@ def _settle(
 
 
 def _validate(environment: dict[str, Any], file: dict[str, Any]) -> config.Config:
-    layered = _Settings(layers=(environment, file))  # type: ignore[call-arg]
-    return config.Config(**{name: getattr(layered, name) for name in config.Config.model_fields})
+    """What the file says alone needs no merging."""
+    if not environment:
+        return config.Config.model_validate(file)
+    from agent.environment import merged  # noqa: PLC0415 - as below
+
+    return merged(environment, file)
 
 
 def _touched(locs: tuple[Loc, ...], removed: list[Loc]) -> bool:
@@ -576,8 +518,8 @@ def _wrong_type(loc: Loc, kind: str, value: Any, unit: str | None) -> str | None
             return 'write { file = "…" }, { env = "…" } or { credential = "…" }'
         return f"write a table, not {_shown(value)}"
     if kind == "tuple_type":
-        item = _plain(_step(_field_annotation(loc), 0))
-        if _is_table(item):
+        item = bare(_step(_field_annotation(loc), 0))
+        if is_table(item):
             header = ".".join(str(part) for part in loc)
             return f"there may be several: write [[{header}]] with two brackets"
         return f'write a list such as ["…", "…"], not {_shown(value)}'
@@ -606,10 +548,17 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}…{text[-1]}"
 
 
+def _near(word: str, known: Sequence[str]) -> list[str]:
+    """The one that may have been meant."""
+    import difflib  # noqa: PLC0415 - only a configuration with mistakes needs it
+
+    return difflib.get_close_matches(word, known, 1)
+
+
 def _unknown_key(loc: Loc) -> str:
     key, table = str(loc[-1]), _table_at(loc[:-1])
     names = list(table.model_fields) if table else []
-    near = difflib.get_close_matches(key.lower(), names, 1)
+    near = _near(key.lower(), names)
     if near:
         return f'unknown key "{key}" (did you mean "{near[0]}"?)'
     elsewhere = [_dotted(at[:-1]) for at, _ in _fields(config.Config) if at[-1] == key and len(at) > 1]
@@ -620,7 +569,7 @@ def _unknown_key(loc: Loc) -> str:
 
 def _not_one_of(value: Any, expected: str) -> str:
     options = re.findall(r"'([^']*)'", expected)
-    near = difflib.get_close_matches(value.lower(), options, 1) if isinstance(value, str) else []
+    near = _near(value.lower(), options) if isinstance(value, str) else []
     hint = f' (did you mean "{near[0]}"?)' if near else ""
     return f"{_shown(value)} is not one of {', '.join(json.dumps(option) for option in options)}{hint}"
 
@@ -667,7 +616,7 @@ def _unreadable(path: Path) -> str | None:
 
 @cache
 def _secret_locs() -> tuple[Loc, ...]:
-    return tuple(loc for loc, field in _fields(config.Config) if _plain(field.annotation) is config.Secret)
+    return tuple(loc for loc, field in _fields(config.Config) if bare(field.annotation) is config.Secret)
 
 
 # ── Paths into what was written ───────────────────────────────────────────────────────────────────────────────────────
@@ -726,10 +675,10 @@ def schema() -> dict[str, Any]:
 
 def _tables(table: type[BaseModel]) -> Iterator[type[BaseModel]]:
     for field in table.model_fields.values():
-        inner = _plain(field.annotation)
-        item = _plain(get_args(inner)[0]) if get_origin(inner) is tuple else inner
-        value = _plain(get_args(inner)[1]) if get_origin(inner) is dict else item
-        if _is_table(value):
+        inner = bare(field.annotation)
+        item = bare(get_args(inner)[0]) if get_origin(inner) is tuple else inner
+        value = bare(get_args(inner)[1]) if get_origin(inner) is dict else item
+        if is_table(value):
             yield value
             yield from _tables(value)
 
@@ -761,8 +710,8 @@ def _property(written: dict[str, Any], field: FieldInfo, described: str) -> dict
 
 
 def _holds_tables(field: FieldInfo) -> bool:
-    plain = _plain(field.annotation)
-    return _is_table(plain) or (get_origin(plain) is tuple and _is_table(_plain(get_args(plain)[0])))
+    plain = bare(field.annotation)
+    return is_table(plain) or (get_origin(plain) is tuple and is_table(bare(get_args(plain)[0])))
 
 
 def _bounds(field: FieldInfo, unit: Literal["size", "duration"] | None) -> str:

@@ -12,6 +12,7 @@ SHARED = {
     "agent.model",
     "agent.config",
     "agent.globs",
+    "agent.http",
     "agent.wire",
     "agent.secret",
     "agent.durable",
@@ -61,6 +62,7 @@ def ours(path: Path) -> set[str]:
 @pytest.mark.parametrize("name", CORE)
 def test_the_core_decides_and_never_acts(name: str) -> None:
     assert not {module.split(".")[0] for module in imports(ROOT / name)} & ACTING
+    assert "agent.http" not in imports(ROOT / name)
 
 
 @pytest.mark.parametrize(

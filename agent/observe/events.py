@@ -4,22 +4,24 @@ A part that acts (never the pure core) is handed `emit` and calls it with one of
 stderr, `metrics.py` adds to the counter. An event names the place (path, offset, count, reason), never the content of a
 line.
 
-To declare one: subclass `Event`, write the message as a docstring's first line for the manual and as `text` for the
+To declare one: subclass `Event`, frozen, write the message as a docstring's first line for the manual and as `text` for the
 operator, and name its counter, if it counts, with the fields that become the counter's labels. Label fields hold values
 out of a small fixed set, never a path or a message.
+
+Events are the one kind of value that is no dataclass: there are so many that making the classes took a twentieth of a start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import msgspec
 
 Level = Literal["debug", "info", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """level:   of the message; None counts in silence.
     text:    format of the message, over the event's fields.
     counter: name without the prefix `greenstack_agent_` and the suffix `_total`; None counts nothing.
@@ -45,8 +47,7 @@ Emit = Callable[[Event], None]
 # --- the process ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStarted(Event):
+class AgentStarted(Event, frozen=True):
     """The agent has its configuration and its state, and begins."""
 
     text = "greenstack-agent {version} started: {sources} sources, state in {state_dir}, Loki at {url}"
@@ -56,8 +57,7 @@ class AgentStarted(Event):
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStopping(Event):
+class AgentStopping(Event, frozen=True):
     """A signal asked the agent to stop."""
 
     text = "stopping on {signal}: no more reading, up to {grace_s:g} s to deliver what is read"
@@ -65,16 +65,14 @@ class AgentStopping(Event):
     grace_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStopped(Event):
+class AgentStopped(Event, frozen=True):
     """The agent ends; what Loki does not have is in the buffer."""
 
     text = "stopped: {waiting} entries stay in the buffer for the next start"
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class RedactionOff(Event):
+class RedactionOff(Event, frozen=True):
     """Redaction is turned off by configuration."""
 
     level = "error"
@@ -82,8 +80,7 @@ class RedactionOff(Event):
     counter = "redaction_off"
 
 
-@dataclass(frozen=True, slots=True)
-class PseudonymKeyNotKept(Event):
+class PseudonymKeyNotKept(Event, frozen=True):
     """The key of the pseudonyms cannot be written. No line is read before it is: the next start would use another."""
 
     level = "error"
@@ -94,8 +91,7 @@ class PseudonymKeyNotKept(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class PatternsNotKept(Event):
+class PatternsNotKept(Event, frozen=True):
     """The compiled redaction patterns could not be written to the state directory; each start compiles them again."""
 
     level = "warning"
@@ -104,8 +100,7 @@ class PatternsNotKept(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinderChosen(Event):
+class FinderChosen(Event, frozen=True):
     """The engine that looks for secrets: hyperscan, re2 or re."""
 
     level = None
@@ -114,8 +109,7 @@ class FinderChosen(Event):
     engine: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinderSlow(Event):
+class FinderSlow(Event, frozen=True):
     """Hyperscan does not work on this machine; another engine looks for secrets, many times slower."""
 
     level = "warning"
@@ -124,8 +118,7 @@ class FinderSlow(Event):
     engine: str
 
 
-@dataclass(frozen=True, slots=True)
-class RedactionDoubtful(Event):
+class RedactionDoubtful(Event, frozen=True):
     """An exemption that is too wide or over, or a value that cannot be looked for."""
 
     level = "warning"
@@ -137,8 +130,7 @@ class RedactionDoubtful(Event):
 # --- tail ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkRead(Event):
+class ChunkRead(Event, frozen=True):
     """Lines were read from a file."""
 
     level = None
@@ -150,8 +142,7 @@ class ChunkRead(Event):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileTruncated(Event):
+class FileTruncated(Event, frozen=True):
     """A file holds other content than was read from it: truncated or overwritten in place. It is read from the start."""
 
     text = "{path} was truncated or overwritten after {offset} bytes were read ({reason}); reading it from the start"
@@ -164,8 +155,7 @@ class FileTruncated(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RotationFound(Event):
+class RotationFound(Event, frozen=True):
     """A file was renamed; it is read to its end under its old name's labels."""
 
     level = "debug"
@@ -178,8 +168,7 @@ class RotationFound(Event):
     new_path: str
 
 
-@dataclass(frozen=True, slots=True)
-class CopyFound(Event):
+class CopyFound(Event, frozen=True):
     """The copy that a truncating rotation made was found; what had not been read is read from it."""
 
     level = "debug"
@@ -193,8 +182,7 @@ class CopyFound(Event):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileForgotten(Event):
+class FileForgotten(Event, frozen=True):
     """A file is gone, and is no longer followed. `unread_bytes` were seen in it and could not be read any more."""
 
     level = "debug"
@@ -209,8 +197,7 @@ class FileForgotten(Event):
     unread_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class BytesAbandoned(Event):
+class BytesAbandoned(Event, frozen=True):
     """Bytes of a file that were never read: it was gone before, or it was let go to free the disk."""
 
     level = "warning"
@@ -226,8 +213,7 @@ class BytesAbandoned(Event):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystemStalled(Event):
+class FileSystemStalled(Event, frozen=True):
     """A file system does not answer. Its files wait; all others go on."""
 
     level = "error"
@@ -238,8 +224,7 @@ class FileSystemStalled(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystemAnswers(Event):
+class FileSystemAnswers(Event, frozen=True):
     """A file system that was stalled answers again."""
 
     text = "the file system at {path} answers again; its files are read on"
@@ -247,8 +232,7 @@ class FileSystemAnswers(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystemGone(Event):
+class FileSystemGone(Event, frozen=True):
     """A file system was unmounted. How far its files were read is kept for when it comes back."""
 
     level = "warning"
@@ -258,8 +242,7 @@ class FileSystemGone(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class FileEventsMissed(Event):
+class FileEventsMissed(Event, frozen=True):
     """Files changed of which no event told: the queue overflowed, or they are written from elsewhere."""
 
     level = "warning"
@@ -273,8 +256,7 @@ class FileEventsMissed(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class FileUnreadable(Event):
+class FileUnreadable(Event, frozen=True):
     """A file or directory cannot be looked at just now. Its position is kept, and it is tried again."""
 
     level = "error"
@@ -288,8 +270,7 @@ class FileUnreadable(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class PathRefused(Event):
+class PathRefused(Event, frozen=True):
     """A path matches a glob and is not a file to read: a device, FIFO, directory, or a link that leads elsewhere."""
 
     level = "warning"
@@ -302,8 +283,7 @@ class PathRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WatchMode(Event):
+class WatchMode(Event, frozen=True):
     """How growth is noticed from now on."""
 
     level = "debug"
@@ -312,8 +292,7 @@ class WatchMode(Event):
     directories: int
 
 
-@dataclass(frozen=True, slots=True)
-class WatcherFailed(Event):
+class WatcherFailed(Event, frozen=True):
     """File events are not to be had (such as: no inotify watches left); files are looked at periodically instead."""
 
     level = "warning"
@@ -322,8 +301,7 @@ class WatcherFailed(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveDamaged(Event):
+class ArchiveDamaged(Event, frozen=True):
     """A compressed file ends in the middle or holds garbage; what could be decompressed was read."""
 
     level = "warning"
@@ -336,8 +314,7 @@ class ArchiveDamaged(Event):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class SuccessorInvisible(Event):
+class SuccessorInvisible(Event, frozen=True):
     """A single file is mounted, such as a hostPath of type File; rotation outside makes another one that is not seen here."""
 
     level = "warning"
@@ -351,8 +328,7 @@ class SuccessorInvisible(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class CharactersReplaced(Event):
+class CharactersReplaced(Event, frozen=True):
     """Bytes that are no text in UTF-8 are sent as replacement characters."""
 
     level = "warning"
@@ -369,8 +345,7 @@ class CharactersReplaced(Event):
 # --- transform -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LinesParsed(Event):
+class LinesParsed(Event, frozen=True):
     """How lines were understood: json, lenient (JSON but for a NaN or a lone surrogate), text."""
 
     level = None
@@ -382,8 +357,7 @@ class LinesParsed(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinesClipped(Event):
+class LinesClipped(Event, frozen=True):
     """Marks in place of shorter secrets, or decoding, made lines longer than Loki takes; they end at its limit."""
 
     level = "warning"
@@ -396,8 +370,7 @@ class LinesClipped(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class SecretsRedacted(Event):
+class SecretsRedacted(Event, frozen=True):
     """Secrets or personal data were taken out of lines."""
 
     level = None
@@ -409,8 +382,7 @@ class SecretsRedacted(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class SecretsSeen(Event):
+class SecretsSeen(Event, frozen=True):
     """Findings of rules that only count: `tag_only`, or `enforce = false`."""
 
     level = None
@@ -422,8 +394,7 @@ class SecretsSeen(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class RedactionFailed(Event):
+class RedactionFailed(Event, frozen=True):
     """Lines that redaction could not judge; a stub was sent in their place."""
 
     level = "warning"
@@ -437,8 +408,7 @@ class RedactionFailed(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinesDropped(Event):
+class LinesDropped(Event, frozen=True):
     """Lines were given up on purpose or by policy, before delivery."""
 
     level = "warning"
@@ -452,8 +422,7 @@ class LinesDropped(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class EmptyLines(Event):
+class EmptyLines(Event, frozen=True):
     """Lines without a single byte, left out."""
 
     level = None
@@ -467,8 +436,7 @@ class EmptyLines(Event):
 # --- buffer --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class BufferRecovered(Event):
+class BufferRecovered(Event, frozen=True):
     """The buffer was opened and holds what was not delivered yet."""
 
     text = "{entries} undelivered entries found in {directory} ({segments} segments, {size_bytes} bytes)"
@@ -478,8 +446,7 @@ class BufferRecovered(Event):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class BufferTailCut(Event):
+class BufferTailCut(Event, frozen=True):
     """The last write before a crash was not whole. It was never acknowledged, so its lines are read again."""
 
     level = "warning"
@@ -490,8 +457,7 @@ class BufferTailCut(Event):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class BufferCursorLost(Event):
+class BufferCursorLost(Event, frozen=True):
     """It is not known how far the buffer was delivered; everything in it is sent again, and Loki drops the repeats."""
 
     level = "warning"
@@ -500,8 +466,7 @@ class BufferCursorLost(Event):
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class BufferSpansLost(Event):
+class BufferSpansLost(Event, frozen=True):
     """Undelivered records were damaged, and which bytes of which files they held is known: these are read again."""
 
     level = "warning"
@@ -511,8 +476,7 @@ class BufferSpansLost(Event):
     spans: int
 
 
-@dataclass(frozen=True, slots=True)
-class BufferForeignFiles(Event):
+class BufferForeignFiles(Event, frozen=True):
     """Files that are not the buffer's lie in its directory; they are left alone."""
 
     level = "warning"
@@ -522,8 +486,7 @@ class BufferForeignFiles(Event):
     example: str
 
 
-@dataclass(frozen=True, slots=True)
-class BufferFileSetAside(Event):
+class BufferFileSetAside(Event, frozen=True):
     """A segment file in which nothing is intact was taken out of the buffer."""
 
     level = "warning"
@@ -532,8 +495,7 @@ class BufferFileSetAside(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class BufferDamaged(Event):
+class BufferDamaged(Event, frozen=True):
     """Undelivered records on disk were damaged or gone; their entries will not be delivered from the buffer."""
 
     level = "error"
@@ -548,8 +510,7 @@ class BufferDamaged(Event):
     reason: str = "damaged"
 
 
-@dataclass(frozen=True, slots=True)
-class BufferDropped(Event):
+class BufferDropped(Event, frozen=True):
     """The buffer was full and `when_full` is `drop_oldest`: the oldest records were given up."""
 
     level = "warning"
@@ -564,8 +525,7 @@ class BufferDropped(Event):
     reason: str = "buffer_full"
 
 
-@dataclass(frozen=True, slots=True)
-class BufferFull(Event):
+class BufferFull(Event, frozen=True):
     """The buffer takes nothing more until records are delivered; reading waits, and the files keep the rest."""
 
     level = "warning"
@@ -576,15 +536,13 @@ class BufferFull(Event):
     free_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class BufferHasRoom(Event):
+class BufferHasRoom(Event, frozen=True):
     """Reading goes on after the buffer was full or could not be written."""
 
     text = "the buffer takes entries again"
 
 
-@dataclass(frozen=True, slots=True)
-class BufferReadFailed(Event):
+class BufferReadFailed(Event, frozen=True):
     """Records in the buffer cannot be looked at just now. It is tried again until it works."""
 
     level = "error"
@@ -595,8 +553,7 @@ class BufferReadFailed(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class BufferWriteFailed(Event):
+class BufferWriteFailed(Event, frozen=True):
     """Writing to the buffer failed. Nothing is lost: reading waits, and the write is tried again until it works."""
 
     level = "error"
@@ -610,8 +567,7 @@ class BufferWriteFailed(Event):
 # --- push ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PushReplied(Event):
+class PushReplied(Event, frozen=True):
     """A request to Loki ended. `outcome` is a status code out of a known set, `other`, or how it ended without a reply."""
 
     level = None
@@ -622,8 +578,7 @@ class PushReplied(Event):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class PushAccepted(Event):
+class PushAccepted(Event, frozen=True):
     """Loki stored entries. Halves sent again after a partial refusal are counted once, when their fate is known."""
 
     level = None
@@ -633,8 +588,7 @@ class PushAccepted(Event):
     line_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class PushFailed(Event):
+class PushFailed(Event, frozen=True):
     """A request failed in a way that passes; the same bytes go again."""
 
     level = "warning"
@@ -647,8 +601,7 @@ class PushFailed(Event):
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class PushHeld(Event):
+class PushHeld(Event, frozen=True):
     """Delivery waits for an operator. Nothing is lost: what is read stays in the buffer, the rest in the files."""
 
     level = "error"
@@ -661,8 +614,7 @@ class PushHeld(Event):
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class PushRecovered(Event):
+class PushRecovered(Event, frozen=True):
     """Loki takes requests again after failures."""
 
     text = "Loki takes entries again after {failures} failed tries in {seconds:.0f} s"
@@ -670,8 +622,7 @@ class PushRecovered(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class BodySplit(Event):
+class BodySplit(Event, frozen=True):
     """A request is sent in two halves: it was too large, or some entry in it is refused."""
 
     level = "debug"
@@ -683,8 +634,7 @@ class BodySplit(Event):
     entries: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesRefused(Event):
+class EntriesRefused(Event, frozen=True):
     """Loki refused entries for good; they are dead letters on disk."""
 
     level = "warning"
@@ -698,8 +648,7 @@ class EntriesRefused(Event):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLettersFull(Event):
+class DeadLettersFull(Event, frozen=True):
     """The files of refused entries reached their bound, and the oldest file was removed."""
 
     level = "error"
@@ -710,8 +659,7 @@ class DeadLettersFull(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesDelivered(Event):
+class EntriesDelivered(Event, frozen=True):
     """Entries that Loki has, counted when their record is acknowledged."""
 
     level = None
@@ -720,8 +668,7 @@ class EntriesDelivered(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesGivenUp(Event):
+class EntriesGivenUp(Event, frozen=True):
     """Entries that Loki refused for good, counted when their record is acknowledged; they are dead letters."""
 
     level = None

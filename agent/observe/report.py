@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TextIO
 
+import msgspec
 import orjson
 
 from agent.observe.events import Event, Level
@@ -63,7 +63,7 @@ class Reporter:
         self._write(kind.level, event, held)
 
     def _write(self, level: Level, event: Event, held: int) -> None:
-        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        values = msgspec.structs.asdict(event)
         message = event.text.format(**values) + (f" ({held} more like it were held back)" if held else "")
         # A path is the application's to choose: no control character of it reaches a terminal.
         message = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in message)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from aiohttp import web
 
+from agent.http import web
 from agent.observe import health
 from agent.observe.health import Facts
 from agent.observe.metrics import Metrics

@@ -13,10 +13,8 @@ from types import SimpleNamespace, TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-import aiohttp
-from aiohttp import hdrs
-
 from agent import __version__, config, wire
+from agent.http import aiohttp, hdrs
 from agent.push.reply import NoReply, Reply, parse_retry_after
 from agent.secret import SecretMissing, SecretReader
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from agent import config, settings
+from agent.environment import merged
 from agent.settings import ConfigInvalid, Problem, load, schema
 
 P = settings.PREFIX
@@ -51,6 +52,27 @@ def told(write: Any, tmp_path: Path) -> Any:
 
 def test_an_empty_file_is_the_default_configuration(loaded: Any) -> None:
     assert loaded("") == config.Config()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {},
+        {"batch": {"max_wait": "250ms"}, "source": [{"include": ["/a/*.log"]}, {"name": "b"}]},
+        {"loki": {"headers": {"X-A": "b", "X-C": {"env": "D"}}, "timeout": 3}, "nonsense": 1},
+        {"source": [], "server": {"listen": "nowhere"}, "Agent": {}, "redact": {"rule": [{"id": "x"}]}},
+    ],
+)
+def test_a_file_alone_means_what_it_means_beneath_an_environment_without_a_word(written: dict[str, Any]) -> None:
+    """A start without variables does not load what merges them."""
+
+    def outcome(load: Callable[[], config.Config]) -> object:
+        try:
+            return load()
+        except ValidationError as error:
+            return error.errors(include_url=False, include_context=False)
+
+    assert outcome(lambda: merged({}, written)) == outcome(lambda: config.Config.model_validate(written))
 
 
 def test_sizes_and_durations_become_bytes_and_seconds(loaded: Any) -> None:

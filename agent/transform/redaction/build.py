@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -91,6 +90,8 @@ def plan(settings: config.Redact, today: dt.date) -> Plan:
             return (name,)
         if name in groups:
             return tuple(rule.id for rule in rules if rule.group == name)
+        import difflib  # noqa: PLC0415 - only a mistake needs it
+
         near = difflib.get_close_matches(name, (*known, *groups), n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else "; `greenstack-agent redact rules` lists them"
         raise BadRule(f"{where}: no rule is called {name!r}{hint}")

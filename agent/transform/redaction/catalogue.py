@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 
 from agent.transform.redaction import (
@@ -142,12 +143,18 @@ def _next_beginning(text: str, at: int) -> int:
 
 
 def pattern_scan(rule: Rule) -> Scan:
-    """The procedure of a rule that one pattern expresses."""
+    """The procedure of a rule that one pattern expresses. The pattern is compiled when the rule is first suspected: most never
+    are, and compiling all takes a twentieth of a start."""
     left = next((left for left in (LEFT, LEFT_SHORT) if rule.pattern.startswith(left)), "")
-    pattern, check = re.compile(rule.pattern.removeprefix(left)), rule.check
+    check = rule.check
+
+    @cache
+    def compiled() -> re.Pattern[str]:
+        return re.compile(rule.pattern.removeprefix(left))
 
     def places(text: str, verifier: Verifier) -> Iterator[re.Match[str]]:
         """A pattern that begins with its literal is found by the engine's fast search; what stands before comes after."""
+        pattern = compiled()
         found = pattern.search(text)
         while found is not None:
             verifier.step()
@@ -160,7 +167,7 @@ def pattern_scan(rule: Rule) -> Scan:
             found = pattern.search(text, start)
 
     def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
-        for found in places(text, verifier) if left else verifier.each(pattern, text):
+        for found in places(text, verifier) if left else verifier.each(compiled(), text):
             start, end = found.span("secret")
             end = start + len(found["secret"].rstrip(".-"))
             if check is None or check(text[start:end]):

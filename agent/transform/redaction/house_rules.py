@@ -48,6 +48,7 @@ def needles(user: config.RedactRule, number: int) -> list[Needle]:
 
 def scan_of(user: config.RedactRule) -> Scan:
     pattern = user.pattern if "(?P<secret>" in user.pattern else f"(?P<secret>{user.pattern})"
+    re.compile(pattern)  # now: one that is wrong ends the start, not a line
     plain = catalogue.pattern_scan(Rule(user.id, GROUP, "", pattern=pattern, check=_CHECKS.get(user.check)))
     if not (user.within and user.keywords):
         return plain

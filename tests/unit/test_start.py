@@ -1,0 +1,72 @@
+"""What a start does not do before the first line is on its way. Each of these took a measurable part of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent import config
+from agent.transform.redact import Redactor
+from agent.transform.redaction import catalogue
+from agent.transform.redaction.rule import Rule
+from agent.transform.redaction.verify import Verifier
+
+CONFIG = '[agent]\nstate_dir = "{0}/state"\n[[source]]\ninclude = ["{0}/*.log"]\n'
+
+
+def in_a_fresh_process(code: str, directory: Path) -> str:
+    (directory / "config.toml").write_text(CONFIG.format(directory))
+    command = [sys.executable, "-c", code, str(directory / "config.toml")]
+    return subprocess.run(command, capture_output=True, check=True, text=True, env={"PATH": ""}).stdout.strip()
+
+
+def test_a_start_loads_nothing_that_only_other_starts_need(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+import agent.running
+from agent.settings import load
+load(Path(sys.argv[1]), {})
+print(*sys.modules)
+"""
+    loaded = set(in_a_fresh_process(code, tmp_path).split())
+    assert "aiohttp" in loaded
+    assert not loaded & {"pydantic_settings", "tree_sitter", "rich", "difflib", "agent.demo", "agent.environment"}
+
+
+def test_importing_aiohttp_loads_no_authorities_and_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
+    code = """
+import os, ssl
+made = []
+create = ssl.create_default_context
+def noted(*args, **options):
+    made.append(create(*args, **options))
+    return made[-1]
+ssl.create_default_context = noted
+os.environ["SSL_CERT_FILE"] = "/somewhere"
+import agent.http
+print(len(made), sum(context.cert_store_stats()["x509"] for context in made), os.environ.pop("SSL_CERT_FILE"))
+"""
+    assert in_a_fresh_process(code, tmp_path) == "1 0 /somewhere"
+
+
+def test_the_pattern_of_a_rule_is_compiled_when_a_line_is_suspected_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Redactor.build(config.Redact(), pseudonym_key=bytes(32), engine="re")._parts
+    assert parts is not None
+    compiled = []
+
+    class Noting:
+        @staticmethod
+        def compile(pattern: str) -> re.Pattern[str]:
+            compiled.append(pattern)
+            return re.compile(pattern)
+
+    monkeypatch.setattr(catalogue, "re", Noting)
+    scan = catalogue.pattern_scan(Rule("a-rule", "a-group", "", pattern="k=(?P<secret>[a-z]+)"))
+    assert not compiled
+    for _ in range(2):
+        text = "k=secret"
+        assert [(hit.start, hit.end) for hit in scan(text, Verifier(parts.tools, len(text)))] == [(2, 8)]
+    assert len(compiled) == 1
