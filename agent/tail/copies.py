@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from agent.config import Source
@@ -230,19 +231,33 @@ class Copies:
         Raises OSError for want of descriptors.
         """
         known = file.position() if file.is_known_by_content else None
-        try:
-            kin = self._relatives.of(file.source, file.origin.path)
-            for candidate in reversed(kin):
+        kin = self._kin(file.source, file.origin.path)
+        for candidate in reversed(kin):
+            with self._seeing(file.source, candidate):
                 if (offset := self._copied_up_to(candidate, file, known, now)) is not None:
                     return self._adopt(candidate, file, known, offset, now)
-            return None if known is None else self._archive_among(kin, known, file.source, now)
+        return None if known is None else self._archive_among(kin, known, file.source, now)
+
+    def _kin(self, source: Source, path: str) -> list[Relative]:
+        try:
+            return self._relatives.of(source, path)
         except OSError as error:
             if is_want_of_room(error):
                 raise
-            self._cannot_see(file.source.name, file.origin.path, error)
+            self._cannot_see(source.name, path, error)
+            return []
+
+    @contextmanager
+    def _seeing(self, source: Source, candidate: Relative) -> Iterator[None]:
+        """One that cannot be looked into is none; others may be. Raises OSError for want of descriptors."""
+        try:
+            yield
+        except OSError as error:
+            if is_want_of_room(error):
+                raise
+            self._cannot_see(source.name, candidate.path, error)
         except NotTheFile:
             pass  # renamed under our hands; it will be a file of its own
-        return None
 
     def _copied_up_to(self, candidate: Relative, file: OneFile, known: Position | None, now: float) -> int | None:
         """Where to go on in a candidate; None when it is no copy. One that was made before reading got to where it is
@@ -306,7 +321,7 @@ class Copies:
         path = known.origin.path
         if not self._may_be_in_archive(known, source) or not self._relatives.may_have_archive(source, path):
             return None
-        return self._archive_among(self._relatives.of(source, path), known, source, now)
+        return self._archive_among(self._kin(source, path), known, source, now)
 
     def _may_be_in_archive(self, known: Position, source: Source) -> bool:
         return not self._once and source.compressed != "skip" and bool(known.prefix_length)
@@ -314,17 +329,27 @@ class Copies:
     def _archive_among(self, kin: list[Relative], known: Position, source: Source, now: float) -> OneFile | None:
         by_path = {one.path: one for one in kin}
         for candidate in reversed(kin) if self._may_be_in_archive(known, source) else ():
-            followed = self._generations.files.get(candidate.key)
-            is_free = (followed is None or followed.ignored) and candidate.key not in self.pending
             plain = by_path.get(candidate.path.removesuffix(".gz"))
-            if plain is not None and plain is not candidate and is_copy_of_position(plain, known):
-                continue  # it is being compressed, and is still there to be read
-            if is_free and not self._is_archive_of_waiting(candidate, known.origin.path):
-                # Compressing keeps the time of the last write, in whole seconds at least.
-                is_young = candidate.mtime_ns // 10**9 >= known.mtime_ns // 10**9
-                if is_young and is_archive_of(candidate, known) and not self._was_read(candidate, known):
+            with self._seeing(source, candidate):
+                if self._is_archive_of(candidate, plain, known):
                     return self._adopt_archive(candidate, known, source, now)
         return None
+
+    def _is_archive_of(self, candidate: Relative, plain: Relative | None, known: Position) -> bool:
+        """Whether it is the archive in which reading goes on. plain: what has its name without the `.gz`, if there is such."""
+        followed = self._generations.files.get(candidate.key)
+        if (followed is not None and not followed.ignored) or candidate.key in self.pending:
+            return False
+        # Compressing keeps the time of the last write, in whole seconds at least.
+        if candidate.mtime_ns // 10**9 < known.mtime_ns // 10**9:
+            return False
+        if plain is not None and plain is not candidate and is_copy_of_position(plain, known):
+            return False  # it is being compressed, and is still there to be read
+        return (
+            is_archive_of(candidate, known)
+            and not self._is_archive_of_waiting(candidate, known.origin.path)
+            and not self._was_read(candidate, known)
+        )
 
     def _was_read(self, archive: Relative, known: Position) -> bool:
         """Whether it is of a generation that was read further, to its end, and let go."""
