@@ -50,10 +50,12 @@ _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]
 _DIRECTIVE = re.compile(
     r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?))(?:[ \t]--[a-z]{4,12})?[ \t\"'\\,]{1,12}(?P<secret>[^\s\"'\\]{4,256})"
 )
-_ACL = re.compile(r"\bACL[\" ]{1,3}SETUSER[\" ]{1,3}[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})")
+_ACL = re.compile(
+    r"\b(?:ACL[\" ]{1,3}SETUSER[\" ]{1,3}|user (?=[\w.\-]{1,64} (?:on|off) ))[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})"
+)
 # `A001 LOGIN bob x` of IMAP, `/rp x` of schtasks, `chpasswd <<< bob:x`, `gh secret set NAME --body x`, `password 7 x` of routers.
 _OTHERS = re.compile(
-    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd:(?: list:)?[ |\\rn]{0,8}[\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
+    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd:(?: list:| line \d{1,4}:)?[ |\\rn]{0,8}[\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|\bkeys? \d{1,5} (?:SHA\d{0,3}|MD5|M|AES\w{0,12}) |\[[\w.\-]{1,100}\](?::\d{2,5})?[ \t]{1,8}[\w.@+\-]{1,64}:|\bPLAIN\((?=[^\s,()]{4,128}\) ?!=)|(?i:\bsnmp[\w -]{0,40}\bcommunity)[ =:]{1,3}|\bencrypt\\*[\"']? ?[:=] ?(?=\\*[\"'](?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=))|(?i:\bu(?:ser)?[:=] ?[\w.@\-]{1,64}[ ,;/]{1,3}p(?:w|wd)?[:=] ?)|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
     r"|(?i:\b(?:password|secret|key(?:-string)?) [05-9] |\b(?:tacacs|radius)-server [^\n]{0,60}?\bkey (?:\d )?))\\*[\"']?(?P<secret>[^\s\"'\\]{4,512})"
 )
 _ORACLE = re.compile(

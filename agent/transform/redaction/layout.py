@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction import checks
-from agent.transform.redaction.names import Verdict
-from agent.transform.redaction.prose import strong
+from agent.transform.redaction.prose import is_random
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import MARK, bare, name_before, quoted
 
 if TYPE_CHECKING:
+    from agent.transform.redaction.names import Verdict
     from agent.transform.redaction.verify import Verifier
 
 _BREAK = re.compile(r"\r?\n|(?:\\{1,16}r)?\\{1,16}n")
@@ -45,7 +44,7 @@ def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
         name, _ = name_before(text, gap.start())
         verdict = verifier.names.verdict(name) if name else None
         value = (quoted(text, gap.end()) or bare(text, gap.end())) if verdict else None
-        if verdict and value and _is_random(text[value.start : value.end], verdict):
+        if verdict and value and is_random(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
 
 
@@ -58,7 +57,7 @@ def _below(header: str, text: str, at: int, verifier: Verifier) -> Iterator[Hit]
     name = name[1:] if header[start - 1 : start] == "\\" and name[:1] in ("n", "r", "t") else name
     verdict = verifier.names.verdict(name) if name else None
     below = _INDENTED.match(text, at) if verdict else None
-    if verdict and below and _is_random(below["value"], verdict):
+    if verdict and below and is_random(below["value"], verdict):
         yield Hit(*below.span("value"), verdict.rule)
 
 
@@ -91,13 +90,6 @@ def _rows(
         if end is None:
             return
         at = end.end()
-
-
-def _is_random(value: str, verdict: Verdict) -> bool:
-    """A listing also names things: `token   default-token-x2k4q`."""
-    if verdict.rule == "password":
-        return strong(value, 8)
-    return strong(value, 16) and not checks.is_a_name(value) and not checks.UUID.fullmatch(value)
 
 
 _FRAME = re.compile(r"(?P<branch>└) (?=[^\s])")

@@ -65,7 +65,7 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
 _ENDINGS = "|".join(sorted((*QUALIFIERS, "hash", "digest")))
 # It begins with a class of characters, which the engine looks for fast. What stands before is for `_name_of` to judge.
 _WORD = re.compile(
-    r"[aAcCjJkKmMoOpPsStTxX](?:(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in)|(?<=[kK])(?i:ennwort|ey)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
+    r"[aAcCjJkKmMoOpPsStTxX](?:(?<=[pP])(?i:ass(?:word|wd|[ -]?phrase|code|wort)?|wd?|in|sk)|(?<=[kK])(?i:ennwort|ey)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
     r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|ookie|reds?|redentials?|srf)|(?<=[xX])(?i:srf)|(?<=[jJ])(?i:wt)|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken|otp)"
     r"|(?<=[aA])(?i:uthorization)|(?<=[sS])(?i:ecret|enha|ess(?:ion)?[ _-]?id|id))"
     rf"(?:(?i:[_.-](?:{_ENDINGS}))|(?:{'|'.join(ending.capitalize() for ending in _ENDINGS.split('|'))}))?(?![A-Za-z])(?:_\d{{1,2}}(?!\w))?"
@@ -92,6 +92,11 @@ _REST = re.compile(
     rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
     rf"|(?P<new>{_NEW})|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
 )
+_LONG_FOR = re.compile(
+    r"(?i:(?P<for>[ \t](?:for|of|by|from|f(?:ü|ue)r|von|pour|para)[ \t](?:[^\s=\"'`\[\](){},;]{0,63}[^\s:=\"'`\[\](){},;][ \t]){0,3}?[^\s=\"'`\[\](){},;]{0,63}[^\s:=\"'`\[\](){},;])(?P<filler>)"
+    r"(?:(?P<colon>:[ \t]{1,3})|[ \t]{1,3}(?P<linked>(?:is|was|ist|lautet)[ \t]{1,3}))(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?)(?=[^\s])"
+)
+"""`secret for tenant 7: x`, `PSK for endpoint a:1 is x`: whose it is, in several words."""
 _TO = re.compile(
     r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
 )
@@ -118,12 +123,14 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
             if checks.mixed(found["secret"]) and strong(found["secret"], 8):
                 yield Hit(*found.span("secret"), "prose-password")
     yield from _changed_from(text, verifier)
+    yield from _old_and_new(text, verifier)
+    yield from _with_words_between(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
         if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
             yield from _header(header, text, verifier)
             continue
-        value = next((v for rest in (_REST, _TO) if (v := _announced(word, rest, text, verifier))), None)
+        value = next((v for rest in (_REST, _LONG_FOR, _TO) if (v := _announced(word, rest, text, verifier))), None)
         if value is None:
             continue
         yield Hit(value.start, value.end, "prose-password")
@@ -172,6 +179,8 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
     if not found["bracket"]:
         value = _value(what, len(name) > len(word[0]), found, text, verifier)
+        if value and found["direct"] and found["for"] and ":" in text[value.start : value.end]:
+            return None  # `PSK for endpoint urn:dev:7`
         return None if value and _is_place(word, found, text, value) else value
     inside = _BRACKETED.match(text, found.end())
     if inside is None or not (_certain(what, inside[0]) or (len(name) > len(word[0]) and _dense(inside[0]))):
@@ -209,7 +218,22 @@ def _name_of(word: re.Match[str], text: str, verifier: Verifier) -> str:
 
 _ALONE = frozenset(
     [
-        *("password", "passwd", "passphrase", "passcode", "passwort", "pass", "pwd", "pw", "pin", "kennwort", "code"),
+        *(
+            "password",
+            "passwd",
+            "passphrase",
+            "pass phrase",
+            "pass-phrase",
+            "psk",
+            "passcode",
+            "passwort",
+            "pass",
+            "pwd",
+            "pw",
+            "pin",
+            "kennwort",
+            "code",
+        ),
         *("mot de passe", "mot_de_passe", "contraseña", "contrasena", "senha", "otp", "totp", "token", "secret"),
         *("csrf", "xsrf", "jwt", "session id", "session_id", "session-id", "sessionid", "credential", "credentials"),
         *("authorization", "cookie"),
@@ -224,6 +248,53 @@ def _of_two_words(word: re.Match[str], text: str, verifier: Verifier) -> str:
     before, _ = name_before(text, word.start() - 1) if text[word.start() - 1 : word.start()] == " " else ("", 0)
     name = f"{before} {word[0]}"
     return name if before and verifier.names.verdict(name) is not None else ""
+
+
+_OLD_NEW = re.compile(
+    r"(?i:\b(?:pass(?:word|phrase|code)|secret|token|credentials?|(?:api|access|secret|private|signing|encryption|device|account) ?key)s?\b[^\n=:\"']{0,32} (?:old|new|from|to|previous|current)[=:] ?)\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
+)
+_NEXT = re.compile(
+    r"\\*[\"'`]?,? (?i:old|new|from|to|previous|current)[=:] ?\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
+)
+
+
+def _old_and_new(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`rotated credential old=x new=y`."""
+    for found in verifier.each(_OLD_NEW, text):
+        member: re.Match[str] | None = found
+        while member is not None:
+            if (
+                strong(member["secret"], 12)
+                and not checks.is_a_name(member["secret"])
+                and not checks.UUID.fullmatch(member["secret"])
+            ):
+                yield Hit(*member.span("secret"), "prose-password")
+            member = _NEXT.match(text, member.end())
+
+
+_METHOD = re.compile(
+    r"(?i:\bpass(?:word|phrase|code)[ -](?:auth(?:entication)?|log_?in|attempt)[a-z ]{0,20}? (?:with|using|as|of):? )(?=\\*[\"'`])"
+)
+_WITH = re.compile(
+    r"(?i:\b(?:with|using) (?:the |a )?pass(?:word|phrase|code)? )(?P<secret>[^\s\"'`\\:,;]{7,128})(?=[:,;](?:\s|$))"
+)
+_SERIAL = re.compile(
+    r"(?i:\b(?:licen[cs]e|activat|product|serial|registration|volume)[^\n]{0,40}?\bkey[ :=]{1,3})\\*[\"'`]?(?P<secret>[A-Z0-9]{4,8}(?:-[A-Z0-9]{4,8}){3,7})(?![\w-])"
+)
+
+
+def _with_words_between(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`password auth with 'x'`, `with password x: failed`, `license activated: key ABCDE-12345-…`."""
+    for found in verifier.each(_METHOD, text):
+        value = quoted(text, found.end())
+        if value and strong(text[value.start : value.end], 6):
+            yield Hit(value.start, value.end, "prose-password")
+    for found in verifier.each(_WITH, text):
+        if _dense(found["secret"]):
+            yield Hit(*found.span("secret"), "prose-password")
+    for found in verifier.each(_SERIAL, text):
+        if checks.has_digit(found["secret"]):
+            yield Hit(*found.span("secret"), "secret-key")
 
 
 _FROM_TO = re.compile(
@@ -489,3 +560,10 @@ def strong(token: str, least: int) -> bool:
         and ("/" not in token or len(token) >= 24)
         and not _MADE_OF_WORDS.fullmatch(token)
     )
+
+
+def is_random(value: str, verdict: Verdict) -> bool:
+    """For what stands beside a name without a separator. A listing also names things: `token   default-token-x2k4q`."""
+    if verdict.rule == "password":
+        return strong(value, 8)
+    return strong(value, 16) and not checks.is_a_name(value) and not checks.UUID.fullmatch(value)

@@ -16,14 +16,14 @@ _HEADINGS = (
 )
 _ENDED = rf"(?:[_.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest))?(?:_[0-9]{{1,2}})?"
 _NAMED = (
-    r"pass(?:word|wd|phrase|code|wort|)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
+    r"pass(?:word|wd|[ \-]?phrase|code|wort|)|psk|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
     r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf|signing|subscription|shared|account|admin|master)[ _\-]?(?:token|key)|session[ _\-]?id|secret|token"
     rf"|(?:{'|'.join(KEY_WORDS)})[ _.\-]?key"
 )
 _WHATS = rf"(?:{_NAMED}){_ENDED}"
 _HEADINGS_TOO = r"(?:cookies?|credentials?|creds|authorization|csrf|xsrf|jwt)"
 """What more may be named in a sentence; behind a colon these are headings, headers and names like any other."""
-_FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
+_FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+(?:[ \t][^\s=]+){0,2}"
 _LINKS = (
     r"is|was|are|ist|lautet|war|est|es|er|(?:\xc3[\xa9\xa8]|\\u00e[89])|(?:\xc3\xa4|\\u00e4)r|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
     r"|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
@@ -88,6 +88,7 @@ URLS = group(
         find=(
             r"(?i)(?:[?&;]|%26|%3F|u0026)(?:token|login_token|ott|key|t|code|hash|ticket)(?:=|%3D)[A-Za-z0-9_%.\-]{20}",
             r"(?i)/(?:reset|verify|magic|invite|unsubscribe|confirm|activate)[a-z_\-]{0,24}/[A-Za-z0-9_\-]{20}",
+            r"(?i)/(?:web_?hooks?|hooks?|incoming|incomingwebhook)/(?:[a-z0-9_\-]{1,40}/)*[a-z0-9_\-]{22}",
         ),
         scanner="query",
         must=(
@@ -212,6 +213,10 @@ PROSE = group(
             r"(?i)api (?:[a-z]+ )*key ?[=:] ?[A-Za-z0-9_\-]{20}",
             r"(?i)credentials? for [^\s:]+(?: [^\s:]+)?: [^\s]{8}",
             r"(?i)(?:2fa|mfa|totp|otp|one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
+            r"(?i)(?:pass(?:word|phrase|code)|secret|token|credentials?|key)s?[^\n=:\"']* (?:old|new|from|to|previous|current)[=:] ?[^\s]{8}",
+            r"(?i)pass(?:word|phrase|code)[ -](?:auth|log_?in|attempt)[a-z ]* (?:with|using|as|of):? \\{0,8}[\"'`]",
+            r"(?i)(?:with|using) (?:the |a )?pass(?:word|phrase|code)? [^\s\"'`\\:,;]{7}[^\s\"'`\\:,;]*[:,;](?:\s|$)",
+            r"(?i)key[ :=\\\"'`]{1,9}(?:[A-Z0-9]{4,8}-){3}[A-Z0-9]{4}",
             r" as (?:the |a |your |my |new |initial ){0,2}(?:pass(?:word|phrase|code)|login)",
             rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
             rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:(?:(?:has|have|had)[ ]been |was )?(?:changed|updated|rotated|reset) from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]*?[0-9]",
@@ -254,6 +259,9 @@ PROSE = group(
             r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?)[ \t\"'\\,]{1,12}[^\s]",
             r"(?:/[^\s/@\"']{4,128}@//|chpasswd:|/d [^\s])",
             r"(?i)(?:smtp|imap|pop3?|ftp|ssh|telnet|nntp|xmpp|mqtt|ldap|sasl)s?[ _.\-]?(?:auth )?(?:log_?in|log_?on|auth):? [^\s]+ [^\s]+[0-9]",
+            r"keys? [0-9]{1,5} (?:SHA[0-9]{0,3}|MD5|M|AES[A-Z0-9]*) [^\s]{4}|\]:[0-9]{2,5}[ \t]+[^\s:]+:[^\s]{4}|PLAIN\([^\s]{4}|user [^\s]+ (?:on|off) [^\n]*>[^\s]|encrypt\\{0,8}[\"']? ?[:=] ?\\{0,8}[\"'][A-Za-z0-9+/]{22}",
+            r"(?i)\bu(?:ser)?[:=] ?[^\s]+[ ,;/]{1,3}p(?:w|wd)?[:=] ?[^\s]{4}",
+            r"(?i)snmp[^\n]*community[ =:]+[^\s]{4}",
             r"ACL[\" ]{1,3}SETUSER[\" ]|[0-9] LOGIN [^\s]|/rp [^\s]|addauth digest [^\s]|chpasswd <<<|gh secret set [A-Za-z]",
             r"(?i)(?:password|secret|key(?:-string)?) [05-9] [^\s]{4}|(?:tacacs|radius)-server [^\n]*key ",
             r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}[^\s\"'\\,]{2}",
@@ -286,7 +294,7 @@ PROSE = group(
         "pydantic-input",
         "",
         "input of a pydantic error on a sensitive field",
-        find=(r"input_value=[\"'{\[]", r"[\"']loc\\{0,8}[\"'] ?: ?[(\[]"),
+        find=(r"input_value=[\"'{\[0-9]", r"[\"']loc\\{0,8}[\"'] ?: ?[(\[]"),
         scanner="pydantic",
         must=(
             "1 validation error for X\npassword\n  String should be long [type=short, input_value='«{b62:12}»', input_type=str]",
@@ -435,6 +443,7 @@ ENCODINGS = group(
             # A space that does not break, or one as wide as a letter, beside a separator.
             r"[=:](?:\xc2\xa0|\xe3\x80\x80|\\u00a0|\\u3000)|(?:\xc2\xa0|\xe3\x80\x80|\\u00a0|\\u3000)[=:]",
             r"\\u200[b-fB-F]|\\uff[2-5][0-9a-fA-F]",
+            r"\\x22 ?:|\\u0022 ?:",
             r"&(?:quot|#34|#39|apos|#x22|#x27);[ ]?[:=]|&gt;[^&\s]{1,64}&lt;/",
         ),
         scanner="shape",
