@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from agent.transform.redaction.checks import mixed
 from agent.transform.redaction.prose import ANY, strong
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import bare, quoted
@@ -64,6 +65,22 @@ _ORACLE = re.compile(
 _PIPED = re.compile(
     r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd)"
 )
+_USER_AND = re.compile(
+    r"(?<!\S)(?:-u|-U|-l|--user(?:name)?|--login|/u(?:ser)?:?)[ =]?\\*[\"']?[\w.@\\\-]{1,64}\\*[\"']? (?:-p|-P|-pw|-w|--pw|--pass|/p(?:ass(?:word)?)?:?)[ =]?(?=[^\s\-])"
+)
+"""`tool -u bob -p x`: whatever the tool is."""
+_HANDED_IN = re.compile(
+    r"\b(?:log_?in|passwd|chpasswd|runas|sudo|su|kinit|gpg|cryptsetup|ssh-add|smbpasswd|auth)\b[^\n<]{0,120}<<< ?\\*[\"']?(?P<secret>[^\s\"'\\]{6,256})"
+)
+_NUL = r"(?:\\{1,2}(?:x00|0{1,3}|u0000)|\x00)"
+_SASL = re.compile(rf"{_NUL}[\w.@+\-]{{1,64}}{_NUL}(?P<secret>[^\s\"'\\\x00]{{4,256}})")
+"""The user and the password with a zero byte before each, as programs print them."""
+_ADDED = re.compile(
+    r"(?i:\b(?:users?[ _-]?(?:add|create|new|set)|(?:add|create|new|set)[ _-]?user|(?:mosquitto|smb|ht|vnc|cups|db)_?passwd -\w{1,4}(?: [^\s]{0,80}/[^\s]{0,80})?) )\\*[\"']?[\w.@\-]{1,64}\\*[\"']? \\*[\"']?(?P<secret>[^\s\"'\\]{8,256})"
+)
+_SNMP_USER = re.compile(
+    r"\bcreateUser (?:-e \S{1,64} )?[\w.\-]{1,64} (?:MD5|SHA\S{0,4}) \\*[\"']?(?P<secret>[^\s\"'\\]{6,256})\\*[\"']?(?: (?:DES|AES\S{0,4}) \\*[\"']?(?P<second>[^\s\"'\\]{6,256}))?"
+)
 _AUTH = re.compile(
     r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}(?:[a-z][a-z_]{1,30}[ \"'\\,]{1,32})?(?P<secret>[^\s\"'\\,]{6,2048})"
 )
@@ -75,6 +92,7 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_USER_FLAG, text):
         if not found["secret"].isdigit() and not leaves(found["secret"], ANY):
             yield Hit(*found.span("secret"), "cli-password")
+    yield from _users(text, verifier)
     for found in verifier.each(_TOOL, text):
         yield from _options(text, found, verifier)
     for found in verifier.each(_NEXT_WORD, text):
@@ -86,6 +104,30 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
         for found in verifier.each(pattern, text):
             if not leaves(found["secret"], ANY) and (not least or strong(found["secret"], least)):
                 yield Hit(*found.span("secret"), "cli-password")
+
+
+_BESIDE_USERS: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = (
+    (_HANDED_IN, lambda secret: strong(secret, 6)),
+    (_SASL, lambda secret: strong(secret, 4)),
+    (_ADDED, lambda secret: mixed(secret) and strong(secret, 8)),
+)
+
+
+def _users(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """A user and the password beside, by the form of the command and not by its name."""
+    leaves = verifier.gate.leaves
+    for found in verifier.each(_USER_AND, text):
+        value = quoted(text, found.end()) or bare(text, found.end())
+        secret = text[value.start : value.end] if value else ""
+        if value and strong(secret, 6) and not leaves(secret, ANY):
+            yield Hit(value.start, value.end, "cli-password")
+    for pattern, is_secret in _BESIDE_USERS:
+        for found in verifier.each(pattern, text):
+            if is_secret(found["secret"]) and not leaves(found["secret"], ANY):
+                yield Hit(*found.span("secret"), "cli-password")
+    for found in verifier.each(_SNMP_USER, text):
+        for part in ("secret", "second")[: found.lastindex]:
+            yield Hit(*found.span(part), "cli-password")
 
 
 def _options(text: str, found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:

@@ -70,7 +70,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "private+key secret+key secret+key+base access+key api+key api+keys api+secret signing+key encryption+key decryption+key "
             "master+key account+key subscription+key license+key service+key deploy+key shared+key storage+key function+key "
             "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase unseal+key "
-            "mnemonic preshared+key pre+shared+key psk hash+key host+key primary+master+key integration+key token+key "
+            "mnemonic preshared+key pre+shared+key preshared pre+shared psk hash+key host+key primary+master+key integration+key token+key "
             "licence+key provisioning+key enrollment+key pairing+key symmetric+key privacy+key priv+key nwk+key nwk+s+key app+s+key instrumentation+key crypto+key cookie+key pkcs pfx keystore+data privkey private+pem private+key+pem fernet+key aes+key client+key+data tls+key+data private+key+data api+schlüssel zugangsschlüssel geheimschlüssel api+schluessel"
         ),
     ),

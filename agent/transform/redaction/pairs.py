@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction.checks import has_digit, like_no_word, lower_word, mixed
+from agent.transform.redaction.checks import has_digit, is_a_name, like_no_word, lower_word, mixed
 from agent.transform.redaction.named import hit
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import is_random, strong
@@ -66,6 +66,10 @@ _SECURE = re.compile(
     r"\b(?i:value)\\{0,8}[\"']? ?[:=] ?(?=\\{0,8}[\"'])(?=[^\n]{1,400}?(?i:type)\\{0,8}[\"']? ?[:=] ?\\{0,8}[\"']?SecureString)"
 )
 """A parameter whose type says that it is secret."""
+_INNER_ELEMENT = re.compile(
+    r"<([^\W\d_][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?:\s|\\+[rnt]){0,40}<(?:value|val|string|text|plaintext|content)(?:\s[^<>]{0,80})?>(?:<!\[CDATA\[)?(?=[^<>\s])",
+    re.IGNORECASE,
+)
 _VALUE_ATTRIBUTE = re.compile(r"<([A-Za-z][\w.:\-]{0,80})\s(?:[^<>]{0,200}?\s)?value=(?=\\{0,8}[\"'])")
 
 
@@ -73,7 +77,7 @@ def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`<password>x</password>`, `<add key="password" value="x"/>`, `<property name="password"><value>x</value>`."""
     if ">" not in text and "value=" not in text:
         return
-    for tag in verifier.each(_XML, text):
+    for tag in chain(verifier.each(_XML, text), verifier.each(_INNER_ELEMENT, text)):
         yield from _element(text, tag, verifier.names.verdict(tag[1]), verifier)
     for tag in verifier.each(_NAMED_ELEMENT, text):
         name = tag[1] or tag[2]
@@ -128,6 +132,10 @@ _LOGIN = re.compile(
     r"(?:=\(|\()\\{0,8}[\"'][^\"'\\\s]{1,64}\\{0,8}[\"'], ?(?=[brBR]?\\{0,8}[\"'])"
 )
 """`db.auth("bob", "x")`, `auth=("bob", "x")`, `HTTPBasicAuth("bob", "x")`: the second is the password."""
+_CASE_CLASS = re.compile(
+    r"\b(?:[A-Z][a-z0-9]{1,20}){0,3}(?:Login|Logon|SignIn|Credentials?|Creds|BasicAuth|UserPass|UsernamePassword)(?:Request|Command|Form)?\([\w.@\-]{1,64}, ?(?P<secret>[^\s,()\"']{8,256})(?=[,)])"
+)
+"""`Login(bob,x)`, as Scala prints it."""
 _SIGNED_WITH = re.compile(
     r"\b(?i:sign(?:with)?|hmac(?:_?sha_?\d{1,3})?|jwt\.(?:encode|decode|sign|verify)|jsonwebtoken\.(?:sign|verify))\([^\n'\"()]{1,200}, ?(?=b?\\{0,8}['\"])"
 )
@@ -183,6 +191,7 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
     yield from _other_pairs(text, verifier)
     yield from _held(text, verifier)
+    yield from _by_form(text, verifier)
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
     for pattern, literals in _FORMS:
@@ -223,15 +232,22 @@ def _other_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
         verdict = verifier.names.verdict(found["name"])
         if verdict and _is_compared(found["secret"]) and not verifier.gate.leaves(found["secret"], verdict):
             yield Hit(*found.span("secret"), verdict.rule)
+    for found in verifier.each(_USERLIST, text) if '" ' in text else ():
+        if _HASHED.fullmatch(found["secret"]) or (strong(found["secret"], 8) and mixed(found["secret"])):
+            yield Hit(*found.span("secret"), "name-value-pair")
+
+
+def _by_form(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What a type, a class or a method beside the value says."""
     for found in verifier.each(_SECURE, text) if "SecureString" in text else ():
         value = quoted(text, found.end())
         if value and not verifier.gate.leaves(text[value.start : value.end], _PASSWORD):
             yield Hit(value.start, value.end, "name-value-pair")
+    for found in verifier.each(_CASE_CLASS, text) if "(" in text else ():
+        if strong(found["secret"], 8) and not is_a_name(found["secret"]):
+            yield Hit(*found.span("secret"), "name-value-pair")
     for found in verifier.each(_AS_CHARACTERS, text) if ".toCharArray(" in text else ():
         if strong(found["secret"], 6) and not verifier.gate.leaves(found["secret"], _PASSWORD):
-            yield Hit(*found.span("secret"), "name-value-pair")
-    for found in verifier.each(_USERLIST, text) if '" ' in text else ():
-        if _HASHED.fullmatch(found["secret"]) or (strong(found["secret"], 8) and mixed(found["secret"])):
             yield Hit(*found.span("secret"), "name-value-pair")
 
 

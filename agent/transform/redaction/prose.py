@@ -251,10 +251,10 @@ def _of_two_words(word: re.Match[str], text: str, verifier: Verifier) -> str:
 
 
 _OLD_NEW = re.compile(
-    r"(?i:\b(?:pass(?:word|phrase|code)|secret|token|credentials?|(?:api|access|secret|private|signing|encryption|device|account) ?key)s?\b[^\n=:\"']{0,32} (?:old|new|from|to|previous|current)[=:] ?)\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
+    r"(?i:\b(?:pass(?:word|phrase|code)|secret|token|credentials?|(?:api|access|secret|private|signing|encryption|device|account) ?key)s?\b[^\n=:\"']{0,48} (?:old|new|from|to|previous|next|current)(?:[=:] ?| ))\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
 )
 _NEXT = re.compile(
-    r"\\*[\"'`]?,? (?i:old|new|from|to|previous|current)[=:] ?\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
+    r"\\*[\"'`]?,? (?i:old|new|from|to|previous|next|current)(?:[=:] ?| )\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
 )
 
 
@@ -265,6 +265,7 @@ def _old_and_new(text: str, verifier: Verifier) -> Iterator[Hit]:
         while member is not None:
             if (
                 strong(member["secret"], 12)
+                and (text[member.start("secret") - 1] != " " or checks.mixed(member["secret"]))
                 and not checks.is_a_name(member["secret"])
                 and not checks.UUID.fullmatch(member["secret"])
             ):
@@ -310,7 +311,7 @@ def _changed_from(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 
 _GOT = re.compile(
-    r"(?i:(?P<what>\bpass(?:word|phrase|code)|\bsecret|\btoken|api[ _-]?key)s?(?![\w-])[ ,:;a-z]{0,40}?\b(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2})"
+    r"(?i:(?P<what>(?:\b|(?<=_))pass(?:word|phrase|code)|\bsecret|\btoken|api[ _-]?key)s?(?![\w-])[ ,:;a-z]{0,40}?\b(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2})"
     r"(?=\\{0,8}[\"'`])"
 )
 _API_KEY = re.compile(r"(?i:\bapi (?:[a-z]{2,12} ){0,3}key ?[=:] ?)(?P<secret>[A-Za-z0-9_\-]{20,512}+)(?![.:/])")
@@ -325,6 +326,10 @@ _FRESH = re.compile(
 _MADE = re.compile(r"(?i)(?:following|generated|temporary|initial|random|one-time)[ -]")
 _FOR_WHOM = re.compile(r"(?i:password|passwd|pwd) (?P<whom>[a-z][\w.@\-]{1,40}) ?= ?(?P<secret>[^\s\"'`\\]{8,128})")
 _SENT_CODE = re.compile(r"(?i:(?P<kind>[a-z]+ )?\bcode(?: is)?[ :]{1,3})(?P<secret>\d{6,8})(?![\w.-])")
+_LOCK_CODE = re.compile(
+    r"(?i:\b(?:tan|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass) (?:code|pin)|your (?:[a-z\-]{2,16} ){0,2}(?:code|pin))(?: (?:is|was|set to|changed to)|:)? )(?P<secret>\d{4,8})(?![\w.%/:-])"
+)
+"""What opens a door, or a bank account."""
 _IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")
 _OTHER_CODE = re.compile(
     r"(?i:error|exit|status|return|country|zip|postal|reason|response|event|fault|product|article|bar|area) "
@@ -347,6 +352,8 @@ def _told(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_FOR_WHOM, text):
         if strong(found["secret"], 12) and checks.mixed(found["secret"]):
             yield Hit(*found.span("secret"), "prose-password")
+    for found in verifier.each(_LOCK_CODE, text):
+        yield Hit(*found.span("secret"), "one-time-code")
     for found in verifier.each(_SENT_CODE, text):
         near = text[max(0, found.start() - 80) : found.end() + 40]
         if _IS_SENT.search(near) and not _OTHER_CODE.fullmatch(found["kind"] or ""):

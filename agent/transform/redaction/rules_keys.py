@@ -52,7 +52,7 @@ RARE_STEMS = (
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
 to compile, or halve the scan."""
-RARE_SHORT_STEMS = "psk|pfx|cvn"
+RARE_SHORT_STEMS = "psk|pfx|cvn|pre[ _.\\-]?shared"
 """The same; so short that what may follow them is told more narrowly, or random letters would be full of them."""
 
 
@@ -142,7 +142,7 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default|old|new|before|after)[ue]{{0,2}}[\\\"' ]*[:=]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?,|[\\rn ]{{2}})[^\n]*[\"'\\ ](?:value|val)[\"'\\ ]*[:=]",
-        r"(?:Password|Passwd|Passphrase|Secret|Token|Key)(?:@[0-9a-f]{1,8})?(?:[(\[{][ ]?[^\s)]|\) (?:\(len=[0-9]+\) )?\\{0,8}\"[^\"])|\"\.toCharArray\(|[vV]alue[^\n]*SecureString",
+        r"(?:Password|Passwd|Passphrase|Secret|Token|Key)(?:@[0-9a-f]{1,8})?(?:[(\[{][ ]?[^\s)]|\) (?:\(len=[0-9]+\) )?\\{0,8}\"[^\"])|\"\.toCharArray\(|[vV]alue[^\n]*SecureString|(?:Login|Logon|SignIn|Credentials?|Creds|BasicAuth|UserPass|UsernamePassword)(?:Request|Command|Form)?\([A-Za-z0-9_.@\-]+, ?[^\s,()\"']{8}",
         r"(?i)(?:sign(?:with)?|hmac(?:_?sha_?[0-9]{1,3})?|jwt\.(?:encode|decode|verify))\([^\n'\"()]+, ?b?\\{0,8}['\"][^'\"]{8}",
         r"(?i)(?:with|set|use|add|using|auth|login|user|name)_?(?:basic_?)?(?:auth|credentials?|login|creds|password|passwd|pw)_?(?:set)?\(\\{0,8}[\"'][^\"'\\\s]+\\{0,8}[\"'], ?b?\\{0,8}[\"'][^\"'\\]",
         rf"(?im)[\"'] ?(?:[!=]==?|<>|!~|=~) ?[a-z_0-9.\[\]]*(?:{stems})",
@@ -165,7 +165,7 @@ def markup_needles(stems: str) -> tuple[str, ...]:
     return (
         rf"(?im)(?:{stems}){_TAIL}(?:[ \t]+[A-Za-z0-9:_.\-]+=(?:[\\\"']+[^\"'<>\n]*[\\\"']+|[^\"'<>\s]+))*[ \t]*>(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?|</key)>[ \t\\rn]*(?:<(?:val|value|string)>)?(?:<!\[CDATA\[)?[^<>\s]",
-        rf"(?im)(?:{stems}){_TAIL}(?:</[a-z:\-]+>[ \t\\rn]*<[a-z:\-]*va?l?|\\{{0,8}}[\"'] [a-z:]+=[^<>\n]*>)",
+        rf"(?im)(?:{stems}){_TAIL}(?:</[a-z:\-]+>[ \t\\rn]*<[a-z:\-]*va?l?|>[ \t\\rn]*<(?:value|val|string|text|plaintext|content)|\\{{0,8}}[\"'] [a-z:]+=[^<>\n]*>)",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']? (?:[a-z]+=[\\\"']+[^\"'<>\n]*[\\\"']+ )?value=",
     )
 
