@@ -56,14 +56,14 @@ _ACL = re.compile(
 )
 # `A001 LOGIN bob x` of IMAP, `/rp x` of schtasks, `chpasswd <<< bob:x`, `gh secret set NAME --body x`, `password 7 x` of routers.
 _OTHERS = re.compile(
-    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd:(?: list:| line \d{1,4}:)?[ |\\rn]{0,8}[\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|\bkeys? \d{1,5} (?:SHA\d{0,3}|MD5|M|AES\w{0,12}) |\[[\w.\-]{1,100}\](?::\d{2,5})?[ \t]{1,8}[\w.@+\-]{1,64}:|\bPLAIN\((?=[^\s,()]{4,128}\) ?!=)|(?i:\bsnmp[\w -]{0,40}\bcommunity)[ =:]{1,3}|\bencrypt\\*[\"']? ?[:=] ?(?=\\*[\"'](?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=))|(?i:\bu(?:ser)?[:=] ?[\w.@\-]{1,64}[ ,;/]{1,3}p(?:w|wd)?[:=] ?)|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
+    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd:(?: list:| line \d{1,4}:)?[ |\\rn]{0,8}[\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|\bkeys? \d{1,5} (?:SHA\d{0,3}|MD5|M|AES\w{0,12}) |\[[\w.\-]{1,100}\](?::\d{2,5})?[ \t]{1,8}[\w.@+\-]{1,64}:|\bPLAIN\((?=[^\s,()]{4,128}\) ?!=)|(?i:\bsnmp[\w -]{0,40}\bcommunity)[ =:]{1,3}|(?<![Pp]ublic)(?<![Pp]ublic[ _-])(?<!PUBLIC[ _-])(?<![Pp]ub)(?<!ocket-)(?<!host )(?<!cache[ _-])(?i:key)\\*[\"']? ?[:=]? ?(?=\\*[\"']?(?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{38}==|[A-Za-z0-9+/]{43}=)(?![\w+/=]))|\bencrypt\\*[\"']? ?[:=] ?(?=\\*[\"'](?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=))|(?i:\bu(?:ser)?[:=] ?[\w.@\-]{1,64}[ ,;/]{1,3}p(?:w|wd)?[:=] ?)|:(?:pserver|ext|sspi):[\w.@\-]{1,64}:(?=[^\s@]{4,128}@)|\b(?i:user [\w.]{1,64} using) |\bhttp-basic\.\S{1,100} \S{1,64} |\balias set \S{1,64} https?://\S{1,200} \S{3,64} |gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
     r"|(?i:\b(?:password|secret|key(?:-string)?) [05-9] |\b(?:tacacs|radius)-server [^\n]{0,60}?\bkey (?:\d )?))\\*[\"']?(?P<secret>[^\s\"'\\]{4,512})"
 )
 _ORACLE = re.compile(
-    r"(?:(?<![\w/.:@-])(?=[A-Za-z][\w$#.-]{0,63}/[^\s\"'@/]{1,128}@//)|jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
+    r"(?:(?<![\w/.:@-])(?=[A-Za-z][\w$#.-]{0,63}/[^\s\"'@/]{1,128}@//)|jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp|(?i:connect|conn)) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
 )
 _PIPED = re.compile(
-    r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd)"
+    r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd|cryptsetup|kinit|ssh-add|smbpasswd|secret (?:create|put|set))"
 )
 _USER_AND = re.compile(
     r"(?<!\S)(?:-u|-U|-l|--user(?:name)?|--login|/u(?:ser)?:?)[ =]?\\*[\"']?[\w.@\\\-]{1,64}\\*[\"']? (?:-p|-P|-pw|-w|--pw|--pass|/p(?:ass(?:word)?)?:?)[ =]?(?=[^\s\-])"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Each way begins with a literal: only then the engine looks for them fast.
 _SEPARATOR = re.compile(
-    r"=>|->|<-|:=|==?|:(?:\\{0,8}\"?[\w\\]{1,80}\\{0,8}\"?:)?(?:protected|private)\] ?=>|:(?!//)|：|＝| \|(?= )|\.\.\.\.(?:\.{0,76}(?= ?\\*[\"'])|\.{4,76}(?= ?[^\s.\"']))"
+    r"=>|->|<-|:=|==?|:(?:\\{0,8}\"?[\w\\]{1,80}\\{0,8}\"?:)?(?:protected|private)\] ?=>|:(?!//)|：|＝| \|(?= )|\.\.\.\.(?:\.{0,76}(?= ?\\*[\"'])|\.{4,76}(?= ?[^\s.%\"']))"
 )
 _SPACE = re.compile(r"[ \t]{0,40}")
 _LINE_BREAK = re.compile(r"\s{0,40}")

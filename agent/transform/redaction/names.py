@@ -87,7 +87,11 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         "session",
         "session+id sid sessid session+key laravel+session gitlab+session session+cookie connect+sid",
     ),
-    ("secret-key", "vendor", "rsa+key tls+key ssl+key"),
+    (
+        "secret-key",
+        "vendor",
+        "rsa+key tls+key ssl+key network+key link+key totem+key isakmp+key wifi+key wlan+key psk+key",
+    ),
     ("session", "vendor", "session sess"),
     ("token", "vendor", "pat"),
     ("csrf", "string", "csrf xsrf jenkins+crumb"),
@@ -177,7 +181,7 @@ QUALIFIERS = frozenset(
         *("prod", "production", "staging", "stage", "stg", "dev", "devel", "development", "qa", "uat", "sandbox"),
         *("primary", "secondary", "replica", "backup", "default", "main", "old", "new", "current", "previous", "prev"),
         *("plain", "plaintext", "cleartext", "base64", "b64", "encoded", "encrypted", "decrypted", "repeat", "again"),
-        *("confirm", "confirmation", "confirmed", "verify", "attempted", "entered", "typed", "tried", "input", "raw"),
+        *("confirm", "confirmation", "confirmed", "verify", "attempted", "entered", "given", "provided"),
     ]
 )
 """What may follow the last word and says which of several it is: `DB_PASSWORD_PROD`."""
@@ -317,9 +321,16 @@ KEY_WORDS = tuple(
     sorted(
         _KEY_OWNERS
         | {head.split("+")[-2] for _, _, heads in _HEADS for head in heads.split() if head.endswith(("+key", "+keys"))}
+        - {"s"}
     )
 )
 """What stands before `key` in a sensitive name."""
+RARE_KEY_WORDS = (
+    *("device", "enrollment", "isakmp", "join", "licence", "link", "network", "nwk", "pairing", "priv", "privacy"),
+    *("provisioning", "psk", "symmetric", "totem", "wifi", "wlan"),
+)
+"""Of these, such as lines seldom have: a pattern of their own asks for them."""
+RARE_QUALIFIERS = frozenset({"attempted", "entered", "given", "provided"})
 _FOREIGN_ASCII = (
     *("contrasena", "mot+de+passe", "senha", "wachtwoord", "geheimnis", "zugangsdaten", "anmeldedaten", "zugangscode"),
     *(

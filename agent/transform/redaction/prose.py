@@ -101,7 +101,7 @@ _TO = re.compile(
     r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
 )
 _CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
-_NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
+_NOT_SECRET_CODE = re.compile(r"HTTP/\d(?:\.\d)?|[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
 _WORD_IN_PROSE = re.compile(
     r"[A-ZÄÖÜ]?[a-zäöüß]+(?:[-'’][a-z]+)*[.,!?:;)]*|[A-Z]+|\(.*|[a-z_]+(?:\.[a-z_]+)*\(?.*\)?", re.DOTALL
 )
@@ -125,6 +125,7 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     yield from _changed_from(text, verifier)
     yield from _old_and_new(text, verifier)
     yield from _with_words_between(text, verifier)
+    yield from _of_users(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
         if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
@@ -284,6 +285,21 @@ _SERIAL = re.compile(
 )
 
 
+_OF_USER = re.compile(
+    r"(?i:\b(?:user|account|login|as|accepted) )[\w.\-]{1,40}/(?P<secret>[^\s\"'`\\/,;]{8,128})|(?i:\b(?:basic|digest|ntlm) )[\w.@+\-]{1,64}:(?P<beside>[^\s\"'`\\/,;]{8,128})"
+    r"|(?i:password:)\\*[\"'] (?:send |then )?\\*[\"']?(?P<sent>[^\s\"'`\\,;]{7,128})|\blogin (?P<token>[A-Za-z0-9_\-]{24,512})(?![\w.@/:-])"
+)
+"""`user admin/x`, `basic bob:x`, `expect "Password:" send x`, `login TOKEN`."""
+
+
+def _of_users(text: str, verifier: Verifier) -> Iterator[Hit]:
+    for found in verifier.each(_OF_USER, text):
+        part = found.lastgroup or ""
+        secret = found[part].rstrip(".)]}")
+        if _dense(secret) and not checks.UUID.fullmatch(secret) and (part != "token" or checks.mixed(secret)):
+            yield Hit(found.start(part), found.start(part) + len(secret), "prose-password")
+
+
 def _with_words_between(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password auth with 'x'`, `with password x: failed`, `license activated: key ABCDE-12345-…`."""
     for found in verifier.each(_METHOD, text):
@@ -327,7 +343,7 @@ _MADE = re.compile(r"(?i)(?:following|generated|temporary|initial|random|one-tim
 _FOR_WHOM = re.compile(r"(?i:password|passwd|pwd) (?P<whom>[a-z][\w.@\-]{1,40}) ?= ?(?P<secret>[^\s\"'`\\]{8,128})")
 _SENT_CODE = re.compile(r"(?i:(?P<kind>[a-z]+ )?\bcode(?: is)?[ :]{1,3})(?P<secret>\d{6,8})(?![\w.-])")
 _LOCK_CODE = re.compile(
-    r"(?i:\b(?:tan|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass) (?:code|pin)|your (?:[a-z\-]{2,16} ){0,2}(?:code|pin))(?: (?:is|was|set to|changed to)|:)? )(?P<secret>\d{4,8})(?![\w.%/:-])"
+    r"(?i:\b(?:tan|passkey|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass) (?:code|pin)|your (?:[a-z\-]{2,16} ){0,2}(?:code|pin))(?: (?:is|was|set to|changed to)|:)? )(?P<secret>\d{4,8})(?![\w.%/:-])"
 )
 """What opens a door, or a bank account."""
 _IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")

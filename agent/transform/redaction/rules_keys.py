@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from agent.transform.redaction.names import FOREIGN_WORDS, KEY_WORDS, NAMED_RULES, QUALIFIERS, loose_pattern
+from agent.transform.redaction.names import (
+    FOREIGN_WORDS,
+    KEY_WORDS,
+    NAMED_RULES,
+    QUALIFIERS,
+    RARE_KEY_WORDS,
+    RARE_QUALIFIERS,
+    loose_pattern,
+)
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.shapes import group
 
@@ -37,18 +45,19 @@ BASE64_WORDS = (
 )
 """Looked for in base64 too."""
 
-_KEY = rf"(?:{'|'.join(KEY_WORDS)})[ _.:\-]?keys?"
+_KEY = rf"(?:{'|'.join(word for word in KEY_WORDS if word not in RARE_KEY_WORDS)})[ _.\-]?keys?"
 STEMS = (
     r"passw(?:or[dt]|d)s?|kennwort|pass[ _\-]?(?:phrase|code|word)|pwd|pass|pw|puk|(?:\b|_)pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
     r"|authorization|cookies?|session(?:[ _.\-]?id)?|sess(?:ion)?_?id|(?:\b|_)sid|csrf|xsrf"
     r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp"
     r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp|verification)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_)pan|iban|ssn"
-    rf"|priv[ _.\-]?key|(?:\b|_)(?:ott|pat|sess)|secret[ _.\-]?(?:text|string)|token[ _.\-]?value|{_KEY}"
+    rf"|priv[ _.\-]?key|(?:\b|_)(?:ott|pat|sess)|{_KEY}"
 )
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
     r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|snmp[ _.\-]?community|community[ _.\-]?string|secret[ _.\-]?id"
-    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass"
+    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass|secret[ _.\-]?(?:text|string)|token[ _.\-]?value|(?:nwk|app)[ _.\-]?s[ _.\-]?key"
+    rf"|(?:{'|'.join(RARE_KEY_WORDS)})[ _.\-]?key|jwt:key|(?:pass[a-z]*|pwd|pw|pin|secret|token|otp|key)[ _.\-]?(?:{'|'.join(sorted(RARE_QUALIFIERS))})"
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
 to compile, or halve the scan."""
@@ -76,7 +85,7 @@ def _spelled(escape: Callable[[str], str]) -> str:
 
 
 FOREIGN_SPELLINGS = tuple(map(_spelled, _ESCAPES))
-_TAIL = rf"(?:[ _.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest|value|cookie|pem))?[_.\-]?[0-9]{{0,4}}(?:\]|%5D)?"
+_TAIL = rf"(?:[ _.\-]?(?:{'|'.join(sorted(QUALIFIERS - RARE_QUALIFIERS))}|hash|digest|value|cookie|pem))?[_.\-]?[0-9]{{0,4}}(?:\]|%5D)?"
 COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
 _CLOSE = rf"(?:[ \t\"'`\\\])>]|{COLOUR})*"
 _SEPARATOR = r"(?:[=:]|->|<-| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
@@ -158,14 +167,19 @@ def pair_needles(stems: str) -> tuple[str, ...]:
 
 
 def flag_needles(stems: str) -> tuple[str, ...]:
-    return (rf"(?im)-(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL},? {{1,3}}[^\s\-]",)
+    return (
+        rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL},? {{1,3}}[^\s\-]",
+        rf"(?im) -(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL} [^\s\-]",
+    )
 
 
 def markup_needles(stems: str) -> tuple[str, ...]:
     return (
         rf"(?im)(?:{stems}){_TAIL}(?:[ \t]+[A-Za-z0-9:_.\-]+=(?:[\\\"']+[^\"'<>\n]*[\\\"']+|[^\"'<>\s]+))*[ \t]*>(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?|</key)>[ \t\\rn]*(?:<(?:val|value|string)>)?(?:<!\[CDATA\[)?[^<>\s]",
-        rf"(?im)(?:{stems}){_TAIL}(?:</[a-z:\-]+>[ \t\\rn]*<[a-z:\-]*va?l?|>[ \t\\rn]*<(?:value|val|string|text|plaintext|content)|\\{{0,8}}[\"'] [a-z:]+=[^<>\n]*>)",
+        rf"(?im)(?:{stems}){_TAIL}</[a-z:\-]+>[ \t\\rn]*<[a-z:\-]*v",
+        r"(?i)(?:pass(?:word|wd|phrase)|secret|token|key)>[ \t\\rn]*<(?:value|val|string|text|plaintext|content)>",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"'] [a-z:]+=[^<>\n]*>",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']? (?:[a-z]+=[\\\"']+[^\"'<>\n]*[\\\"']+ )?value=",
     )
 

@@ -39,7 +39,7 @@ _MAGIC_PATH = re.compile(
     re.IGNORECASE,
 )
 _HOOK = re.compile(
-    r"/(?:web_?hooks?|hooks?|incoming|IncomingWebhook)/(?:[\w\-]{1,40}/){0,2}?(?P<secret>[A-Za-z0-9_\-]{22,256})(?![\w\-])",
+    r"/(?:web_?hooks?|hooks?|incoming|IncomingWebhook|t|tokens?|api_?keys?|access_?tokens?)/(?:[\w\-]{1,40}/){0,2}?(?P<secret>[A-Za-z0-9_\-]{22,256})(?![\w\-])",
     re.IGNORECASE,
 )
 _PASSWORD = Verdict("url-userinfo", "any")
@@ -115,7 +115,7 @@ def scan_query(text: str, verifier: Verifier) -> Iterator[Hit]:
             and not checks.UUID.fullmatch(link["secret"])
         ):
             yield Hit(*link.span("secret"), "magic-link")
-    yield from _hooks(text, verifier) if "ook" in text or "/incoming/" in text else ()
+    yield from _hooks(text, verifier) if "/" in text else ()
 
 
 def _hooks(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -132,6 +132,7 @@ def _hooks(text: str, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(*hook.span("secret"), "webhook")
 
 
+_TOKEN_PATHS = ("/t/", "/tok", "/api", "/acc")
 _HEX_ONLY = re.compile("[0-9a-fA-F]+")
 
 
