@@ -72,7 +72,7 @@ _USER_AND = re.compile(
 _HANDED_IN = re.compile(
     r"\b(?:log_?in|passwd|chpasswd|runas|sudo|su|kinit|gpg|cryptsetup|ssh-add|smbpasswd|auth)\b[^\n<]{0,120}<<< ?\\*[\"']?(?P<secret>[^\s\"'\\]{6,256})"
 )
-_NUL = r"(?:\\{1,2}(?:x00|0{1,3}|u0000)|\x00)"
+_NUL = r"\\{1,8}(?:x00|u0000)"
 _SASL = re.compile(rf"{_NUL}[\w.@+\-]{{1,64}}{_NUL}(?P<secret>[^\s\"'\\\x00]{{4,256}})")
 """The user and the password with a zero byte before each, as programs print them."""
 _ADDED = re.compile(
