@@ -106,26 +106,26 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
                 yield Hit(*found.span("secret"), "cli-password")
 
 
-_BESIDE_USERS: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = (
-    (_HANDED_IN, lambda secret: strong(secret, 6)),
-    (_SASL, lambda secret: strong(secret, 4)),
-    (_ADDED, lambda secret: mixed(secret) and strong(secret, 8)),
+_BESIDE_USERS: tuple[tuple[re.Pattern[str], tuple[str, ...], Callable[[str], bool]], ...] = (
+    (_HANDED_IN, ("<<<",), lambda secret: strong(secret, 6)),
+    (_SASL, ("x00", "u0000"), lambda secret: strong(secret, 4)),
+    (_ADDED, ("ser", "SER", "passwd"), lambda secret: mixed(secret) and strong(secret, 8)),
 )
 
 
 def _users(text: str, verifier: Verifier) -> Iterator[Hit]:
     """A user and the password beside, by the form of the command and not by its name."""
     leaves = verifier.gate.leaves
-    for found in verifier.each(_USER_AND, text):
+    for found in verifier.each(_USER_AND, text) if " -" in text or "/" in text else ():
         value = quoted(text, found.end()) or bare(text, found.end())
         secret = text[value.start : value.end] if value else ""
         if value and strong(secret, 6) and not leaves(secret, ANY):
             yield Hit(value.start, value.end, "cli-password")
-    for pattern, is_secret in _BESIDE_USERS:
-        for found in verifier.each(pattern, text):
+    for pattern, literals, is_secret in _BESIDE_USERS:
+        for found in verifier.each(pattern, text) if any(literal in text for literal in literals) else ():
             if is_secret(found["secret"]) and not leaves(found["secret"], ANY):
                 yield Hit(*found.span("secret"), "cli-password")
-    for found in verifier.each(_SNMP_USER, text):
+    for found in verifier.each(_SNMP_USER, text) if "createUser" in text else ():
         for part in ("secret", "second")[: found.lastindex]:
             yield Hit(*found.span(part), "cli-password")
 

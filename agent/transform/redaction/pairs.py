@@ -218,7 +218,7 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 def _held(text: str, verifier: Verifier) -> Iterator[Hit]:
     """What types that are named after secrets hold."""
-    for held in (_WRAPPED, _TYPED):
+    for held in (_WRAPPED, _TYPED) if "(" in text or "[" in text or "{" in text else ():
         for found in verifier.each(held, text):
             verdict = verifier.names.verdict(found["name"])
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None

@@ -124,8 +124,14 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
                 yield Hit(*found.span("secret"), "prose-password")
     yield from _changed_from(text, verifier)
     yield from _old_and_new(text, verifier)
-    yield from _with_words_between(text, verifier)
-    yield from _of_users(text, verifier)
+    lowered = text.lower()
+    if any(word in lowered for word in ("with", "using", " key", "auth", "log", "attempt")):
+        yield from _with_words_between(text, verifier)
+    if any(
+        word in lowered
+        for word in ("user ", "account ", "login ", "as ", "accepted ", "basic ", "digest ", "ntlm ", "password:")
+    ):
+        yield from _of_users(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
         if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
@@ -259,9 +265,12 @@ _NEXT = re.compile(
 )
 
 
+_CHANGES = re.compile(r" (?i:old|new|from|to|previous|next|current)[=: ]")
+
+
 def _old_and_new(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`rotated credential old=x new=y`."""
-    for found in verifier.each(_OLD_NEW, text):
+    for found in verifier.each(_OLD_NEW, text) if _CHANGES.search(text) else ():
         member: re.Match[str] | None = found
         while member is not None:
             if (
@@ -346,6 +355,7 @@ _LOCK_CODE = re.compile(
     r"(?i:\b(?:tan|passkey|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass) (?:code|pin)|your (?:[a-z\-]{2,16} ){0,2}(?:code|pin))(?: (?:is|was|set to|changed to)|:)? )(?P<secret>\d{4,8})(?![\w.%/:-])"
 )
 """What opens a door, or a bank account."""
+_FOUR_DIGITS = re.compile(r" \d{4}")
 _IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")
 _OTHER_CODE = re.compile(
     r"(?i:error|exit|status|return|country|zip|postal|reason|response|event|fault|product|article|bar|area) "
@@ -368,7 +378,7 @@ def _told(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_FOR_WHOM, text):
         if strong(found["secret"], 12) and checks.mixed(found["secret"]):
             yield Hit(*found.span("secret"), "prose-password")
-    for found in verifier.each(_LOCK_CODE, text):
+    for found in verifier.each(_LOCK_CODE, text) if _FOUR_DIGITS.search(text) else ():
         yield Hit(*found.span("secret"), "one-time-code")
     for found in verifier.each(_SENT_CODE, text):
         near = text[max(0, found.start() - 80) : found.end() + 40]
