@@ -88,7 +88,7 @@ URLS = group(
         find=(
             r"(?i)(?:[?&;]|%26|%3F|u0026)(?:token|login_token|ott|key|t|code|hash|ticket)(?:=|%3D)[A-Za-z0-9_%.\-]{20}",
             r"(?i)/(?:reset|verify|magic|invite|unsubscribe|confirm|activate)[a-z_\-]{0,24}/[A-Za-z0-9_\-]{20}",
-            r"(?i)/(?:web_?hooks?|hooks?|incoming|incomingwebhook|t|tokens?|api_?keys?|access_?tokens?)/(?:[a-z0-9_\-]{1,40}/)*[a-z0-9_\-]{22}",
+            r"(?i)/(?:web_?hooks?|hooks?|incoming|incomingwebhook|tokens?|api_?keys?|access_?tokens?)/(?:[a-z0-9_\-]{1,40}/)*[a-z0-9_\-]{22}",
         ),
         scanner="query",
         must=(

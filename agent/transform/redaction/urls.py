@@ -39,7 +39,7 @@ _MAGIC_PATH = re.compile(
     re.IGNORECASE,
 )
 _HOOK = re.compile(
-    r"/(?:web_?hooks?|hooks?|incoming|IncomingWebhook|t|tokens?|api_?keys?|access_?tokens?)/(?:[\w\-]{1,40}/){0,2}?(?P<secret>[A-Za-z0-9_\-]{22,256})(?![\w\-])",
+    r"/(?:web_?hooks?|hooks?|incoming|IncomingWebhook|tokens?|api_?keys?|access_?tokens?)/(?:[\w\-]{1,40}/){0,2}?(?P<secret>[A-Za-z0-9_\-]{22,256})(?![\w\-])",
     re.IGNORECASE,
 )
 _PASSWORD = Verdict("url-userinfo", "any")
@@ -132,7 +132,7 @@ def _hooks(text: str, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(*hook.span("secret"), "webhook")
 
 
-_TOKEN_PATHS = ("/t/", "/tok", "/api", "/acc")
+_TOKEN_PATHS = ("/tok", "/api", "/acc")
 _HEX_ONLY = re.compile("[0-9a-fA-F]+")
 
 
