@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from agent.transform.redaction.checks import mixed
 from agent.transform.redaction.prose import ANY, strong
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import bare, quoted
@@ -50,17 +51,35 @@ _NEXT_WORD = re.compile(r"(?:ENV|setx|setenv|SETX) (?P<name>[A-Za-z][A-Za-z0-9_]
 _DIRECTIVE = re.compile(
     r"(?i:\b(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?))(?:[ \t]--[a-z]{4,12})?[ \t\"'\\,]{1,12}(?P<secret>[^\s\"'\\]{4,256})"
 )
-_ACL = re.compile(r"\bACL[\" ]{1,3}SETUSER[\" ]{1,3}[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})")
+_ACL = re.compile(
+    r"\b(?:ACL[\" ]{1,3}SETUSER[\" ]{1,3}|user (?=[\w.\-]{1,64} (?:on|off) ))[^\n]{1,200}?[\" ]>(?P<secret>[^\s\"'\\]{2,256})"
+)
 # `A001 LOGIN bob x` of IMAP, `/rp x` of schtasks, `chpasswd <<< bob:x`, `gh secret set NAME --body x`, `password 7 x` of routers.
 _OTHERS = re.compile(
-    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd:(?: list:)?[ |\\rn]{0,8}[\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
+    r"(?:\b[A-Za-z]{0,4}\d{1,6} LOGIN \\*\"?[^\s\"\\]{1,128}\\*\"? | /rp |addauth digest [\w.\-]{1,64}:|(?i:\b(?:smtps?|imaps?|pop3?s?|ftps?|sftp|ssh|telnet|nntp|xmpp|mqtt|ldaps?|sasl)[ _.-]?(?:auth )?(?:log_?in|log_?on|auth):? )(?:as |user |with )?\\*[\"']?[\w.@+-]{1,128}\\*[\"']? |chpasswd:(?: list:| line \d{1,4}:)?[ |\\rn]{0,8}[\w.\-]{1,64}:|chpasswd <<< ?\\*[\"']?[\w.\-]{1,64}:|\bkeys? \d{1,5} (?:SHA\d{0,3}|MD5|M|AES\w{0,12}) |\[[\w.\-]{1,100}\](?::\d{2,5})?[ \t]{1,8}[\w.@+\-]{1,64}:|\bPLAIN\((?=[^\s,()]{4,128}\) ?!=)|(?i:\bsnmp[\w -]{0,40}\bcommunity)[ =:]{1,3}|(?<![Pp]ublic)(?<![Pp]ublic[ _-])(?<!PUBLIC[ _-])(?<![Pp]ub)(?<!ocket-)(?<!host )(?<!cache[ _-])(?i:key)\\*[\"']? ?[:=]? ?(?=\\*[\"']?(?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{38}==|[A-Za-z0-9+/]{43}=)(?![\w+/=]))|\bencrypt\\*[\"']? ?[:=] ?(?=\\*[\"'](?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=))|(?i:\bu(?:ser)?[:=] ?[\w.@\-]{1,64}[ ,;/]{1,3}p(?:w|wd)?[:=] ?)|:(?:pserver|ext|sspi):[\w.@\-]{1,64}:(?=[^\s@]{4,128}@)|\b(?i:user [\w.]{1,64} using) |\bhttp-basic\.\S{1,100} \S{1,64} |\balias set \S{1,64} https?://\S{1,200} \S{3,64} |gh secret set [A-Z_a-z0-9]{1,80} (?:--body|-b)[ =]"
     r"|(?i:\b(?:password|secret|key(?:-string)?) [05-9] |\b(?:tacacs|radius)-server [^\n]{0,60}?\bkey (?:\d )?))\\*[\"']?(?P<secret>[^\s\"'\\]{4,512})"
 )
 _ORACLE = re.compile(
-    r"(?:(?<![\w/.:@-])(?=[A-Za-z][\w$#.-]{0,63}/[^\s\"'@/]{1,128}@//)|jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
+    r"(?:(?<![\w/.:@-])(?=[A-Za-z][\w$#.-]{0,63}/[^\s\"'@/]{1,128}@//)|jdbc:oracle:[a-z]{2,6}:|\b(?:sqlplus|impdp|expdp|sqlldr|exp|imp|(?i:connect|conn)) (?:-\w{1,2} ){0,3})[A-Za-z0-9_.$#-]{1,64}/(?P<secret>[^\s\"'@/]{2,128})(?=@)"
 )
 _PIPED = re.compile(
-    r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd)"
+    r"\becho (?:-n )?(?P<quote>\\*[\"']?)(?P<secret>[^|\"'\n\\]{4,200}?)(?P=quote) ?\|[^|\n]{0,100}?(?:sudo -S|--password-stdin|--stdin|chpasswd|\bpasswd|cryptsetup|kinit|ssh-add|smbpasswd|secret (?:create|put|set))"
+)
+_USER_AND = re.compile(
+    r"(?<!\S)(?:-u|-U|-l|--user(?:name)?|--login|/u(?:ser)?:?)[ =]?\\*[\"']?[\w.@\\\-]{1,64}\\*[\"']? (?:-p|-P|-pw|-w|--pw|--pass|/p(?:ass(?:word)?)?:?)[ =]?(?=[^\s\-])"
+)
+"""`tool -u bob -p x`: whatever the tool is."""
+_HANDED_IN = re.compile(
+    r"\b(?:log_?in|passwd|chpasswd|runas|sudo|su|kinit|gpg|cryptsetup|ssh-add|smbpasswd|auth)\b[^\n<]{0,120}<<< ?\\*[\"']?(?P<secret>[^\s\"'\\]{6,256})"
+)
+_NUL = r"\\{1,8}(?:x00|u0000)"
+_SASL = re.compile(rf"{_NUL}[\w.@+\-]{{1,64}}{_NUL}(?P<secret>[^\s\"'\\\x00]{{4,256}})")
+"""The user and the password with a zero byte before each, as programs print them."""
+_ADDED = re.compile(
+    r"(?i:\b(?:users?[ _-]?(?:add|create|new|set)|(?:add|create|new|set)[ _-]?user|(?:mosquitto|smb|ht|vnc|cups|db)_?passwd -\w{1,4}(?: [^\s]{0,80}/[^\s]{0,80})?) )\\*[\"']?[\w.@\-]{1,64}\\*[\"']? \\*[\"']?(?P<secret>[^\s\"'\\]{8,256})"
+)
+_SNMP_USER = re.compile(
+    r"\bcreateUser (?:-e \S{1,64} )?[\w.\-]{1,64} (?:MD5|SHA\S{0,4}) \\*[\"']?(?P<secret>[^\s\"'\\]{6,256})\\*[\"']?(?: (?:DES|AES\S{0,4}) \\*[\"']?(?P<second>[^\s\"'\\]{6,256}))?"
 )
 _AUTH = re.compile(
     r"\bAUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}(?:[a-z][a-z_]{1,30}[ \"'\\,]{1,32})?(?P<secret>[^\s\"'\\,]{6,2048})"
@@ -73,6 +92,7 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_USER_FLAG, text):
         if not found["secret"].isdigit() and not leaves(found["secret"], ANY):
             yield Hit(*found.span("secret"), "cli-password")
+    yield from _users(text, verifier)
     for found in verifier.each(_TOOL, text):
         yield from _options(text, found, verifier)
     for found in verifier.each(_NEXT_WORD, text):
@@ -84,6 +104,30 @@ def scan_cli(text: str, verifier: Verifier) -> Iterator[Hit]:
         for found in verifier.each(pattern, text):
             if not leaves(found["secret"], ANY) and (not least or strong(found["secret"], least)):
                 yield Hit(*found.span("secret"), "cli-password")
+
+
+_BESIDE_USERS: tuple[tuple[re.Pattern[str], tuple[str, ...], Callable[[str], bool]], ...] = (
+    (_HANDED_IN, ("<<<",), lambda secret: strong(secret, 6)),
+    (_SASL, ("x00", "u0000"), lambda secret: strong(secret, 4)),
+    (_ADDED, ("ser", "SER", "passwd"), lambda secret: mixed(secret) and strong(secret, 8)),
+)
+
+
+def _users(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """A user and the password beside, by the form of the command and not by its name."""
+    leaves = verifier.gate.leaves
+    for found in verifier.each(_USER_AND, text) if " -" in text or "/" in text else ():
+        value = quoted(text, found.end()) or bare(text, found.end())
+        secret = text[value.start : value.end] if value else ""
+        if value and strong(secret, 6) and not leaves(secret, ANY):
+            yield Hit(value.start, value.end, "cli-password")
+    for pattern, literals, is_secret in _BESIDE_USERS:
+        for found in verifier.each(pattern, text) if any(literal in text for literal in literals) else ():
+            if is_secret(found["secret"]) and not leaves(found["secret"], ANY):
+                yield Hit(*found.span("secret"), "cli-password")
+    for found in verifier.each(_SNMP_USER, text) if "createUser" in text else ():
+        for part in ("secret", "second")[: found.lastindex]:
+            yield Hit(*found.span(part), "cli-password")
 
 
 def _options(text: str, found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:

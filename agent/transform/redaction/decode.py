@@ -17,10 +17,10 @@ _JSON_ESCAPE = re.compile(
 )
 _DRESS = re.compile(
     r"\x1b\[[0-9;:?]{0,32}[A-Za-z]|\\(?:u001[bB]|x1[bB]|033|e)\[[0-9;]{0,16}m|[\u200b-\u200f\u2060\ufeff\u00ad]|[\uff01-\uff5e\u00a0\u3000]"
-    r"|&(?:quot|lt|gt|apos|amp|#3[49]|#x2[27]);|\\u200[b-fB-F]|(?<!\\)\\u00[2-7][0-9a-fA-F]"
+    r"|&(?:quot|lt|gt|apos|amp|#3[49]|#x2[27]);|\\u200[b-fB-F]|(?<!\\)\\u00[2-7][0-9a-fA-F]|\\x(?:2[0-9a-fA-F]|5[cC])"
 )
 _MAY_BE_DRESSED = re.compile(
-    r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e\u00a0\u3000]|\\(?:u00|x1|033|e\[|u200)|&(?:quot|lt|gt|apos|#3[49]|#x2[27]);"
+    r"[\x1b\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e\u00a0\u3000]|\\(?:u00|x1|x2|033|e\[|u200)|&(?:quot|lt|gt|apos|#3[49]|#x2[27]);"
 )
 _PERCENT = re.compile(r"%(?:[0-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f](?:%[89A-Fa-f][0-9A-Fa-f])*)")
 _LONG_RUN = 4_096
@@ -92,6 +92,8 @@ def _undress(piece: str) -> str:
     if piece[0] == "&":
         return html.unescape(piece)
     if piece[0] == "\\":
+        if piece[:2] == "\\x" and len(piece) == 4:
+            return chr(int(piece.removeprefix("\\x"), 16))
         return (
             chr(int(piece.removeprefix("\\u"), 16))
             if piece[1] == "u" and piece[2:4] == "00" and len(piece) == 6

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.transform.redaction.names import Verdict
     from agent.transform.redaction.verify import Scans, Tools, Verifier
 
-_MEMBER = re.compile(r'\s*:\s*(?:"((?:[^"\\]++|\\.)*+)"|([^\s,}"]++))', re.DOTALL)
+_MEMBER = re.compile(r'\s*:\s*(?:"|([^\s,}"]++))')
 _HARMLESS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
@@ -58,7 +58,10 @@ def _found(text: str, wanted: list[tuple[str, Verdict | None]], scans: Scans, ve
         member = _MEMBER.match(text, at + len(key) + 2) if at >= 0 else None
         if member is None:
             return None
-        changed = _value(text, member, verdict, scans, verifier)
+        if member[1] is not None:
+            found += _number(text, member.span(1), verdict, scans, verifier)
+            continue
+        changed = _string(text, member.end(), _closing_quote(text, member.end()), verdict, scans, verifier)
         if changed is None:
             return None
         found += changed
@@ -138,28 +141,37 @@ def _each_name_once(text: str, strings: int) -> bool:
     return text.count('"') - text.count('\\"') == 2 * strings
 
 
-def _value(
-    text: str, member: re.Match[str], verdict: Verdict | None, scans: Scans, verifier: Verifier
+def _closing_quote(text: str, at: int) -> int:
+    """There is no escaped backslash in the text, and it is valid JSON."""
+    end = text.index('"', at)
+    while text[end - 1] == "\\":
+        end = text.index('"', end + 1)
+    return end
+
+
+def _number(text: str, span: tuple[int, int], verdict: Verdict | None, scans: Scans, verifier: Verifier) -> list[Hit]:
+    start, end = span
+    if verdict is None:
+        return long_number((start, end, None), text, scans, verifier)
+    mark = verifier.number(text[start:end], verdict)
+    return [] if mark is None else [Hit(start, end, verdict.rule, mark)]
+
+
+def _string(
+    text: str, start: int, end: int, verdict: Verdict | None, scans: Scans, verifier: Verifier
 ) -> list[Hit] | None:
-    content = member[1]
-    if content is None:
-        start, end = member.span(2)
-        if verdict is None:
-            return long_number((start, end, None), text, scans, verifier)
-        mark = verifier.number(member[2], verdict)
-        return [] if mark is None else [Hit(start, end, verdict.rule, mark)]
+    content = text[start:end]
     if not content:
         return []
     verifier.step()
     seen = len(verifier.seen)
-    found = verifier.string(content, verdict, scans, (text, member.start(1)))
+    found = verifier.string(content, verdict, scans, (text, start))
     if not found:
         if verdict is None and len(verifier.seen) == seen and len(content) <= LONGEST_CLEAN and "\\" not in content:
             verifier.clean(scans).add(content)
         return found
     if not _final(content, found, verdict, verifier):
         return None
-    start = member.start(1)
     return [Hit(h.start + start, h.end + start, h.rule, h.text) for h in found]
 
 

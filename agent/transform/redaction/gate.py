@@ -9,10 +9,11 @@ from agent.transform.redaction.checks import UUID, has_digit, has_letter, is_a_n
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Verdict
 
-_EMPTY_WORDS = frozenset({"", "none", "null", "undefined", "nil", "true", "false", "n/a", "nan"})
+_EMPTY_WORDS = frozenset({"", "none", "null", "undefined", "nil", "true", "false", "yes", "no", "n/a", "nan"})
 _MASK_CHARACTERS = "*•xX#.-_●· "
 _MASK_WORDS = re.compile(
-    r"[\[<({*]{0,3}(?:REDACTED|FILTERED|MASKED|HIDDEN|SCRUBBED|REMOVED)[\])>}*]{0,3}", re.IGNORECASE
+    r"[\[<({*]{0,3}(?:REDACTED|FILTERED|MASKED|HIDDEN|SCRUBBED|REMOVED)[\])>}*]{0,3}|[\[<(*]{1,3}(?:PROTECTED|SENSITIVE|SECURED?|OMITTED|SUPPRESSED|SANITI[SZ]ED|OBFUSCATED)[\])>*]{1,3}",
+    re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(
     r"\$\{[^{}]{0,100}\}|\$\(?[A-Z_][A-Z0-9_]{0,63}\)?|\$\d{1,3}|\{\{[^{}]{0,100}\}\}|\{[A-Za-z_.()]{0,60}(?:![rs])?\}|%s|%[A-Z_]{2,40}%"
@@ -42,6 +43,9 @@ _MESSAGE = re.compile(
 _VALIDATION = re.compile(
     r"(?:required|nullable|sometimes|string|present|filled)(?:\|[a-z_]{2,24}(?::[\w,]{1,40})?){1,12}\Z"
 )
+_FROM_HERE = ("./", "../", "~/")
+_NEXT_FIELD = re.compile(r"[A-Z][A-Za-z]{1,30}:[a-z0-9.\[\]{}]{0,40}")
+"""`Password: SSLMode:disable}`: the value is empty, and what follows is the next member."""
 _REMARK = re.compile(r"\([a-z]{2,20}")
 """`password: (not set)`, up to the space."""
 _TAG = re.compile(r"![A-Za-z/]{1,20}")
@@ -157,11 +161,18 @@ def _is_code(value: str) -> bool:
     """A stop word, a YAML tag, an expression: `required`, `!vault`, `settings.secret`, `os.environ[…]`."""
     if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS or _REMARK.fullmatch(value):
         return True
+    if value.startswith(_FROM_HERE):
+        return True
     if _CODE.fullmatch(value) is None:
         return False
     if "(" not in value and like_no_word(max(re.split(r"[.\[\]]", value), key=len)) and len(value) >= _RANDOM:
         return False  # `s.` and 24 letters: the old form of a Vault token
     return not has_digit(value) or any(mark in value for mark in ".([")
+
+
+def _is_short(value: str) -> bool:
+    """Behind a space too little for a key."""
+    return not has_digit(value) and len(value) < 20
 
 
 def _is_kind_of_hash(name: str, value: str) -> bool:
@@ -204,15 +215,15 @@ class Gate:
         """For a value found in prose or code. `spaced`: a space stood before it; `quoted`: it was in quotes."""
         if self.leaves(value, verdict):
             return True
-        if verdict.kind == "string" and lower_word(value) and len(value) < 20:
+        if verdict.kind == "string" and len(value) < 20 and lower_word(value[:1].lower() + value[1:]):
             return True
         if quoted:
             return False
         if _is_code(value) or value == name or value.rpartition("=")[0] == name or _is_kind_of_hash(name, value):
             return True
-        if verdict.rule == "secret-key" and spaced and not (has_digit(value) or len(value) >= 20):
+        if spaced and (_NEXT_FIELD.fullmatch(value) or (verdict.rule == "secret-key" and _is_short(value))):
             return True
-        if verdict.kind == "loose" and spaced:
+        if spaced and verdict.kind == "loose":
             return len(value) < 12 or ":" in value or not has_digit(value)
         if not spaced:
             return verdict.kind in ("string", "auth") and len(value) < 4

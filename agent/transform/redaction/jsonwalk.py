@@ -6,9 +6,10 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction.checks import lower_word
+from agent.transform.redaction.checks import is_a_name, lower_word
 from agent.transform.redaction.decode import unescape
 from agent.transform.redaction.names import Verdict
+from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit, WorkLimit
 from agent.transform.redaction.values import DESCRIPTIVE
 from agent.transform.redaction.windows import any_within
@@ -32,14 +33,15 @@ _NAME_ENDS = ("Key", "Name", "_key", "_name")
 _VALUE_ENDS = ("Value", "_value")
 # A dict under these names is a structure to walk by its own keys; under the others every leaf is the secret.
 _BY_KEYS = frozenset({"auth", "dsn", "digits", "vendor", "pass", "pwd", "session", "pin"})
+_TOP = "(top)"
 _BY_PARENT = frozenset({"key", "Key", "phrase", "answer"})
 """Names that say nothing without the one above them: `"encryption": {"key": …}`."""
+_PAIRS = frozenset({"", _TOP, "auth", "basic_auth", "basicAuth", "http_auth", "proxy_auth"})
 _NOT_IN_LISTS = frozenset({"auth", "dsn"})
 
 MOST_TOKENS = 20_000
 LONGEST_CLEAN = 64
 _SHORTEST_BASE64 = 24
-_TOP = "(top)"
 _NAME = re.compile(r"[\w .\-\[\]/]{1,128}")
 
 
@@ -114,7 +116,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                     frame.last = content
                     if frame.count == 1:
                         frame.first = content
-                    elif frame.count == 2 and verdict is None and frame.key in ("", _TOP):
+                    elif frame.count == 2 and verdict is None and frame.key in _PAIRS:
                         _remember(frame, "second", (start, end, content))
             elif part_of(key) is not None:
                 _remember(frame, key, (start, end, content))
@@ -195,12 +197,27 @@ def _close(frame: _Frame, parent: _Frame, hits: list[Hit], verifier: Verifier) -
         for member in _JWK_PRIVATE & special.keys():
             _secret(special[member], Verdict("jwk-private", "any"), hits, verifier)
     if "second" in special:
+        if frame.key.endswith(("auth", "Auth")):
+            _login(frame, special["second"], hits, verifier)
+            return
         verdict = verifier.names.verdict(frame.first) if frame.count == 2 else None
         # By itself such a list may be one of field names.
         if verdict is not None and not (frame.key == _TOP and lower_word(special["second"][2] or "")):
             _secret(special["second"], verdict, hits, verifier)
         return
     _spelled_out(special, hits, verifier)
+
+
+def _login(frame: _Frame, second: Leaf, hits: list[Hit], verifier: Verifier) -> None:
+    """`"auth": ["bob", "x"]`, as libraries take it: a name and what goes with it."""
+    content = second[2] or ""
+    if (
+        frame.count == 2
+        and " " not in frame.first
+        and strong(content, 7)
+        and (frame.key != "auth" or not is_a_name(content))
+    ):
+        _secret(second, Verdict("password", "any"), hits, verifier)
 
 
 def _spelled_out(special: dict[str, Leaf], hits: list[Hit], verifier: Verifier) -> None:

@@ -6,16 +6,17 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction import checks
-from agent.transform.redaction.names import Verdict
-from agent.transform.redaction.prose import strong
+from agent.transform.redaction.prose import is_random
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import MARK, bare, name_before, quoted
 
 if TYPE_CHECKING:
+    from agent.transform.redaction.names import Verdict
     from agent.transform.redaction.verify import Verifier
 
 _BREAK = re.compile(r"\r?\n|(?:\\{1,16}r)?\\{1,16}n")
+_NEWLINE = re.compile(r"\n")
+"""The same where nothing is escaped: a literal, which the engine looks for fast."""
 _CELL = re.compile(r"[\w .\-\"'\\]{0,80}")
 _GAP = re.compile(r"(?:\t|\\{1,16}t)[ \t]{0,8}(?=[^\s|│])| {2,40}(?=[^\s|│])")
 _QUOTES = " \t\"'\\"
@@ -30,11 +31,12 @@ _LONGEST_ROW = 4_000
 def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`user,password` and then rows of as many cells; `password<tab>x`."""
     start = 0
-    for number, line in enumerate(_BREAK.finditer(text) if "\n" in text or "\\n" in text else ()):
+    breaks = _BREAK if "\\" in text else _NEWLINE
+    for number, line in enumerate(breaks.finditer(text) if "\n" in text or "\\n" in text else ()):
         if number % _CHEAP == 0:
             verifier.step()
         if start <= line.start():
-            header = text[max(start, line.start() - _LONGEST_HEADER) : line.start()]
+            header = text[max(start, line.start() - _LONGEST_HEADER) : line.start()].removesuffix("\r")
             start = line.end()
             if header.endswith(":"):
                 yield from _below(header, text, line.end(), verifier)
@@ -45,7 +47,7 @@ def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
         name, _ = name_before(text, gap.start())
         verdict = verifier.names.verdict(name) if name else None
         value = (quoted(text, gap.end()) or bare(text, gap.end())) if verdict else None
-        if verdict and value and _is_random(text[value.start : value.end], verdict):
+        if verdict and value and is_random(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
 
 
@@ -58,7 +60,7 @@ def _below(header: str, text: str, at: int, verifier: Verifier) -> Iterator[Hit]
     name = name[1:] if header[start - 1 : start] == "\\" and name[:1] in ("n", "r", "t") else name
     verdict = verifier.names.verdict(name) if name else None
     below = _INDENTED.match(text, at) if verdict else None
-    if verdict and below and _is_random(below["value"], verdict):
+    if verdict and below and is_random(below["value"], verdict):
         yield Hit(*below.span("value"), verdict.rule)
 
 
@@ -91,13 +93,6 @@ def _rows(
         if end is None:
             return
         at = end.end()
-
-
-def _is_random(value: str, verdict: Verdict) -> bool:
-    """A listing also names things: `token   default-token-x2k4q`."""
-    if verdict.rule == "password":
-        return strong(value, 8)
-    return strong(value, 16) and not checks.is_a_name(value) and not checks.UUID.fullmatch(value)
 
 
 _FRAME = re.compile(r"(?P<branch>└) (?=[^\s])")

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 # Each way begins with a literal: only then the engine looks for them fast.
-_SEPARATOR = re.compile(r"=>|->|<-|:=|==?|:(?!//)|：|＝| \|(?= )|\.\.\.\.\.{0,76}(?= ?\\*[\"'])")
-_SPACE = re.compile(r"[ \t]{0,8}")
+_SEPARATOR = re.compile(
+    r"=>|->|<-|:=|==?|:(?:\\{0,8}\"?[\w\\]{1,80}\\{0,8}\"?:)?(?:protected|private)\] ?=>|:(?!//)|：|＝| \|(?= )|\.\.\.\.(?:\.{0,76}(?= ?\\*[\"'])|\.{4,76}(?= ?[^\s.%\"']))"
+)
+_SPACE = re.compile(r"[ \t]{0,40}")
 _LINE_BREAK = re.compile(r"\s{0,40}")
 _TYPE = re.compile(
     r"[ \t]{0,3}(?:Optional\[)?(?:str|bytes|SecretStr|int)\]?(?:[ \t]?\|[ \t]?None)?[ \t]{0,3}=[ \t]{0,3}"
@@ -27,7 +29,7 @@ _CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
 _GO_LIST = re.compile(r"\[[A-Za-z0-9]")
 _WRAPPER = re.compile(
     r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
-    r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")|(?:Invalid|Unsupported|Duplicate) value: (?=\\*[\"'])|(?:changed|updated) (?:from )?(?=\\*[\"'])"
+    r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")|\([\w.*\[\]]{1,60}\) (?:\(len=\d{1,9}\) )?(?=\\*\")|<<(?=\\*\")|chr (?=\\*\")|\[\]string(?=\{)|(?:Invalid|Unsupported|Duplicate) value: (?=\\*[\"'])|(?:changed|updated) (?:from )?(?=\\*[\"'])"
 )
 _BLOCK = re.compile(r"[|>][+-]?[ ]{0,4}(?:\r?\n|(?:\\+r)?\\+n)[ \t]{1,40}(?=[^\s])")
 _CHANGED = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|to(?= \\*[\"']))[ \t]{1,2}")
@@ -100,9 +102,29 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
         verdict = verifier.names.verdict(name[1:])  # the letter belongs to the escape before it
     if verdict is None and name == "PWD" and text[start - 1 : start] == ";":
         verdict = _ODBC  # elsewhere it is the shell's variable
+    if verdict is None and name in ("key", "Key", "KEY"):
+        verdict = _key_of(text, name, start, verifier)
     if verdict is None or _is_prompt(text, start, name, separator):
         return None
     return None if separator[0][0] == "=" and text[separator.start() - 1] in "<>!~" else verdict
+
+
+_KEY_OF = re.compile(
+    r"(?:[Jj][Ww][Tt]|H(?:mac|MAC)|hmac|[Ff]ernet|Cipher|cipher|Crypto|crypto|[Ss]ign(?:er|ing)|[Ee]ncrypt(?:or|er|ion))\w{0,20}[({\[][^(){}\[\]\n]{0,100}\Z"
+)
+
+
+def _key_of(text: str, name: str, start: int, verifier: Verifier) -> Verdict | None:
+    """`Jwt:Key`, `JWTSettings(algorithm=…, key=…)`: what stands before says which key it is."""
+    if text[start - 1 : start] == ":":
+        owner, _ = name_before(text, start - 1)
+        return verifier.names.verdict(f"{owner} {name}") if owner else None
+    if _KEY_OF.search(text, max(0, start - 160), start):
+        return Verdict("secret-key", "owner")
+    return None
+
+
+_PATH_IN_QUOTES = re.compile(r"[A-Za-z:]{1,60}[\"']\]")
 
 
 def _is_prompt(text: str, start: int, name: str, separator: re.Match[str]) -> bool:
@@ -111,6 +133,8 @@ def _is_prompt(text: str, start: int, name: str, separator: re.Match[str]) -> bo
     if before in (" '", ' "') and text.startswith(before[1], separator.end()):
         return True  # `expected token ':', got '}'`
     opening = text[start - 1 : start]
+    if opening in ("'", '"') and separator[0] == ":" and _PATH_IN_QUOTES.match(text, separator.end()):
+        return True  # `Configuration["Jwt:Issuer"]`
     after = text[separator.end() : separator.end() + 3].lstrip(" ")
     return opening in ("'", '"') and separator.start() == start + len(name) and after.startswith(opening)
 

@@ -60,7 +60,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
     (
         "secret",
         "any",
-        "secret secrets geheimnis shared+secret signing+secret webhook+secret app+secret client+secret secret+value",
+        "secret secrets secret+text secret+string geheimnis shared+secret signing+secret webhook+secret app+secret client+secret secret+value",
     ),
     ("credential", "loose", "credential credentials creds cred zugangsdaten anmeldedaten"),
     (
@@ -70,14 +70,14 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
             "private+key secret+key secret+key+base access+key api+key api+keys api+secret signing+key encryption+key decryption+key "
             "master+key account+key subscription+key license+key service+key deploy+key shared+key storage+key function+key "
             "functions+key webhook+key admin+key root+key ssh+key hmac+key jwt+key session+key auth+key wallet+key seed+phrase unseal+key "
-            "mnemonic preshared+key pre+shared+key psk hash+key host+key primary+master+key integration+key token+key "
-            "instrumentation+key crypto+key cookie+key pkcs pfx keystore+data privkey private+pem private+key+pem fernet+key aes+key client+key+data tls+key+data private+key+data api+schlüssel zugangsschlüssel geheimschlüssel api+schluessel"
+            "mnemonic preshared+key pre+shared+key preshared pre+shared psk hash+key host+key primary+master+key integration+key token+key "
+            "licence+key provisioning+key enrollment+key pairing+key symmetric+key privacy+key priv+key nwk+key nwk+s+key app+s+key instrumentation+key crypto+key cookie+key pkcs pfx keystore+data privkey private+pem private+key+pem fernet+key aes+key client+key+data tls+key+data private+key+data api+schlüssel zugangsschlüssel geheimschlüssel api+schluessel"
         ),
     ),
     (
         "token",
         "string",
-        "token jwt bearer apikey assertion saml+response access+jwt refresh+jwt id+jwt ott code+verifier art+api",
+        "token token+value jwt bearer apikey assertion saml+response access+jwt refresh+jwt id+jwt ott code+verifier art+api",
     ),
     ("authorization", "authorization", "authorization proxy+authorization www+authorization"),
     ("authorization", "auth", "auth"),
@@ -87,8 +87,12 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         "session",
         "session+id sid sessid session+key laravel+session gitlab+session session+cookie connect+sid",
     ),
-    ("secret-key", "vendor", "rsa+key tls+key ssl+key"),
-    ("session", "vendor", "session"),
+    (
+        "secret-key",
+        "vendor",
+        "rsa+key tls+key ssl+key network+key link+key totem+key isakmp+key wifi+key wlan+key psk+key",
+    ),
+    ("session", "vendor", "session sess"),
     ("token", "vendor", "pat"),
     ("csrf", "string", "csrf xsrf jenkins+crumb"),
     ("secret", "uuid", "secret+id"),
@@ -140,7 +144,7 @@ _ENDINGS = (
         "privatekey",
     ),
     *("accesskey", "accountkey", "encryptionkey", "masterkey", "sharedkey", "sessionid", "sessid", "samlresponse"),
-    *("connectionstring", "cardnumber", "密码", "密碼", "口令", "パスワード", "비밀번호"),
+    *("storepass", "connectionstring", "cardnumber", "密码", "密碼", "口令", "パスワード", "비밀번호"),
 )
 """Words that end a longer one only where something was written together: `mysqlpassword`, `hmacsecret`, `用户密码`."""
 _SHORT = tuple(
@@ -160,6 +164,7 @@ _SHORT = tuple(
         "ssl",
         "redis",
         "pg",
+        "ssh",
     )
     for word in ("pass", "pwd", "pw")
 )
@@ -176,14 +181,14 @@ QUALIFIERS = frozenset(
         *("prod", "production", "staging", "stage", "stg", "dev", "devel", "development", "qa", "uat", "sandbox"),
         *("primary", "secondary", "replica", "backup", "default", "main", "old", "new", "current", "previous", "prev"),
         *("plain", "plaintext", "cleartext", "base64", "b64", "encoded", "encrypted", "decrypted", "repeat", "again"),
-        *("confirm", "confirmation", "confirmed", "verify"),
+        *("confirm", "confirmation", "confirmed", "verify", "attempted", "entered", "given", "provided"),
     ]
 )
 """What may follow the last word and says which of several it is: `DB_PASSWORD_PROD`."""
 
 _NOT = frozenset(
     {
-        *("image pull secrets", "pull secrets"),
+        *("image pull secrets", "pull secrets", "existing secret"),
         *(
             f"{word} token"
             for word in ("unexpected", "invalid", "next", "page", "continuation", "skip", "sync", "stop", "start")
@@ -307,15 +312,25 @@ _KEY_OWNERS = frozenset(
         "user",
         "client",
         "push",
+        "device",
+        "network",
+        "join",
     ]
 ) | frozenset(_VENDOR_NAMES)
 KEY_WORDS = tuple(
     sorted(
         _KEY_OWNERS
         | {head.split("+")[-2] for _, _, heads in _HEADS for head in heads.split() if head.endswith(("+key", "+keys"))}
+        - {"s"}
     )
 )
 """What stands before `key` in a sensitive name."""
+RARE_KEY_WORDS = (
+    *("device", "enrollment", "isakmp", "join", "licence", "link", "network", "nwk", "pairing", "priv", "privacy"),
+    *("provisioning", "psk", "symmetric", "totem", "wifi", "wlan"),
+)
+"""Of these, such as lines seldom have: a pattern of their own asks for them."""
+RARE_QUALIFIERS = frozenset({"attempted", "entered", "given", "provided"})
 _FOREIGN_ASCII = (
     *("contrasena", "mot+de+passe", "senha", "wachtwoord", "geheimnis", "zugangsdaten", "anmeldedaten", "zugangscode"),
     *(
@@ -345,6 +360,8 @@ _HOST_BEHIND = re.compile(
     r"(?<=key|ord|ken|ret)(?:\.[a-z0-9\-]{1,64}){2,8}(?:(?<=\.net)|(?<=\.com)|(?<=\.org)|(?<=\.cn)|(?<=\.de)|(?<=\.us))\Z"
 )
 """`fs.azure.account.key.acme.dfs.core.windows.net`: whose key it is."""
+_GENERATED = re.compile(r"random_password\.[\w.\-\[\]\"]{1,120}\.(?:result|bcrypt_hash)\Z")
+"""An attribute of what Terraform calls its generator of passwords."""
 _LONGEST_NAME = 256
 _LONG = 10
 
@@ -401,6 +418,8 @@ class Names:
         """What a value under this name is, or None when the name is harmless."""
         if len(name) > _LONGEST_NAME:
             name = name[-_LONGEST_NAME:]
+        if _GENERATED.search(name):
+            return Verdict("password", "any")
         if name in ("PWD", "OLDPWD") or _IODD_ID.match(name):
             return None
         words = split_words(_HOST_BEHIND.sub("", name))

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction.checks import has_digit, like_no_word, lower_word, mixed
+from agent.transform.redaction.checks import has_digit, is_a_name, like_no_word, lower_word, mixed
 from agent.transform.redaction.named import hit
 from agent.transform.redaction.names import Verdict
-from agent.transform.redaction.prose import strong
+from agent.transform.redaction.prose import is_random, strong
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.values import bare, name_before, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-_FLAG = re.compile(r"(?<![\w-])--([^\W\d_][\w.\-]{1,60})(?:,? {1,3}|=)(?![ -])")
+_FLAG = re.compile(r"(?<![\w-])--?([^\W\d_][\w.\-]{1,60})(?:,? {1,3}|=)(?![ -])")
 
 
 def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`--password x` on a command line; `--password-stdin` and `--token-file` have other heads."""
-    for flag in verifier.each(_FLAG, text) if "--" in text else ():
+    for flag in verifier.each(_FLAG, text) if "-" in text else ():
         verdict = verifier.names.verdict(flag[1])
         value = (quoted(text, flag.end()) or bare(text, flag.end())) if verdict else None
         if verdict and value and not _is_usage(flag[1], text[value.start : value.end], verifier, verdict):
@@ -31,9 +31,15 @@ def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 def _is_usage(flag: str, value: str, verifier: Verifier, verdict: Verdict) -> bool:
     """No value, or what a help text writes for one: `--password PASSWORD`, `--token string`."""
-    return verifier.gate.leaves(value, verdict) or value.lower() in _NO_ARGUMENTS or value.lower() == flag.lower()
+    return (
+        verifier.gate.leaves(value, verdict)
+        or value.lower() in _NO_ARGUMENTS
+        or _WHERE_FROM.match(value) is not None
+        or value.lower() == flag.lower()
+    )
 
 
+_WHERE_FROM = re.compile(r"(?:id|src|source|type|name|env|file)=")
 _NO_ARGUMENTS = frozenset(
     [
         *("string", "value", "text", "password", "token", "secret", "key", "passphrase", "api_key", "apikey"),
@@ -52,6 +58,18 @@ _NAMED_ELEMENT = re.compile(
 )
 
 
+_TWO_ELEMENTS = re.compile(
+    r"<(?P<tag>(?:[\w\-]{1,20}[:\-])?(?:name|key|n|option|param|property))>(?P<name>[\w.:\- ]{1,80})</(?P=tag)>(?:\s|\\+[rnt]){0,40}<[\w:\-]{0,20}(?:value|val|v)(?:\s[^<>]{0,80})?>(?:(?:\s|\\+[rnt]){0,40}<string>)?(?:<!\[CDATA\[)?(?=[^<>\s])"
+)
+"""`<name>password</name><value>x</value>`."""
+_SECURE = re.compile(
+    r"\b(?i:value)\\{0,8}[\"']? ?[:=] ?(?=\\{0,8}[\"'])(?=[^\n]{1,400}?(?i:type)\\{0,8}[\"']? ?[:=] ?\\{0,8}[\"']?SecureString)"
+)
+"""A parameter whose type says that it is secret."""
+_INNER_ELEMENT = re.compile(
+    r"<([^\W\d_][\w.:\-]{0,80})(?:\s[^<>]{0,200})?>(?:\s|\\+[rnt]){0,40}<(?:value|val|string|text|plaintext|content)(?:\s[^<>]{0,80})?>(?:<!\[CDATA\[)?(?=[^<>\s])",
+    re.IGNORECASE,
+)
 _VALUE_ATTRIBUTE = re.compile(r"<([A-Za-z][\w.:\-]{0,80})\s(?:[^<>]{0,200}?\s)?value=(?=\\{0,8}[\"'])")
 
 
@@ -59,12 +77,14 @@ def scan_markup(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`<password>x</password>`, `<add key="password" value="x"/>`, `<property name="password"><value>x</value>`."""
     if ">" not in text and "value=" not in text:
         return
-    for tag in verifier.each(_XML, text):
+    for tag in chain(verifier.each(_XML, text), verifier.each(_INNER_ELEMENT, text)):
         yield from _element(text, tag, verifier.names.verdict(tag[1]), verifier)
     for tag in verifier.each(_NAMED_ELEMENT, text):
         name = tag[1] or tag[2]
         if name:
             yield from _element(text, tag, verifier.names.verdict(name), verifier)
+    for two in verifier.each(_TWO_ELEMENTS, text) if "</" in text else ():
+        yield from _element(text, two, verifier.names.verdict(two["name"]), verifier)
     for pair in chain(verifier.each(_ATTRIBUTE_PAIR, text), verifier.each(_VALUE_ATTRIBUTE, text)):
         verdict = verifier.names.verdict(pair[1])
         value = quoted(text, pair.end()) if verdict else None
@@ -107,10 +127,30 @@ _CALL = re.compile(
 )
 """`user.set_password("x")`; what a call of another verb is given is a name: `get_secret("db/main")`."""
 _LOGIN = re.compile(
-    r"\b(?i:(?:http)?(?:basic|digest)?_?auth|log_?in|log_?on|sign_?in|authenticate|credentials?|(?:basic|simple|plain|username_?password|password)_?(?:auth(?:entication)?(?:token)?|credentials?))"
+    r"\b(?i:(?:http)?(?:basic|digest)?_?auth|log_?in|log_?on|sign_?in|authenticate|credentials?|(?:basic|simple|plain|username_?password|password)_?(?:auth(?:entication)?(?:token)?|credentials?)"
+    r"|(?:with|set|use|add|using)_?(?:basic_?)?(?:auth|credentials?|login|creds)|(?:auth|userauth|login|user(?:name)?)_?(?:password|passwd|pw)(?:_?set)?)"
     r"(?:=\(|\()\\{0,8}[\"'][^\"'\\\s]{1,64}\\{0,8}[\"'], ?(?=[brBR]?\\{0,8}[\"'])"
 )
 """`db.auth("bob", "x")`, `auth=("bob", "x")`, `HTTPBasicAuth("bob", "x")`: the second is the password."""
+_CASE_CLASS = re.compile(
+    r"\b(?:[A-Z][a-z0-9]{1,20}){0,3}(?:Login|Logon|SignIn|Credentials?|Creds|BasicAuth|UserPass|UsernamePassword)(?:Request|Command|Form)?\([\w.@\-]{1,64}, ?(?P<secret>[^\s,()\"']{8,256})(?=[,)])"
+)
+"""`Login(bob,x)`, as Scala prints it."""
+_SIGNED_WITH = re.compile(
+    r"\b(?i:sign(?:with)?|hmac(?:_?sha_?\d{1,3})?|jwt\.(?:encode|decode|sign|verify)|jsonwebtoken\.(?:sign|verify))\([^\n'\"()]{1,200}, ?(?=b?\\{0,8}['\"])"
+)
+"""`jwt.encode(claims, "x")`, `signWith(HS256, "x")`."""
+_AS_CHARACTERS = re.compile(r"(?P<quote>\\{0,8}\")(?P<secret>[^\"\\\s]{4,256})(?P=quote)\.toCharArray\(\)")
+"""How Java is handed a password."""
+_WRAPPED = re.compile(
+    r"\b(?:Invalid|Bad|Wrong|Unknown|Unexpected|Expired|My|New|Raw|Plain)?(?P<name>(?:[A-Z][a-z0-9]{1,20}){0,4}?(?:Password|Passwd|Passphrase|Secret|Token|ApiKey|SecretKey|AccessKey|PrivateKey))"
+    r"(?:@[0-9a-f]{1,8})?[(\[{][ ]?(?:(?:\w{1,20}[=:] ?[^,()\[\]{}]{0,80}, ?){0,3}?(?:value|val|raw|inner|0)[=:] ?|)(?=[^\s)])"
+)
+"""A type that holds one: `InvalidToken("x")`, `AccessToken[value=x, …]`."""
+_TYPED = re.compile(
+    r"\((?:[\w.*]{0,60}\.)?(?P<name>[A-Za-z]{0,40}(?:Password|Secret|Token|Key))\) (?:\(len=\d{1,9}\) )?(?=\\{0,8}\")"
+)
+"""`(config.Secret) (len=32) "x"`."""
 _ONE_ARGUMENT = re.compile(r"\.(?i:auth|authenticate)\((?=\\{0,8}[\"'][^\"'\\]{4,200}\\{0,8}[\"']\))")
 _THIRD = re.compile(
     r"\b(?:mysqli?_p?connect|(?:mysqli|PDO)->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)\b[^\n]{0,200}?"
@@ -150,6 +190,8 @@ _FORMS = (
 def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`('authorization', 'x')`, `(b'cookie', b'x')`, `"name": "password", "value": "x"`, `'--password', 'x'`."""
     yield from _other_pairs(text, verifier)
+    yield from _held(text, verifier)
+    yield from _by_form(text, verifier)
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
     for pattern, literals in _FORMS:
@@ -159,7 +201,9 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
             if verdict and value:
                 yield from hit(text, value, found["name"], verdict, False, verifier)
     for calls, least in (
-        ((_LOGIN, 6), (_HASH_CALL, 4), (_ONE_ARGUMENT, 7), (_THIRD, 4), (_CRYPT, 4)) if "(" in text else ()
+        ((_LOGIN, 6), (_HASH_CALL, 4), (_ONE_ARGUMENT, 7), (_THIRD, 4), (_CRYPT, 4), (_SIGNED_WITH, 12))
+        if "(" in text
+        else ()
     ):
         for found in verifier.each(calls, text):
             value = quoted(text, found.end())
@@ -172,6 +216,16 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(*found.span("secret"), verdict.rule)
 
 
+def _held(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What types that are named after secrets hold."""
+    for held in (_WRAPPED, _TYPED) if "(" in text or "[" in text or "{" in text else ():
+        for found in verifier.each(held, text):
+            verdict = verifier.names.verdict(found["name"])
+            value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
+            if verdict and value and is_random(text[value.start : value.end], verdict):
+                yield Hit(value.start, value.end, verdict.rule)
+
+
 def _other_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     """What is compared, and who is listed with whose password."""
     for found in verifier.each(_COMPARED, text) if "==" in text or "!=" in text else ():
@@ -180,6 +234,20 @@ def _other_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(*found.span("secret"), verdict.rule)
     for found in verifier.each(_USERLIST, text) if '" ' in text else ():
         if _HASHED.fullmatch(found["secret"]) or (strong(found["secret"], 8) and mixed(found["secret"])):
+            yield Hit(*found.span("secret"), "name-value-pair")
+
+
+def _by_form(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What a type, a class or a method beside the value says."""
+    for found in verifier.each(_SECURE, text) if "SecureString" in text else ():
+        value = quoted(text, found.end())
+        if value and not verifier.gate.leaves(text[value.start : value.end], _PASSWORD):
+            yield Hit(value.start, value.end, "name-value-pair")
+    for found in verifier.each(_CASE_CLASS, text) if "(" in text else ():
+        if strong(found["secret"], 8) and not is_a_name(found["secret"]):
+            yield Hit(*found.span("secret"), "name-value-pair")
+    for found in verifier.each(_AS_CHARACTERS, text) if ".toCharArray(" in text else ():
+        if strong(found["secret"], 6) and not verifier.gate.leaves(found["secret"], _PASSWORD):
             yield Hit(*found.span("secret"), "name-value-pair")
 
 

@@ -65,7 +65,7 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
 _ENDINGS = "|".join(sorted((*QUALIFIERS, "hash", "digest")))
 # It begins with a class of characters, which the engine looks for fast. What stands before is for `_name_of` to judge.
 _WORD = re.compile(
-    r"[aAcCjJkKmMoOpPsStTxX](?:(?<=[pP])(?i:ass(?:word|wd|phrase|code|wort)?|wd?|in)|(?<=[kK])(?i:ennwort|ey)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
+    r"[aAcCjJkKmMoOpPsStTxX](?:(?<=[pP])(?i:ass(?:word|wd|[ -]?phrase|code|wort)?|wd?|in|sk)|(?<=[kK])(?i:ennwort|ey)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
     r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|ookie|reds?|redentials?|srf)|(?<=[xX])(?i:srf)|(?<=[jJ])(?i:wt)|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken|otp)"
     r"|(?<=[aA])(?i:uthorization)|(?<=[sS])(?i:ecret|enha|ess(?:ion)?[ _-]?id|id))"
     rf"(?:(?i:[_.-](?:{_ENDINGS}))|(?:{'|'.join(ending.capitalize() for ending in _ENDINGS.split('|'))}))?(?![A-Za-z])(?:_\d{{1,2}}(?!\w))?"
@@ -92,11 +92,16 @@ _REST = re.compile(
     rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
     rf"|(?P<new>{_NEW})|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
 )
+_LONG_FOR = re.compile(
+    r"(?i:(?P<for>[ \t](?:for|of|by|from|f(?:ü|ue)r|von|pour|para)[ \t](?:[^\s=\"'`\[\](){},;]{0,63}[^\s:=\"'`\[\](){},;][ \t]){0,3}?[^\s=\"'`\[\](){},;]{0,63}[^\s:=\"'`\[\](){},;])(?P<filler>)"
+    r"(?:(?P<colon>:[ \t]{1,3})|[ \t]{1,3}(?P<linked>(?:is|was|ist|lautet)[ \t]{1,3}))(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?)(?=[^\s])"
+)
+"""`secret for tenant 7: x`, `PSK for endpoint a:1 is x`: whose it is, in several words."""
 _TO = re.compile(
     r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
 )
 _CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
-_NOT_SECRET_CODE = re.compile(r"[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
+_NOT_SECRET_CODE = re.compile(r"HTTP/\d(?:\.\d)?|[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
 _WORD_IN_PROSE = re.compile(
     r"[A-ZÄÖÜ]?[a-zäöüß]+(?:[-'’][a-z]+)*[.,!?:;)]*|[A-Z]+|\(.*|[a-z_]+(?:\.[a-z_]+)*\(?.*\)?", re.DOTALL
 )
@@ -118,12 +123,21 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
             if checks.mixed(found["secret"]) and strong(found["secret"], 8):
                 yield Hit(*found.span("secret"), "prose-password")
     yield from _changed_from(text, verifier)
+    yield from _old_and_new(text, verifier)
+    lowered = text.lower()
+    if any(word in lowered for word in ("with", "using", " key", "auth", "log", "attempt")):
+        yield from _with_words_between(text, verifier)
+    if any(
+        word in lowered
+        for word in ("user ", "account ", "login ", "as ", "accepted ", "basic ", "digest ", "ntlm ", "password:")
+    ):
+        yield from _of_users(text, verifier)
     for word in verifier.each(_WORD, text):
         # `password to x`: x is whom it is for, or what it was set to.
         if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
             yield from _header(header, text, verifier)
             continue
-        value = next((v for rest in (_REST, _TO) if (v := _announced(word, rest, text, verifier))), None)
+        value = next((v for rest in (_REST, _LONG_FOR, _TO) if (v := _announced(word, rest, text, verifier))), None)
         if value is None:
             continue
         yield Hit(value.start, value.end, "prose-password")
@@ -172,6 +186,8 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
     if not found["bracket"]:
         value = _value(what, len(name) > len(word[0]), found, text, verifier)
+        if value and found["direct"] and found["for"] and ":" in text[value.start : value.end]:
+            return None  # `PSK for endpoint urn:dev:7`
         return None if value and _is_place(word, found, text, value) else value
     inside = _BRACKETED.match(text, found.end())
     if inside is None or not (_certain(what, inside[0]) or (len(name) > len(word[0]) and _dense(inside[0]))):
@@ -209,7 +225,22 @@ def _name_of(word: re.Match[str], text: str, verifier: Verifier) -> str:
 
 _ALONE = frozenset(
     [
-        *("password", "passwd", "passphrase", "passcode", "passwort", "pass", "pwd", "pw", "pin", "kennwort", "code"),
+        *(
+            "password",
+            "passwd",
+            "passphrase",
+            "pass phrase",
+            "pass-phrase",
+            "psk",
+            "passcode",
+            "passwort",
+            "pass",
+            "pwd",
+            "pw",
+            "pin",
+            "kennwort",
+            "code",
+        ),
         *("mot de passe", "mot_de_passe", "contraseña", "contrasena", "senha", "otp", "totp", "token", "secret"),
         *("csrf", "xsrf", "jwt", "session id", "session_id", "session-id", "sessionid", "credential", "credentials"),
         *("authorization", "cookie"),
@@ -226,6 +257,72 @@ def _of_two_words(word: re.Match[str], text: str, verifier: Verifier) -> str:
     return name if before and verifier.names.verdict(name) is not None else ""
 
 
+_OLD_NEW = re.compile(
+    r"(?i:\b(?:pass(?:word|phrase|code)|secret|token|credentials?|(?:api|access|secret|private|signing|encryption|device|account) ?key)s?\b[^\n=:\"']{0,48} (?:old|new|from|to|previous|next|current)(?:[=:] ?| ))\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
+)
+_NEXT = re.compile(
+    r"\\*[\"'`]?,? (?i:old|new|from|to|previous|next|current)(?:[=:] ?| )\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
+)
+
+
+_CHANGES = re.compile(r" (?i:old|new|from|to|previous|next|current)[=: ]")
+
+
+def _old_and_new(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`rotated credential old=x new=y`."""
+    for found in verifier.each(_OLD_NEW, text) if _CHANGES.search(text) else ():
+        member: re.Match[str] | None = found
+        while member is not None:
+            if (
+                strong(member["secret"], 12)
+                and (text[member.start("secret") - 1] != " " or checks.mixed(member["secret"]))
+                and not checks.is_a_name(member["secret"])
+                and not checks.UUID.fullmatch(member["secret"])
+            ):
+                yield Hit(*member.span("secret"), "prose-password")
+            member = _NEXT.match(text, member.end())
+
+
+_METHOD = re.compile(
+    r"(?i:\bpass(?:word|phrase|code)[ -](?:auth(?:entication)?|log_?in|attempt)[a-z ]{0,20}? (?:with|using|as|of):? )(?=\\*[\"'`])"
+)
+_WITH = re.compile(
+    r"(?i:\b(?:with|using) (?:the |a )?pass(?:word|phrase|code)? )(?P<secret>[^\s\"'`\\:,;]{7,128})(?=[:,;](?:\s|$))"
+)
+_SERIAL = re.compile(
+    r"(?i:\b(?:licen[cs]e|activat|product|serial|registration|volume)[^\n]{0,40}?\bkey[ :=]{1,3})\\*[\"'`]?(?P<secret>[A-Z0-9]{4,8}(?:-[A-Z0-9]{4,8}){3,7})(?![\w-])"
+)
+
+
+_OF_USER = re.compile(
+    r"(?i:\b(?:user|account|login|as|accepted) )[\w.\-]{1,40}/(?P<secret>[^\s\"'`\\/,;]{8,128})|(?i:\b(?:basic|digest|ntlm) )[\w.@+\-]{1,64}:(?P<beside>[^\s\"'`\\/,;]{8,128})"
+    r"|(?i:password:)\\*[\"'] (?:send |then )?\\*[\"']?(?P<sent>[^\s\"'`\\,;]{7,128})|\blogin (?P<token>[A-Za-z0-9_\-]{24,512})(?![\w.@/:-])"
+)
+"""`user admin/x`, `basic bob:x`, `expect "Password:" send x`, `login TOKEN`."""
+
+
+def _of_users(text: str, verifier: Verifier) -> Iterator[Hit]:
+    for found in verifier.each(_OF_USER, text):
+        part = found.lastgroup or ""
+        secret = found[part].rstrip(".)]}")
+        if _dense(secret) and not checks.UUID.fullmatch(secret) and (part != "token" or checks.mixed(secret)):
+            yield Hit(found.start(part), found.start(part) + len(secret), "prose-password")
+
+
+def _with_words_between(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """`password auth with 'x'`, `with password x: failed`, `license activated: key ABCDE-12345-…`."""
+    for found in verifier.each(_METHOD, text):
+        value = quoted(text, found.end())
+        if value and strong(text[value.start : value.end], 6):
+            yield Hit(value.start, value.end, "prose-password")
+    for found in verifier.each(_WITH, text):
+        if _dense(found["secret"]):
+            yield Hit(*found.span("secret"), "prose-password")
+    for found in verifier.each(_SERIAL, text):
+        if checks.has_digit(found["secret"]):
+            yield Hit(*found.span("secret"), "secret-key")
+
+
 _FROM_TO = re.compile(
     r"(?i:pass(?:word|phrase|code)?|secret|token) from (?=[^\s])\\*[\"'`]?(?P<secret>[^\s\"'`\\]{6,200})\\*[\"'`]? to "
 )
@@ -239,7 +336,7 @@ def _changed_from(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 
 _GOT = re.compile(
-    r"(?i:(?P<what>\bpass(?:word|phrase|code)|\bsecret|\btoken|api[ _-]?key)s?(?![\w-])[ ,:;a-z]{0,40}?\b(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2})"
+    r"(?i:(?P<what>(?:\b|(?<=_))pass(?:word|phrase|code)|\bsecret|\btoken|api[ _-]?key)s?(?![\w-])[ ,:;a-z]{0,40}?\b(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2})"
     r"(?=\\{0,8}[\"'`])"
 )
 _API_KEY = re.compile(r"(?i:\bapi (?:[a-z]{2,12} ){0,3}key ?[=:] ?)(?P<secret>[A-Za-z0-9_\-]{20,512}+)(?![.:/])")
@@ -254,6 +351,11 @@ _FRESH = re.compile(
 _MADE = re.compile(r"(?i)(?:following|generated|temporary|initial|random|one-time)[ -]")
 _FOR_WHOM = re.compile(r"(?i:password|passwd|pwd) (?P<whom>[a-z][\w.@\-]{1,40}) ?= ?(?P<secret>[^\s\"'`\\]{8,128})")
 _SENT_CODE = re.compile(r"(?i:(?P<kind>[a-z]+ )?\bcode(?: is)?[ :]{1,3})(?P<secret>\d{6,8})(?![\w.-])")
+_LOCK_CODE = re.compile(
+    r"(?i:\b(?:tan|passkey|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass) (?:code|pin)|your (?:[a-z\-]{2,16} ){0,2}(?:code|pin))(?: (?:is|was|set to|changed to)|:)? )(?P<secret>\d{4,8})(?![\w.%/:-])"
+)
+"""What opens a door, or a bank account."""
+_FOUR_DIGITS = re.compile(r" \d{4}")
 _IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")
 _OTHER_CODE = re.compile(
     r"(?i:error|exit|status|return|country|zip|postal|reason|response|event|fault|product|article|bar|area) "
@@ -276,6 +378,8 @@ def _told(text: str, verifier: Verifier) -> Iterator[Hit]:
     for found in verifier.each(_FOR_WHOM, text):
         if strong(found["secret"], 12) and checks.mixed(found["secret"]):
             yield Hit(*found.span("secret"), "prose-password")
+    for found in verifier.each(_LOCK_CODE, text) if _FOUR_DIGITS.search(text) else ():
+        yield Hit(*found.span("secret"), "one-time-code")
     for found in verifier.each(_SENT_CODE, text):
         near = text[max(0, found.start() - 80) : found.end() + 40]
         if _IS_SENT.search(near) and not _OTHER_CODE.fullmatch(found["kind"] or ""):
@@ -489,3 +593,10 @@ def strong(token: str, least: int) -> bool:
         and ("/" not in token or len(token) >= 24)
         and not _MADE_OF_WORDS.fullmatch(token)
     )
+
+
+def is_random(value: str, verdict: Verdict) -> bool:
+    """For what stands beside a name without a separator. A listing also names things: `token   default-token-x2k4q`."""
+    if verdict.rule == "password":
+        return strong(value, 8)
+    return strong(value, 16) and not checks.is_a_name(value) and not checks.UUID.fullmatch(value)

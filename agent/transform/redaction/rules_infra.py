@@ -122,5 +122,6 @@ RULES = group(
         "SWMKEY-1-{b64:43}",
         anchors=("SWMTKN-1-", "SWMKEY-1-"),
     ),
+    token("nats-seed", "NATS seed", "S[UANOCX][A-Z2-7]", "A-Z2-7", 53, "SU{b32:56}", "SA{b32:56}", "SO{b32:56}"),
     token("age-secret-key", "age secret key", "AGE-SECRET-KEY-1", "A-Z0-9", 50, "AGE-SECRET-KEY-1{bech:58}"),
 )

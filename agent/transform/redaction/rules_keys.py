@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from agent.transform.redaction.names import FOREIGN_WORDS, KEY_WORDS, NAMED_RULES, QUALIFIERS, loose_pattern
+from agent.transform.redaction.names import (
+    FOREIGN_WORDS,
+    KEY_WORDS,
+    NAMED_RULES,
+    QUALIFIERS,
+    RARE_KEY_WORDS,
+    RARE_QUALIFIERS,
+    loose_pattern,
+)
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.shapes import group
 
@@ -37,22 +45,23 @@ BASE64_WORDS = (
 )
 """Looked for in base64 too."""
 
-_KEY = rf"(?:{'|'.join(KEY_WORDS)})[ _.\-]?keys?"
+_KEY = rf"(?:{'|'.join(word for word in KEY_WORDS if word not in RARE_KEY_WORDS)})[ _.\-]?keys?"
 STEMS = (
     r"passw(?:or[dt]|d)s?|kennwort|pass[ _\-]?(?:phrase|code|word)|pwd|pass|pw|puk|(?:\b|_)pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
     r"|authorization|cookies?|session(?:[ _.\-]?id)?|sess(?:ion)?_?id|(?:\b|_)sid|csrf|xsrf"
     r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp"
     r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp|verification)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_)pan|iban|ssn"
-    rf"|priv[ _.\-]?key|(?:\b|_)(?:ott|pat)|{_KEY}"
+    rf"|priv[ _.\-]?key|(?:\b|_)(?:ott|pat|sess)|{_KEY}"
 )
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
     r"|verification[ _.\-]?value|(?:nt|ntlm|lm)[ _.\-]?hash|mnemonic|seed[ _.\-]?phrase|code[ _.\-]?verifier|art-api|art_api|artapi|jenkins[ _.\-]?crumb|unseal[ _.\-]?key(?: [0-9])?|snmp[ _.\-]?community|community[ _.\-]?string|secret[ _.\-]?id"
-    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass"
+    r"|secret[ _.\-]?key[ _.\-]?base|key[ _.\-]?data|pkcs12|keystore[ _.\-]?data|privkey|private[ _.\-]?pem|account[._]key\.|keypass|secret[ _.\-]?(?:text|string)|token[ _.\-]?value|(?:nwk|app)[ _.\-]?s[ _.\-]?key"
+    rf"|(?:{'|'.join(RARE_KEY_WORDS)})[ _.\-]?key|jwt:key|(?:pass[a-z]*|pwd|pw|pin|secret|token|otp|key)[ _.\-]?(?:{'|'.join(sorted(RARE_QUALIFIERS))})"
 )
 """So rare that wherever they stand all procedures look for a value: in one pattern with the others they would make it too large
 to compile, or halve the scan."""
-RARE_SHORT_STEMS = "psk|pfx|cvn"
+RARE_SHORT_STEMS = "psk|pfx|cvn|pre[ _.\\-]?shared"
 """The same; so short that what may follow them is told more narrowly, or random letters would be full of them."""
 
 
@@ -76,14 +85,14 @@ def _spelled(escape: Callable[[str], str]) -> str:
 
 
 FOREIGN_SPELLINGS = tuple(map(_spelled, _ESCAPES))
-_TAIL = rf"(?:[ _.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest|value|cookie|pem))?[_.\-]?[0-9]{{0,4}}(?:\]|%5D)?"
+_TAIL = rf"(?:[ _.\-]?(?:{'|'.join(sorted(QUALIFIERS - RARE_QUALIFIERS))}|hash|digest|value|cookie|pem))?[_.\-]?[0-9]{{0,4}}(?:\]|%5D)?"
 COLOUR = r"\x1b\[[0-9;]{0,8}m|(?:\\u001b|\\x1b|\\033|\\e)\[[0-9;]{0,8}m"
 _CLOSE = rf"(?:[ \t\"'`\\\])>]|{COLOUR})*"
 _SEPARATOR = r"(?:[=:]|->|<-| \|(?: )|\xef\xbc[\x9a\x9d]|\\uff1[adAD]|%3[AaDd]|%253[AaDd])[=>]{0,2}"
 _AFTER = rf"(?:[ \t]|{COLOUR})*"
 # The first characters of a value that is one. \x22 is the quote, \x27 the apostrophe.
 _QUOTED = (
-    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |[A-Za-z(\[{]{0,14}[ ]?)\\{0,16}(?:[\"'`]|\"{3}|'{2,3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
+    r"(?:[ \t\\rn]{0,24}string\([0-9]{1,9}\) |\([A-Za-z.*]+\) (?:\(len=[0-9]{1,9}\) )?|[A-Za-z(\[\]{]{0,14}[ ]?|<<)\\{0,16}(?:[\"'`]|\"{3}|'{2,3}|\"'|'\")(?:[^\n\"'`\\*\[xX]|\*[^*\n\"']|\[[^RFrf\n\"']|[xX][^xX\n]|\\[^\n\"'\\]|\\\\[^\n\"'\\]"
     r"|[*xX]{2,64}[^*xX\s\"'`\\]|\[REDACTED:|\[REDACTED\] ?[^\s\"'`\\,;)\]}])"
 )
 _NO_VALUES = ("null", "none", "nil", "nan", "true", "false", "undefined", "required", "redacted", "filtered", "missing")
@@ -114,6 +123,8 @@ def name_needles(stems: str) -> tuple[str, ...]:
     return (
         rf"(?im)(?:{stems}){_TAIL}{_CLOSE}{_SEPARATOR}{_AFTER}(?:{_QUOTED}|{_BARE})",
         rf"(?im)(?:{stems})\.{{4}}",
+        r"random_password\.[^\n=]*=",
+        r"(?i)(?:jwt|hmac|fernet|cipher|crypto|sign(?:er|ing)|encrypt(?:or|er|ion))[a-z0-9_]*[({\[][^\n(){}\[\]]*key[\"'\\]* ?[:=] ?[^\s]",
     )
 
 
@@ -121,6 +132,7 @@ def name_needles(stems: str) -> tuple[str, ...]:
 _AUTH_NEEDLE = (
     rf"(?im)auth(?:[ \t]{{0,3}}=|[\"'`\\\])]{{1,10}}[ \t]{{0,3}}[=:])[=>]{{0,2}}{_AFTER}(?:{_QUOTED}|{_BARE})"
 )
+_LOGIN_NEEDLE = r"[aA]uth\\{0,8}\" ?: ?\[ ?\\{0,8}\"[^\"\\]+\\{0,8}\", ?\\{0,8}\"[^\"\\]{7}"
 _PAIR_STEMS = STEMS.replace("|bearer|", "|").replace("|assertion", "")
 
 
@@ -139,6 +151,9 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']?[ ]?[,;{{]?[ \t\\rn\"']*(?:[a-z]+_?)?(?:val|content|default|old|new|before|after)[ue]{{0,2}}[\\\"' ]*[:=]",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}\"(?:;s:[0-9]|[\\rn]{{2}})",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?,|[\\rn ]{{2}})[^\n]*[\"'\\ ](?:value|val)[\"'\\ ]*[:=]",
+        r"(?:Password|Passwd|Passphrase|Secret|Token|Key)(?:@[0-9a-f]{1,8})?(?:[(\[{][ ]?[^\s)]|\) (?:\(len=[0-9]+\) )?\\{0,8}\"[^\"])|\"\.toCharArray\(|[vV]alue[^\n]*SecureString|(?:Login|Logon|SignIn|Credentials?|Creds|BasicAuth|UserPass|UsernamePassword)(?:Request|Command|Form)?\([A-Za-z0-9_.@\-]+, ?[^\s,()\"']{8}",
+        r"(?i)(?:sign(?:with)?|hmac(?:_?sha_?[0-9]{1,3})?|jwt\.(?:encode|decode|verify))\([^\n'\"()]+, ?b?\\{0,8}['\"][^'\"]{8}",
+        r"(?i)(?:with|set|use|add|using|auth|login|user|name)_?(?:basic_?)?(?:auth|credentials?|login|creds|password|passwd|pw)_?(?:set)?\(\\{0,8}[\"'][^\"'\\\s]+\\{0,8}[\"'], ?b?\\{0,8}[\"'][^\"'\\]",
         rf"(?im)[\"'] ?(?:[!=]==?|<>|!~|=~) ?[a-z_0-9.\[\]]*(?:{stems})",
         rf"(?im)(?:{stems})\\{{0,8}}[\"'] [a-z][^\n]*value:? \\{{0,8}}[\"'][^\s\"']",
         rf"(?im)(?:{stems})[^\n]* /d [^\s]",
@@ -152,13 +167,19 @@ def pair_needles(stems: str) -> tuple[str, ...]:
 
 
 def flag_needles(stems: str) -> tuple[str, ...]:
-    return (rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL},? {{1,3}}[^\s\-]",)
+    return (
+        rf"(?im)--(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL},? {{1,3}}[^\s\-]",
+        rf"(?im) -(?:[a-z0-9_.]+-)*[a-z0-9_.]*(?:{stems}){_TAIL} [^\s\-]",
+    )
 
 
 def markup_needles(stems: str) -> tuple[str, ...]:
     return (
-        rf"(?im)(?:{stems}){_TAIL}(?:[ \t]+[A-Za-z:]+=(?:[\\\"']+[^\"'<>\n]*[\\\"']+|[^\"'<>\s]+))*[ \t]*>(?:<!\[CDATA\[)?[^<>\s]",
+        rf"(?im)(?:{stems}){_TAIL}(?:[ \t]+[A-Za-z0-9:_.\-]+=(?:[\\\"']+[^\"'<>\n]*[\\\"']+|[^\"'<>\s]+))*[ \t]*>(?:<!\[CDATA\[)?[^<>\s]",
         rf"(?im)(?:{stems}){_TAIL}(?:\\{{0,8}}[\"'] ?|</key)>[ \t\\rn]*(?:<(?:val|value|string)>)?(?:<!\[CDATA\[)?[^<>\s]",
+        rf"(?im)(?:{stems}){_TAIL}</[a-z:\-]+>[ \t\\rn]*<[a-z:\-]*v",
+        r"(?i)(?:pass(?:word|wd|phrase)|secret|token|key)>[ \t\\rn]*<(?:value|val|string|text|plaintext|content)>",
+        rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"'] [a-z:]+=[^<>\n]*>",
         rf"(?im)(?:{stems}){_TAIL}\\{{0,8}}[\"']? (?:[a-z]+=[\\\"']+[^\"'<>\n]*[\\\"']+ )?value=",
     )
 
@@ -321,7 +342,7 @@ KEYS = group(
         "name-value-pair",
         "",
         "name and value in a pair, a tuple or two members",
-        find=(*pair_needles(_PAIR_STEMS), _PARENT_NEEDLE),
+        find=(*pair_needles(_PAIR_STEMS), _PARENT_NEEDLE, _LOGIN_NEEDLE),
         scanner="pairs",
         must=(
             "('authorization', '«{b62:24}»')",

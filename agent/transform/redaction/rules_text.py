@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.transform.redaction import checks
-from agent.transform.redaction.names import KEY_WORDS, QUALIFIERS
+from agent.transform.redaction.names import KEY_WORDS, QUALIFIERS, RARE_KEY_WORDS, RARE_QUALIFIERS
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_SHORT_STEMS, RARE_STEMS
 from agent.transform.redaction.shapes import group
@@ -14,16 +14,16 @@ _HEADINGS = (
     "credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ \\-]?in|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten"
     "|identifiants"
 )
-_ENDED = rf"(?:[_.\-]?(?:{'|'.join(sorted(QUALIFIERS))}|hash|digest))?(?:_[0-9]{{1,2}})?"
+_ENDED = rf"(?:[_.\-]?(?:{'|'.join(sorted(QUALIFIERS - RARE_QUALIFIERS))}|hash|digest))?(?:_[0-9]{{1,2}})?"
 _NAMED = (
-    r"pass(?:word|wd|phrase|code|wort|)|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
+    r"pass(?:word|wd|[ \-]?phrase|code|wort|)|psk|kennwort|pwd|pw|mot[ _]de[ _]passe|contrase(?:\xc3\xb1|\\u00f1|n)a|senha|pin|otp|(?:api|client|webhook)[ _\-]?secret"
     r"|(?:api|access|auth|refresh|session|bearer|id|secret|private|security|reset|service|license|encryption|deploy|csrf|signing|subscription|shared|account|admin|master)[ _\-]?(?:token|key)|session[ _\-]?id|secret|token"
-    rf"|(?:{'|'.join(KEY_WORDS)})[ _.\-]?key"
+    rf"|(?:{'|'.join(word for word in KEY_WORDS if word not in RARE_KEY_WORDS)})[ _.\-]?key"
 )
 _WHATS = rf"(?:{_NAMED}){_ENDED}"
 _HEADINGS_TOO = r"(?:cookies?|credentials?|creds|authorization|csrf|xsrf|jwt)"
 """What more may be named in a sentence; behind a colon these are headings, headers and names like any other."""
-_FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+"
+_FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+(?:[ \t][^\s=]+){0,2}"
 _LINKS = (
     r"is|was|are|ist|lautet|war|est|es|er|(?:\xc3[\xa9\xa8]|\\u00e[89])|(?:\xc3\xa4|\\u00e4)r|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
     r"|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
@@ -88,6 +88,7 @@ URLS = group(
         find=(
             r"(?i)(?:[?&;]|%26|%3F|u0026)(?:token|login_token|ott|key|t|code|hash|ticket)(?:=|%3D)[A-Za-z0-9_%.\-]{20}",
             r"(?i)/(?:reset|verify|magic|invite|unsubscribe|confirm|activate)[a-z_\-]{0,24}/[A-Za-z0-9_\-]{20}",
+            r"(?i)/(?:web_?hooks?|hooks?|incoming|incomingwebhook|tokens?|api_?keys?|access_?tokens?)/(?:[a-z0-9_\-]{1,40}/)*[a-z0-9_\-]{22}",
         ),
         scanner="query",
         must=(
@@ -204,6 +205,7 @@ PROSE = group(
             rf"(?i){_HEADINGS_TOO}{_ENDED}(?:{_FOR})?(?:[ \t](?:header|value))?[ \t]{{1,3}}(?:(?:{_LINKS})[ \t:]{{1,4}}[^\s]|\\{{0,8}}[\"'`][^\s\"'`\\]{{4}}|[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\]+[0-9])",
             r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
             r"(?i)code[ :]{1,3}[0-9]{6}",
+            r"(?i)(?:\btan|passkey|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass|your|your [a-z\-]{2,16}) (?:code|pin))(?: (?:is|was|set to|changed to)|:)? [0-9]{4}",
             r"(?i)(?:following|generated|temporary|initial|default|random|one-time|new|admin|root|superuser)[ -](?:[a-z]+ )*pass(?:word|phrase|code)[^\n:=]*[:=][\\rn ]*[^\s\"'`\\]{7}",
             r"(?i)(?:password|passwd|pwd) [a-z][a-z0-9_.@\-]* ?= ?[^\s\"'`\\]{8}",
             r"(?i)(?:pass(?:word|phrase|code|wd)?|pwd|secret|token|key|credentials?|creds|cookie|hash|session_?id)[a-z0-9_]*[ \t][a-z \t]*(?:changed|updated|rotated|reset|regenerated|replaced|generated|created|issued)[ \t]?[,;:.(-]{0,2}[ \t](?:[a-z]+[ \t])?new[ \t](?:value|one|password|secret|token|key)[ \t:=]{1,4}(?:is[ \t])?[^\s]",
@@ -212,6 +214,12 @@ PROSE = group(
             r"(?i)api (?:[a-z]+ )*key ?[=:] ?[A-Za-z0-9_\-]{20}",
             r"(?i)credentials? for [^\s:]+(?: [^\s:]+)?: [^\s]{8}",
             r"(?i)(?:2fa|mfa|totp|otp|one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
+            r"(?i)(?:pass(?:word|phrase|code)|secret|token|credentials?|key)s?[^\n=:\"']* (?:old|new|from|to|previous|next|current)(?:[=:] ?| )[^\s]{12}",
+            r"(?i)pass(?:word|phrase|code)[ -](?:auth|log_?in|attempt)[a-z ]* (?:with|using|as|of):? \\{0,8}[\"'`]",
+            r"(?i)(?:with|using) (?:the |a )?pass(?:word|phrase|code)? [^\s\"'`\\:,;]{7}[^\s\"'`\\:,;]*[:,;](?:\s|$)",
+            r"(?i)(?:user|account|login|accepted|as) [a-z0-9_.\-]+/[^\s\"'`\\/,;]{8}|(?:basic|digest|ntlm) [a-z0-9_.@+\-]+:[^\s\"'`\\/,;]{8}|password:\\{0,8}[\"'] (?:send |then )?[^\s]{7}|\blogin [A-Za-z0-9_\-]{24}",
+            r"(?i)key[ :=\\\"'`]{1,9}(?:[A-Z0-9]{4,8}-){3}[A-Z0-9]{4}",
+            rf"(?i)(?:{'|'.join(RARE_KEY_WORDS)})[ _.\-]?key[ \t]{{1,3}}(?:is[ \t]|was[ \t]|\\{{0,8}}[\"'`]|[^\s]+[0-9])",
             r" as (?:the |a |your |my |new |initial ){0,2}(?:pass(?:word|phrase|code)|login)",
             rf"(?i)(?:{_WHATS})(?:{_FOR})?(?:[ \t](?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from)?[ \t]{{1,3}}(?:\\{{0,8}}[\"'`]|\xe2\x80\x9c)[^\s\"'`\\]{{4}}",
             rf"(?i)(?:{_WHATS})[ \t]{{1,3}}(?:(?:(?:has|have|had)[ ]been |was )?(?:changed|updated|rotated|reset) from )?[(\[<]?[^\s\"'`<>()\[\]{{}}=:,;/\\][^\s\"'`<>()\[\]{{}}=:,;\\]*?[0-9]",
@@ -246,14 +254,23 @@ PROSE = group(
             r"(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
             r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass|redis-cli|7z|7za|7zz|unzip|zip|unrar|rar|useradd|usermod|ldap[a-z]{3,6}|openssl|keytool|ssh-keygen|jarsigner|smbclient|sqlcmd|bcp|mosquitto_[a-z]{3}|ipmitool|snmp[a-z]{3,4}|mongo|mongosh|mongodump|net use) [^\n]{0,400}?(?:-(?:[paPwkKAXN]|pass|passin|passout|storepass|keypass)|/user:|%)",
             r"(?:net user [^\s]{1,64} |ConvertTo-SecureString |vncpasswd )[^\s]",
-            r"echo [^\n|]{4,200}\|[^\n]{0,100}(?:sudo -S|stdin|passwd)",
+            r"echo [^\n|]+\|[^\n]*(?:sudo -S|stdin|passwd|cryptsetup|kinit|ssh-add|secret)",
             r"(?:htpasswd -|rabbitmqctl (?:add_user|change_password|authenticate_user) |wpa_passphrase )[^\s]",
             r"(?:docker|podman|az|oc|registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay) (?:[^\s]{1,40} ){0,2}login [^\n]{0,400}?(?:-p|-t|--token|--password)[ =]",
-            rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]{{0,40}}(?:{_WHATS})[a-z0-9_]{{0,20}} [^\s=]",
-            r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
+            rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]*(?:{_WHATS})[a-z0-9_]* [^\s=]",
+            r"(?:jdbc:oracle:[a-z]{2,6}:|(?:sqlplus|impdp|expdp|sqlldr|exp|imp|conn|CONN|connect|CONNECT) )[^\s/]{1,80}/[^\s\"'@/]{2,128}@",
             r"(?i)(?:bindpw|requirepass|masterauth|rootpw|masteruserpass|r[ow]community6?)[ \t\"'\\,]{1,12}[^\s]",
             r"(?:/[^\s/@\"']{4,128}@//|chpasswd:|/d [^\s])",
             r"(?i)(?:smtp|imap|pop3?|ftp|ssh|telnet|nntp|xmpp|mqtt|ldap|sasl)s?[ _.\-]?(?:auth )?(?:log_?in|log_?on|auth):? [^\s]+ [^\s]+[0-9]",
+            r"keys? [0-9]{1,5} (?:SHA[0-9]{0,3}|MD5|M|AES[A-Z0-9]*) [^\s]{4}|\]:[0-9]{2,5}[ \t]+[^\s:]+:[^\s]{4}|PLAIN\([^\s]{4}|user [^\s]+ (?:on|off) [^\n]*>[^\s]|(?:[kK]ey|KEY)\\{0,8}[\"']? ?[:=]? ?\\{0,8}[\"']?[A-Za-z0-9+/]{22}[A-Za-z0-9+/]*=|encrypt\\{0,8}[\"']? ?[:=] ?\\{0,8}[\"'][A-Za-z0-9+/]{22}",
+            r"(?i)\bu(?:ser)?[:=] ?[^\s]+[ ,;/]{1,3}p(?:w|wd)?[:=] ?[^\s]{4}",
+            r"(?:-u|-U|-l|--user|--username|--login|/u|/u:|/user:)[ =]?\\{0,8}[\"']?[A-Za-z0-9_.@\\\-]+[\"']? (?:-p|-P|-pw|-w|--pw|--pass|/p)[a-z]*[ =:]?[^\s\-]",
+            r"<<< ?\\{0,8}[\"']?[^\s\"'\\]{6}",
+            r"\\x00[A-Za-z0-9_.@+\-]+\\{1,8}x00[^\s\"'\\]{4}",
+            r"\\u0000[A-Za-z0-9_.@+\-]+\\{1,8}u0000[^\s\"'\\]{4}",
+            r"(?i)(?:users?[ _\-]?(?:add|create|new|set)|(?:add|create|new|set)[ _\-]?user|passwd -[a-z]{1,4}) [^\n]*[^\s\"'\\]{8}",
+            r":(?:pserver|ext|sspi):[^\s:]+:[^\s@]{4}|(?i:user [^\s]+ using) [^\s]{4}|http-basic\.[^\s]+ [^\s]+ [^\s]{4}|alias set [^\s]+ https?://[^\s]+ [^\s]+ [^\s]{4}",
+            r"(?i)snmp[^\n]*community[ =:]+[^\s]{4}",
             r"ACL[\" ]{1,3}SETUSER[\" ]|[0-9] LOGIN [^\s]|/rp [^\s]|addauth digest [^\s]|chpasswd <<<|gh secret set [A-Za-z]",
             r"(?i)(?:password|secret|key(?:-string)?) [05-9] [^\s]{4}|(?:tacacs|radius)-server [^\n]*key ",
             r"AUTH(?: (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2))?[ \"'\\,]{1,32}[^\s\"'\\,]{2}",
@@ -286,7 +303,7 @@ PROSE = group(
         "pydantic-input",
         "",
         "input of a pydantic error on a sensitive field",
-        find=(r"input_value=[\"'{\[]", r"[\"']loc\\{0,8}[\"'] ?: ?[(\[]"),
+        find=(r"input_value=[\"'{\[0-9]", r"[\"']loc\\{0,8}[\"'] ?: ?[(\[]"),
         scanner="pydantic",
         must=(
             "1 validation error for X\npassword\n  String should be long [type=short, input_value='«{b62:12}»', input_type=str]",
@@ -325,8 +342,10 @@ HASHES = group(
         "hash-django",
         "",
         "Django or Werkzeug password hash",
-        find=(r"(?:pbkdf2|scrypt)(?:[_:]|%3A)[A-Za-z0-9:%]{3,30}(?:\$|%24)[A-Za-z0-9]",),
-        pattern=r"(?P<secret>(?:pbkdf2_sha(?:1|256|512)\$[0-9]{3,9}|pbkdf2:sha(?:1|256|512):[0-9]{3,9}|scrypt:[0-9:]{5,24})\$[A-Za-z0-9./+]{4,64}\$[A-Za-z0-9+/=]{20,256})",
+        find=(
+            r"(?i)(?:pbkdf2|scrypt|sha256|sha512|bcrypt)(?:[_:$]|%3A|%24)[A-Za-z0-9:%$_=,\-]{1,60}(?:\$|%24)[A-Za-z0-9+/=.]{8}",
+        ),
+        pattern=r"(?P<secret>(?:pbkdf2_sha(?:1|256|512)\$[0-9]{3,9}|pbkdf2:sha(?:1|256|512):[0-9]{3,9}|scrypt:[0-9:]{5,24}|(?i:pbkdf2|scrypt|bcrypt|sha(?:256|512))(?:[$:_-][a-z0-9=,]{1,20}){0,3})\$[A-Za-z0-9./+]{4,64}={0,2}\$[A-Za-z0-9+/=]{20,256})",
         must=(
             "pbkdf2_sha256$600000${b62:22}${b64:43}=",
             "scrypt:32768:8:1${b62:16}${hex:128}",
@@ -435,6 +454,7 @@ ENCODINGS = group(
             # A space that does not break, or one as wide as a letter, beside a separator.
             r"[=:](?:\xc2\xa0|\xe3\x80\x80|\\u00a0|\\u3000)|(?:\xc2\xa0|\xe3\x80\x80|\\u00a0|\\u3000)[=:]",
             r"\\u200[b-fB-F]|\\uff[2-5][0-9a-fA-F]",
+            r"\\x22 ?:|\\u0022 ?:",
             r"&(?:quot|#34|#39|apos|#x22|#x27);[ ]?[:=]|&gt;[^&\s]{1,64}&lt;/",
         ),
         scanner="shape",

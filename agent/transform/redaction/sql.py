@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction.checks import lower_word
 from agent.transform.redaction.prose import ANY
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import items, quoted
+from agent.transform.redaction.values import Value, items, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -65,7 +65,7 @@ def _literals(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
             yield Hit(value.start, value.end, "sql-password")
 
 
-_INPUT = re.compile(r"(?P<open>\binput_value=)(?=[\"'{\[])")
+_INPUT = re.compile(r"(?P<open>\binput_value=)(?=[\"'{\[0-9])")
 _FIELD = re.compile(
     r"(?:(?<![\w\\.\-])|(?<=\\[nrt]))(?P<name>[\w.\-]{1,200})(?:\s|\\+n){1,8}(?:Field|Value|Unable|Unexpected|Missing|Extra|Assertion|[A-Z][A-Za-z]{1,20} (?:should|must|is|has|cannot|may|error))\b[^\[\]\n]{0,300}(?:\[[^\[\]]{0,60}\][^\[\]\n]{0,60}){0,4}\[type=[a-z_.]{1,80}, \Z"
 )
@@ -81,13 +81,22 @@ def _line_before(text: str, at: int) -> str:
     return above if len(above) < 200 else ""
 
 
+_DIGITS = re.compile(r"\d{4,32}(?=[,\]])")
+
+
+def _digits(text: str, at: int) -> Value | None:
+    """A number where a string was wanted."""
+    found = _DIGITS.match(text, at)
+    return Value(*found.span(), False) if found else None
+
+
 def scan_pydantic(text: str, verifier: Verifier) -> Iterator[Hit]:
     """pydantic's text form: the field's name, a sentence, `[type=…, input_value='…'`; and its dicts as Python prints them."""
     for found in verifier.each(_INPUT, text):
         joined = _FIELD.search(text, max(0, found.start() - _NEAR), found.start())
         field = joined["name"] if joined else _line_before(text, found.start())
         verdict = verifier.names.verdict(field) if field else None
-        value = quoted(text, found.end()) if verdict else None
+        value = (quoted(text, found.end()) or _digits(text, found.end())) if verdict else None
         if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
     for loc in verifier.each(_LOC, text):

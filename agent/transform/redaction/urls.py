@@ -38,6 +38,10 @@ _MAGIC_PATH = re.compile(
     r"/(?:reset|verify|magic|invite|unsubscribe|confirm|activate)[a-z_\-]{0,24}/(?P<secret>[A-Za-z0-9_\-]{20,512})",
     re.IGNORECASE,
 )
+_HOOK = re.compile(
+    r"/(?:web_?hooks?|hooks?|incoming|IncomingWebhook|tokens?|api_?keys?|access_?tokens?)/(?:[\w\-]{1,40}/){0,2}?(?P<secret>[A-Za-z0-9_\-]{22,256})(?![\w\-])",
+    re.IGNORECASE,
+)
 _PASSWORD = Verdict("url-userinfo", "any")
 _OTPAUTH = re.compile(r"otpauth://[^\s\"']{1,512}?[?&]secret=(?P<secret>[A-Za-z2-7=]{8,256})", re.IGNORECASE)
 
@@ -111,6 +115,25 @@ def scan_query(text: str, verifier: Verifier) -> Iterator[Hit]:
             and not checks.UUID.fullmatch(link["secret"])
         ):
             yield Hit(*link.span("secret"), "magic-link")
+    yield from _hooks(text, verifier) if "/" in text else ()
+
+
+def _hooks(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """What names the receiver of a webhook is all that keeps others from it; ids, digests and words apart."""
+    for hook in verifier.each(_HOOK, text, 2):
+        secret = hook["secret"]
+        known = checks.UUID.fullmatch(secret) or (_HEX_ONLY.fullmatch(secret) and "/IncomingWebhook/" not in hook[0])
+        if (
+            not known
+            and checks.has_digit(secret)
+            and checks.has_letter(secret)
+            and max(map(len, re.split("[-_]", secret))) >= 20
+        ):
+            yield Hit(*hook.span("secret"), "webhook")
+
+
+_TOKEN_PATHS = ("/tok", "/api", "/acc")
+_HEX_ONLY = re.compile("[0-9a-fA-F]+")
 
 
 def _by_path(name: str, secret: str, before: str, after: str) -> str | None:

@@ -229,7 +229,7 @@ class Verifier:
         text = decode.unescape(content) if escaped else content
         hits = self._valued(text, verdict)
         if not hits and len(text) > windows.LONG:
-            hits = self._long_string(text, None if escaped else within)
+            hits = self._long_string(text, content, within)
         elif not hits:
             hits = self.plain(text, scans | self.tools.scans_of(_bytes(text)) if escaped else scans)
         if not hits or not escaped:
@@ -237,12 +237,14 @@ class Verifier:
         view = decode.JsonView(content)
         return [view.back(h)._replace(text=_escaped(h.text or "")) for h in hits]
 
-    def _long_string(self, text: str, within: tuple[str, int] | None) -> list[Hit]:
-        """Hits of a long string. Where it stands as it is in the line, the finder has looked at it already."""
+    def _long_string(self, text: str, content: str, within: tuple[str, int] | None) -> list[Hit]:
+        """Hits of a long string. Where its `content` stands as it is in the line, the finder has looked at it already."""
         line = self._long
         places = self.places_in(within[0]) if within is not None else None
-        if within is not None and places is not None:
-            places = windows.within(places, within[1], within[1] + len(text))
+        if within is not None and places is not None and _reads_alike(text, content):
+            places = windows.within(places, within[1], within[1] + len(content))
+            if content is not text:
+                places = sorted((*self._found(text), *windows.unescaped(text, places)))
         else:
             places = self._places(text)
         self._long = text, places
@@ -408,6 +410,11 @@ class Verifier:
             else:
                 out.append(hit)
         return [h if h.text is not None else h._replace(text=self._mark(h.rule, text[h.start : h.end])) for h in out]
+
+
+def _reads_alike(text: str, content: str) -> bool:
+    """Whether `content`, the inside of a JSON string, is the text but for its line breaks; marks are read otherwise."""
+    return content is text or ("[" not in text and windows.with_breaks_escaped(text) == content)
 
 
 def _escaped(mark: str) -> str:
