@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from agent.config import Source
@@ -93,22 +93,21 @@ class Recall:
             self.remember(key, (file, position), now)
 
     def _take_up_pending(self, present: dict[Key, Found], now: float) -> list[tuple[Origin, int]]:
-        """Gives where generations may have been missed, each with when the youngest that is gone was last written."""
+        """Gives where generations may have been missed, each with when the youngest that is known was last written."""
         known = self._pending
         self._copies.pending = known
         where, unsure = self._whereabouts(present)
-        origins = {position.origin.path: position.origin for key, (_, position) in known.items() if key not in unsure}
-        lost_sight_of: dict[str, list[Position]] = {}
+        origins = _by_origin(position for key, (_, position) in known.items() if key not in unsure)
         # A renamed file comes before the present one even when its writer has not let go of it.
         gone = {key: one for key, one in known.items() if key not in where and key not in unsure}
-        for kin in sorted(where.values(), key=lambda kin: (kin.path in origins, kin.mtime_ns)):
+        paths = {origin.path for origin in origins}
+        for kin in sorted(where.values(), key=lambda kin: (kin.path in paths, kin.mtime_ns)):
             if kin.key not in self._generations.files:
                 one = known[kin.key]
                 if not self._take_up(one, kin, present.get(kin.key), now):
                     del known[kin.key]  # another file got the inode, perhaps a copy of one of these
                     gone[kin.key] = one
         for key, one in sorted(gone.items(), key=lambda item: item[1][1].mtime_ns):
-            lost_sight_of.setdefault(one[1].origin.path, []).append(one[1])
             try:
                 is_found = self._take_up_elsewhere(key, one, now)
             except OSError as error:  # for want of descriptors
@@ -123,11 +122,9 @@ class Recall:
                     self._memory.is_over(one[0])
         self._pending = {key: one for key, one in known.items() if key in unsure}
         self._copies.pending = self._pending
-        return (
-            []
-            if self._once
-            else [(origin, known_until_ns(lost_sight_of.get(path, ()))) for path, origin in origins.items()]
-        )
+        if self._once:
+            return []
+        return [(origin, known_until_ns(positions)) for origin, positions in origins.items()]
 
     def remember(self, key: Key, known: Known, now: float) -> None:
         """Since now it is absent, if its directory is on the device that the file was on and another file or none has its
@@ -218,6 +215,14 @@ class Recall:
         self._generations.append(found)
         self._generations.sort_by_age(position.origin.path)
         return True
+
+
+def _by_origin(positions: Iterable[Position]) -> dict[Origin, list[Position]]:
+    """Of one path they may be told with labels of different times: the last are those of now."""
+    by_path: dict[str, list[Position]] = {}
+    for position in positions:
+        by_path.setdefault(position.origin.path, []).append(position)
+    return {some[-1].origin: some for some in by_path.values()}
 
 
 def _is_absent(key: Key, path: str) -> bool:

@@ -387,6 +387,7 @@ FOUND = (
     "copy_and_truncate() copy_and_truncate() look() compress(0) replace(1) glance(1) copy_and_truncate()",
     "rename(False) compress(0) glance(1) replace(1) copy_and_truncate()",
     "copy_and_truncate() replace(1) rename(False) look() write_half_a_line() compress(0)",
+    " ".join(["copy_and_truncate()"] * 6 + ["write(1) copy_and_truncate() die(0)"]),
     "copy_and_truncate() write(1) look() copy_and_truncate() chmod(0) rename(False) write_half_a_line() delete() compress(0) look()",
     "rename(False) compress(0) look() look() look() look() write(1) rename(False) look() look()",
     "die(0) delete() look() look() look() write(1) copy_and_truncate() look() replace(1) copy_and_truncate()",
