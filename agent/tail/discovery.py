@@ -264,7 +264,7 @@ class _Links:
     def stay_inside(self, path: str, is_link: bool) -> bool:
         if is_link:
             return os.path.realpath(path).startswith(self.root)
-        directory = os.path.dirname(path)
+        directory = path.rpartition("/")[0] or "/"
         inside = self._directories.get(directory)
         if inside is None:
             inside = os.path.join(os.path.realpath(directory), "").startswith(self.root)
