@@ -183,8 +183,8 @@ class Worker:
         self._scan_wanted = self._is_reported = False
         self._directories = self._roll.scan(now).directories
         took_s = self._clock() - now
-        # With very many names, rest long enough to stay below 5 % of a core, or 2 % where events tell most of it.
-        rest_s = (50 if ask.watched else 20) * took_s
+        # With very many names, rest long enough to stay below 5 % of a core, or 1 % where events tell of changes.
+        rest_s = (100 if ask.watched and now >= self._distrusted_until else 20) * took_s
         self._next_scan = float("inf") if self._once else now + max(self._settings.scan_interval, rest_s)
         self._earliest_scan = now + max(_SHORTEST_SCAN_PAUSE_S, 4 * took_s)
         self._find_missed(ask, now)
