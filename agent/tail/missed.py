@@ -178,9 +178,17 @@ def _is_older(kin: Relative, than_ns: int) -> bool:
 
 
 def _holds_known(kin: Relative, known: _Known) -> Iterator[bool]:
-    yield known.present is not None and is_copy_of(kin, known.present)
+    yield known.present is not None and _is_copy_of_present(kin, known.present)
     yield from (is_copy_of_position(kin, end) for end in known.ends)
     yield from (_is_some_copy(kin, file) for file in known.files if file.key != kin.key)
+
+
+def _is_copy_of_present(kin: Relative, present: Relative) -> bool:
+    """Not where that cannot be told: in doubt a repeat."""
+    try:
+        return kin.size <= present.size and is_copy_of(kin, present)
+    except PermissionError:
+        return False
 
 
 def _archives_known(kin: Relative, known: _Known) -> Iterator[bool]:

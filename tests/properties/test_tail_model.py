@@ -389,6 +389,7 @@ FOUND = (
     "copy_and_truncate() replace(1) rename(False) look() write_half_a_line() compress(0)",
     " ".join(["copy_and_truncate()"] * 6 + ["write(1) copy_and_truncate() die(0)"]),
     "copy_and_truncate() write(1) look() copy_and_truncate() chmod(0) rename(False) write_half_a_line() delete() compress(0) look()",
+    "replace(1) copy_and_truncate() chmod(0) die(0) look()",
     "rename(False) compress(0) look() look() look() look() write(1) rename(False) look() look()",
     "die(0) delete() look() look() look() write(1) copy_and_truncate() look() replace(1) copy_and_truncate()",
 )
