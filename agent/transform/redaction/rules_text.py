@@ -24,6 +24,21 @@ _WHATS = rf"(?:{_NAMED}){_ENDED}"
 _HEADINGS_TOO = r"(?:cookies?|credentials?|creds|authorization|csrf|xsrf|jwt)"
 """What more may be named in a sentence; behind a colon these are headings, headers and names like any other."""
 _FOR = r"[ \t](?:for|of|to|by|from|f(?:\xc3\xbc|\\u00fc|ue)r|von|pour|para|di|de|do|voor|f(?:\xc3\xb6|\\u00f6)r)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]+(?:[ \t][^\s=]+){0,2}"
+# Of values that are given rather than found by their form.
+_GIVEN = (
+    "sent «{given}» to the server",
+    '{"note": "«{given}»", "n": 1}',
+    "GET /x?a=«{given:percent}»&b=2",
+    '{"data": "«{given:base64}»"}',
+    '{"body": "{\\"x\\": \\"«{given}»\\"}"}',
+)
+_NOT_GIVEN = (
+    "sent {given:half} to the server",
+    '{"note": "{b62:12}/{b62:11}", "n": 1}',
+    "sent ${GIVEN} to the server",
+)
+
+
 _LINKS = (
     r"is|was|are|ist|lautet|war|est|es|er|(?:\xc3[\xa9\xa8]|\\u00e[89])|(?:\xc3\xa4|\\u00e4)r|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:(?:re)?set|changed|updated|rotated)[ \t]to"
     r"|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
@@ -474,35 +489,15 @@ ENCODINGS = group(
         "",
         "credentials of the agent itself, and environment variables named like secrets",
         given="{b62:12}/{b62:11}",
-        must=(
-            "sent «{given}» to the server",
-            '{"note": "«{given}»", "n": 1}',
-            "GET /x?a=«{given:percent}»&b=2",
-            '{"data": "«{given:base64}»"}',
-            '{"body": "{\\"x\\": \\"«{given}»\\"}"}',
-        ),
-        must_not=(
-            "sent {given:half} to the server",
-            '{"note": "{b62:12}/{b62:11}", "n": 1}',
-            "sent ${GIVEN} to the server",
-        ),
+        must=_GIVEN,
+        must_not=_NOT_GIVEN,
     ),
     Rule(
         "value-list",
         "",
         "exact values of `redact.values_file`",
         given="{b62:12}/{b62:11}",
-        must=(
-            "sent «{given}» to the server",
-            '{"note": "«{given}»", "n": 1}',
-            "GET /x?a=«{given:percent}»&b=2",
-            '{"data": "«{given:base64}»"}',
-            '{"body": "{\\"x\\": \\"«{given}»\\"}"}',
-        ),
-        must_not=(
-            "sent {given:half} to the server",
-            '{"note": "{b62:12}/{b62:11}", "n": 1}',
-            "sent ${GIVEN} to the server",
-        ),
+        must=_GIVEN,
+        must_not=_NOT_GIVEN,
     ),
 )
