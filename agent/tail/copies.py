@@ -289,7 +289,7 @@ class Copies:
         followed = self._generations.files.get(candidate.key)
         if followed is None or followed.hold is not None or (followed.offset == 0 and not followed.ignored):
             return False  # nothing was read of it, so its content tells what it is
-        if followed.is_open or followed.ignored:
+        if followed.is_open:
             return True
         has_its_name, followed.path = followed.listed and followed.path == candidate.path, candidate.path
         verdict = followed.open()

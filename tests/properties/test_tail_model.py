@@ -392,6 +392,7 @@ FOUND = (
     "replace(1) copy_and_truncate() chmod(0) die(0) look()",
     "rename(False) compress(0) look() look() look() look() write(1) rename(False) look() look()",
     "die(0) delete() look() look() look() write(1) copy_and_truncate() look() replace(1) copy_and_truncate()",
+    "copy_and_truncate() copy_and_truncate() copy_and_truncate() copy_and_truncate() glance(3) compress(0) compress(2) copy_and_truncate() glance(2) copy_and_truncate() write(1) look() copy_and_truncate()",
 )
 """Steps after which something was missing or repeated once, as failures tell them."""
 
