@@ -74,7 +74,7 @@ class Copies:
         relatives: Relatives,
         emit: Emit,
         cannot_see: Callable[[str, str, OSError], None],
-        forget: Callable[[OneFile, str, float], None],
+        gone: Callable[[OneFile, float], None],
         wall_ns: Callable[[], int],
         *,
         once: bool,
@@ -84,7 +84,7 @@ class Copies:
         self._relatives = relatives
         self._emit = emit
         self._cannot_see = cannot_see
-        self._forget = forget
+        self._gone = gone
         self._wall_ns = wall_ns
         self._once = once
         self.notes: list[Chunk] = []
@@ -174,14 +174,24 @@ class Copies:
             self._cannot_see(file.source.name, file.origin.path, error)
             file.failed(error.errno or 0, now)
             return
-        self._emit(FileTruncated(file.source.name, file.path or file.origin.path, file.offset, verdict.value))
-        generations = self._generations
-        if file.is_renamed and not file.listed:  # overwritten by the next copy, or emptied and still written to
-            again = generations.anew(file, file.origin, file.path or file.origin.path, now)
-            again.hold = Hold(now + generations.timing.copy_wait_s)
-            generations.replace(file, [again] if copy is None else [copy, again])
-            self._look(again, now)
+        if file.done:
             return
+        self._emit(FileTruncated(file.source.name, file.path or file.origin.path, file.offset, verdict.value))
+        if verdict is Verdict.INODE_USED_AGAIN:  # it was deleted; closed before, so it was at its end
+            self._generations.past.add(file.position(), is_read=bool(file.offset))
+        if file.is_renamed and not file.listed:  # overwritten by the next copy, or emptied and still written to
+            again = self._generations.anew(file, file.origin, file.path or file.origin.path, now)
+            again.hold = Hold(now + self._generations.timing.copy_wait_s)
+            self._generations.replace(file, [again] if copy is None else [copy, again])
+        else:
+            again = self._begin_anew(file, copy, now)
+        self._look(again, now)
+        if copy is not None and again.hold is None:
+            self.remember(again, now)
+
+    def _begin_anew(self, file: OneFile, copy: OneFile | None, now: float) -> OneFile:
+        """The file with what it holds now, after its copy."""
+        generations = self._generations
         path, origin = file.path or file.origin.path, file.origin
         if file.is_renamed and file.path is not None:  # a glob shows it under its new name, and its old content is gone
             origin = Origin(origin.source, path, origin.labels)
@@ -193,15 +203,13 @@ class Copies:
             generations.replace(file, [again] if copy is None else [copy, again])
             if copy is not None:
                 generations.put_before_younger(copy, now)
+            return again
+        if copy is None:
+            generations.remove(file)
         else:
-            if copy is None:
-                generations.remove(file)
-            else:
-                generations.replace(file, [copy])
-            generations.append(again)
-        self._look(again, now)
-        if copy is not None:
-            self.remember(again, now)
+            generations.replace(file, [copy])
+        generations.append(again)
+        return again
 
     @staticmethod
     def _look(file: OneFile, now: float) -> None:
@@ -228,13 +236,17 @@ class Copies:
     def find_copy(self, file: OneFile, now: float) -> OneFile | None:
         """The copy that holds what was read of an emptied file, taken up where reading it ended; None when there is none.
 
+        The search may meet an inode that a closed file had, and let that one go. It may be this one: then it is done.
         Raises OSError for want of descriptors.
         """
         known = file.position() if file.is_known_by_content else None
         kin = self._kin(file.source, file.origin.path)
         for candidate in reversed(kin):
             with self._seeing(file.source, candidate):
-                if (offset := self._copied_up_to(candidate, file, known, now)) is not None:
+                offset = self._copied_up_to(candidate, file, known, now)
+                if file.done:
+                    return None
+                if offset is not None:
                     return self._adopt(candidate, file, known, offset, now)
         return None if known is None else self._archive_among(kin, known, file.source, now)
 
@@ -264,7 +276,8 @@ class Copies:
         now ends before that, and has nothing to read."""
         pending = self.pending.get(candidate.key)
         is_known_else = pending is not None and (pending[1].offset > 0 or known is None or not known.offset)
-        if candidate.key == file.key or is_known_else or self._is_followed(candidate, now):
+        is_taken = not file.is_let_go if candidate.key == file.key else self._is_followed(candidate, now)
+        if is_taken or is_known_else:
             return None
         names = os.path.basename(candidate.path), os.path.basename(file.origin.path)
         if may_be_a_sibling(*names) and self._sources.of(candidate.path) is not None:
@@ -289,20 +302,23 @@ class Copies:
         followed = self._generations.files.get(candidate.key)
         if followed is None or followed.hold is not None or (followed.offset == 0 and not followed.ignored):
             return False  # nothing was read of it, so its content tells what it is
-        if followed.is_open:
+        if followed.is_open or followed.is_let_go:
             return True
-        has_its_name, followed.path = followed.listed and followed.path == candidate.path, candidate.path
+        had, followed.path = followed.path, candidate.path
+        has_its_name = followed.listed and had == candidate.path
         verdict = followed.open()
-        if verdict is Verdict.SAME or (has_its_name and verdict is not Verdict.INODE_USED_AGAIN):
-            return True  # or it was emptied itself, and is looked at when its turn comes
-        followed.deleted = True
-        self._forget(followed, "deleted", now)
+        if followed.is_its_inode(verdict) or (has_its_name and verdict is not Verdict.INODE_USED_AGAIN):
+            followed.path = had  # the scan tells of another name; and if it was emptied itself, a look at it does
+            return True
+        followed.path, followed.deleted = None, True
+        self._gone(followed, now)
         return False
 
     def _adopt(self, found: Relative, file: OneFile, known: Position | None, offset: int, now: float) -> OneFile:
         tracked = self._generations.files.get(found.key)
         listed = tracked is not None and tracked.listed
-        self._generations.drop_hold(found.key)
+        if tracked is not file:
+            self._generations.drop_hold(found.key)
         copy = self._generations.new(None, file.origin, file.source, found, now)
         copy.listed = listed
         if known is not None and offset < known.offset:
@@ -338,7 +354,8 @@ class Copies:
     def _is_archive_of(self, candidate: Relative, plain: Relative | None, known: Position) -> bool:
         """Whether it is the archive in which reading goes on. plain: what has its name without the `.gz`, if there is such."""
         followed = self._generations.files.get(candidate.key)
-        if (followed is not None and not followed.ignored) or candidate.key in self.pending:
+        is_followed = followed is not None and not (followed.ignored or followed.is_let_go)
+        if is_followed or candidate.key in self.pending:
             return False
         # Compressing keeps the time of the last write, in whole seconds at least.
         if candidate.mtime_ns // 10**9 < known.mtime_ns // 10**9:
@@ -362,10 +379,10 @@ class Copies:
         return any(is_archive_of_unread(archive, file) for file in waiting)
 
     def _adopt_archive(self, found: Relative, known: Position, source: Source, now: float) -> OneFile | None:
-        ignored = self._generations.files.get(found.key)
-        listed = ignored is not None and ignored.listed
-        if ignored is not None:
-            self._generations.remove(ignored)
+        followed = self._generations.files.get(found.key)
+        listed = followed is not None and followed.listed
+        if followed is not None and followed.ignored:
+            self._generations.remove(followed)
         archive = self._generations.new(None, known.origin, source, found, now)
         archive.listed = listed
         archive.resume_at(known, is_copy=True)

@@ -80,9 +80,10 @@ class Generations:
         return file
 
     def anew(self, file: OneFile, origin: Origin, path: str, now: float) -> OneFile:
-        """The inode of a file with other content."""
+        """The inode of a file with other content. It is as it was last seen: it may have lost its name since, but not its age."""
         again = self._make(self._memory.next_id(file.key), origin, file.source, path, now)
         again.listed, again.is_link = file.listed, file.is_link
+        again.notice(file.size, file.mtime_ns, now)
         return again
 
     def _make(self, file_id: FileId, origin: Origin, source: Source, path: str, now: float) -> OneFile:

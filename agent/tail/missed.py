@@ -91,8 +91,9 @@ class Missed:
         if source is None or any(file.offset for file in current):
             return
         # As far as they were read: their writers may have gone on after those that were missed.
-        followed_ns = known_until_ns(file.position() for file in chain if file not in current)
-        youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), followed_ns)
+        followed = [file.position() for file in chain if file not in current]
+        read_ns = known_until_ns(position for position in followed if position.offset)
+        youngest_ns = max(youngest_ns, self._generations.past.youngest_ns(path), read_ns) or known_until_ns(followed)
         if not youngest_ns:
             return  # nothing is known that would tell them from archives of before
         try:
@@ -123,7 +124,7 @@ class Missed:
         ends += [emptied] if emptied is not None else []
         return _Known(files, tuple(end for end in ends if end.offset), present)
 
-    def _is_known(self, path: str) -> bool:
+    def knows(self, path: str) -> bool:
         """Whether a file is, or was, followed under this path."""
         generations = self._generations
         return (
@@ -155,7 +156,7 @@ class Missed:
         wanting = None if name.startswith(base) else self._sources.of(kin.path)
         if wanting is not None and (wanting is not source or may_be_a_sibling(name, base)):
             return False  # such as worker-2.log beside worker.log: a file of its own
-        if any(self._is_known(os.path.join(os.path.dirname(path), nearer)) for nearer in nearer_bases(name, base)):
+        if any(self.knows(os.path.join(os.path.dirname(path), nearer)) for nearer in nearer_bases(name, base)):
             return False
         try:
             if not _is_gzip(kin):

@@ -34,8 +34,9 @@ class Hold:
 
 class OneFile:
     """size_before:  its size before it shrank.
-    unseen_since_ns: when it had last been written before it was empty, or as large as now, and then changed: lines may have
-                  come and been rotated away meanwhile, which is to be looked into before it is read. 0 otherwise.
+    unseen_since_ns: when it had last been written before it shrank, or before it was empty, or as large as now, and then
+                  changed: lines may have come and been rotated away meanwhile, which is to be looked into before it is read.
+                  0 otherwise.
     shrank:       it is shorter than what was read of it, or nothing was read and some of that is gone.
     path:         its present name, as far as known; None when it has none that we know.
     listed:       the last scan found it under a glob.
@@ -195,6 +196,11 @@ class OneFile:
         return self.size > self._reader.begins_at
 
     @property
+    def is_let_go(self) -> bool:
+        """It was found to be deleted when it was closed: whatever has its inode is another."""
+        return self.deleted and not self.is_open
+
+    @property
     def is_renamed(self) -> bool:
         return self.path != self.origin.path
 
@@ -245,11 +251,14 @@ class OneFile:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def notice(self, size: int, mtime_ns: int, now: float, changed_ns: int = 0) -> bool:
-        """Take in what a stat has shown; `changed_ns` is its ctime, where there was one. True when that is news."""
+    def notice(self, size: int, mtime_ns: int, now: float, changed_ns: int = 0, *, by_name: bool = True) -> bool:
+        """Take in what a stat has shown; `changed_ns` is its ctime, where there was one. by_name: the stat was of its path, not
+        of its descriptor, which tells no rename. True when that is news."""
         reader = self._reader
         if self.is_archive:
             return False  # an archive is complete when it is found, and its sizes are those of its content
+        if (by_name and not self.is_renamed) or not reader.place.named_ns:
+            reader.place.named_ns = mtime_ns
         is_changed = changed_ns > self._changed_ns > 0
         self._changed_ns = changed_ns or self._changed_ns
         if size == self.size and mtime_ns == self.mtime_ns:
@@ -261,6 +270,7 @@ class OneFile:
             self._touched = True  # changed without growing: perhaps overwritten in place
         if size < self.offset or (size < self.size and self.offset == 0):
             self.shrank, self.size_before = True, self.size
+            self.unseen_since_ns = self.unseen_since_ns or self.mtime_ns
         elif reader.seen_to == 0 and self.size in (0, size):
             self.unseen_since_ns = self.unseen_since_ns or self.mtime_ns
         self.size, reader.place.mtime_ns = size, mtime_ns
@@ -276,7 +286,7 @@ class OneFile:
             seen = os.stat(self.path or "")
             if (seen.st_dev, seen.st_ino) != self.key:
                 raise FileNotFoundError(errno.ENOENT, "another file has this name now", self.path)
-        self.notice(seen.st_size, seen.st_mtime_ns, now, seen.st_ctime_ns)
+        self.notice(seen.st_size, seen.st_mtime_ns, now, seen.st_ctime_ns, by_name=fd is None)
 
     def _take_in(self, seen: os.stat_result, now: float) -> None:
         if seen.st_nlink == 0 and not self.deleted:
@@ -315,7 +325,8 @@ class OneFile:
             head = content.read(0, HEAD_OF_KIND_BYTES)
             kind = kind_of(head, archives=self._archives)
             if self._kind not in (None, kind):
-                verdict = Verdict.BEGINS_OTHERWISE
+                verdict = self._reader.place.judge(content, seen.st_size)
+                verdict = Verdict.BEGINS_OTHERWISE if verdict is Verdict.SAME else verdict
             else:
                 self._kind = kind
                 if not self.ignored:
@@ -325,6 +336,13 @@ class OneFile:
             if verdict is not Verdict.SAME or self.ignored:
                 self.close()
         return verdict
+
+    def is_its_inode(self, verdict: Verdict | None) -> bool:
+        """Whether, by what opening has shown (None: that it has no such name), its inode was not used again. Its content may
+        be other: emptied, or overwritten."""
+        if verdict is Verdict.SAME:
+            return True
+        return verdict not in (None, Verdict.INODE_USED_AGAIN) and bool(self.position().generation)
 
     def _open_path(self, path: str) -> tuple[int, os.stat_result]:
         self._open_files.make_room()

@@ -19,6 +19,8 @@ class Place:
     anchors:   some places before the offset, each with the digest of the bytes before it.
     beginning: up to 4096 first bytes of what nothing was read of, once they were learned.
     mtime_ns:  when the file was last written, as far as seen.
+    named_ns:  the same, as far as it was seen under the name it was found by. This is what a position tells: a writer that goes
+               on after a rename must not make it look younger than the generations after it.
     """
 
     __slots__ = (
@@ -31,13 +33,14 @@ class Place:
         "anchors",
         "beginning",
         "mtime_ns",
+        "named_ns",
         "offset",
         "part",
         "tail",
     )
 
     def __init__(self, origin: Origin, wall_ns: Callable[[], int]) -> None:
-        self.offset = self.part = self.mtime_ns = 0
+        self.offset = self.part = self.mtime_ns = self.named_ns = 0
         self.tail = b""
         self.anchors: list[tuple[int, bytes]] = []
         self.beginning = b""
@@ -77,7 +80,7 @@ class Place:
                 self._origin,
                 self._generation,
                 # Who writes a log may set any time. What was read was not written later than now.
-                max(0, min(self.mtime_ns, self._wall_ns())),
+                max(0, min(self.named_ns, self._wall_ns())),
             )
         return self._position
 

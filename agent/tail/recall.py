@@ -52,8 +52,9 @@ class Recall:
         self._pending: dict[Key, Known] = {}
         self._is_first_scan = True
 
-    def scan(self, present: dict[Key, Found], area: Area, now: float) -> None:
-        """Take up every file that is remembered and can be found: under a glob, or renamed, copied or compressed."""
+    def scan(self, present: dict[Key, Found], area: Area, now: float) -> list[str]:
+        """Take up every file that is remembered and can be found: under a glob, or renamed, copied or compressed. Gives the
+        paths under which those of an earlier run were followed."""
         if self._is_first_scan:
             self._pending = self._memory.claim(area)
             self._put_back_unwanted(present, now)
@@ -65,6 +66,7 @@ class Recall:
         for origin, youngest_ns in missed:
             self._missed.between(origin, youngest_ns, now)
         self._is_first_scan = False
+        return [origin.path for origin, _ in missed]
 
     def _put_back_unwanted(self, present: dict[Key, Found], now: float) -> None:
         """Of paths that no source includes any more, whatever their files are called today. They may be wanted again."""
@@ -77,7 +79,12 @@ class Recall:
         known = self._memory.take(key for key in present if key not in self._generations.files)
         for key, (file, position) in known.items():
             if not self._take_up((file, position), present[key], present[key], now):
-                self._memory.is_over(file)
+                self._end((file, position))
+
+    def _end(self, known: Known) -> None:
+        """Another file has its inode. Its path was followed all the same."""
+        self._memory.is_over(known[0])
+        self._generations.past.add(known[1], is_read=False)
 
     def _take_up_moved(self, present: dict[Key, Found], now: float) -> None:
         """Files whose device has another number now, as it may after a reboot or a new mount: same inode, same content."""
@@ -119,7 +126,7 @@ class Recall:
                 if key in known:
                     self.remember(key, one, now)
                 else:
-                    self._memory.is_over(one[0])
+                    self._end(one)
         self._pending = {key: one for key, one in known.items() if key in unsure}
         self._copies.pending = self._pending
         if self._once:

@@ -67,7 +67,7 @@ class Roll:
         wanted = Sources(sources)
         self.relatives = relatives = Relatives()
         self.copies = copies = Copies(
-            wanted, self.generations, relatives, emit, self._cannot_see, self.forget, wall_ns, once=once
+            wanted, self.generations, relatives, emit, self._cannot_see, self._gone, wall_ns, once=once
         )
         self._missed = Missed(wanted, memory, self.generations, copies, relatives, self._cannot_see)
         self._recall = Recall(
@@ -100,6 +100,8 @@ class Roll:
         present.update({key: _route(files.get(key), found) for key, found in routes.items()})
         for file in list(files.values()):
             seen = present.get(file.key)
+            if files.get(file.key) is not file:
+                continue  # it was found to be gone, in search of a copy of another
             if seen is not None:
                 self._seen_again(file, seen, now)
             elif file.path is not None and not self.area.holds(file.path):
@@ -107,7 +109,7 @@ class Roll:
             elif not file.done:
                 file.listed = False
                 self._missing(file, now)
-        self._recall.scan(present, self.area, now)
+        returned = self._recall.scan(present, self.area, now)
         fresh = [found for key, found in present.items() if key not in files]
         fresh.sort(key=lambda found: (found.path not in self.generations.chains, len(found.path), found.path))
         for found in fresh:
@@ -115,7 +117,7 @@ class Roll:
         for path in self._rotated:  # perhaps more than once since the last scan
             self._missed.before(path, now)
         self._look_for_vacant(now)
-        self._vacant |= {path: _looks(path) for path in self._rotated if self._is_vacant(path)}
+        self._vacant |= {path: _looks(path) for path in (*self._rotated, *returned) if self._is_vacant(path)}
         self._rotated.clear()
         self._look_for_unseen(now)
         self._is_first_scan = False
@@ -124,8 +126,7 @@ class Roll:
     def _is_vacant(self, path: str) -> bool:
         """Whether rotation has left nothing under a path: what is written there next may be rotated before it is seen."""
         chain = self.generations.chains.get(path, ())
-        is_known = chain or self.generations.past.origin(path) is not None
-        return bool(is_known) and all(file.path != path or file.deleted for file in chain)
+        return self._missed.knows(path) and all(file.path != path or file.deleted for file in chain)
 
     def _look_for_vacant(self, now: float) -> None:
         """Generations that came and went under paths that are vacant, wherever something changed in the directory."""
@@ -174,9 +175,9 @@ class Roll:
 
     def _renamed(self, file: OneFile, path: str, now: float) -> bool:
         """Its inode has another name. Unless it is held open it may be gone, and another file got its inode: then it is
-        forgotten, and the other one is new. True when it is the file."""
+        forgotten, and the other one is new. True when it is the file, though perhaps emptied before it was renamed."""
         file.path = path
-        if not file.is_open and self._open(file, now) is not Verdict.SAME:
+        if not file.is_open and not file.is_its_inode(self._open(file, now)):
             file.path, file.deleted = None, True
             self._gone(file, now)
             return False
@@ -219,37 +220,41 @@ class Roll:
         return True
 
     def _gone(self, file: OneFile, now: float) -> None:
-        """No name is left that leads to it. Perhaps it was compressed."""
+        """No name is left that leads to it, or to what was read of it. Perhaps it was copied and emptied, or compressed."""
         self._rotated.add(file.origin.path)
         try:
-            archive = self._find_archive(file, now)
+            heir = self._find_heir(file, now)
         except OSError as error:
             self._cannot_see(file.source.name, file.origin.path, error)
             if is_want_of_room(error):
                 file.failed(error.errno or 0, now)
                 return  # the next scan asks again
-            archive = None  # what cannot be read now is looked for again at the next start
-        if archive is None:
+            heir = None  # what cannot be read now is looked for again at the next start
+        if file.done:
+            return
+        if heir is None:
             self.forget(file, "deleted", now)
         else:
-            archive.admitted, archive.admitted_at = file.admitted, now
-            self.generations.replace(file, [archive])
+            heir.admitted, heir.admitted_at = file.admitted, now
+            self.generations.replace(file, [heir])
             self._memory.is_over(file.id)
 
-    def _find_archive(self, file: OneFile, now: float) -> OneFile | None:
-        if not file.is_known_by_content or file.is_archive:
+    def _find_heir(self, file: OneFile, now: float) -> OneFile | None:
+        if self._once or not file.is_known_by_content or file.is_archive:
             return None
         try:
-            return self.copies.find_archive(file.position(), file.source, now)
+            return self.copies.find_copy(file, now)
         except NotTheFile:
             return None  # renamed under our hands
 
     def start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
         """It was emptied or overwritten, perhaps more than once since it was looked at."""
-        known = file.position() if file.is_known_by_content else None
+        before = file.position()
+        known = before if file.is_known_by_content else None
+        since_ns = before.mtime_ns if known is not None else file.unseen_since_ns or before.mtime_ns
         self.copies.start_over(file, verdict, now)
-        if known is not None and known.mtime_ns and not self._once:
-            self._missed.between(file.origin, known.mtime_ns, now, known)
+        if since_ns and not self._once:
+            self._missed.between(file.origin, since_ns, now, known)
             again = self.generations.files.get(file.key)
             if again is not None and again is not file:
                 self.copies.remember(again, now)  # a start would look for what it held before, and find it once more
@@ -334,6 +339,8 @@ class Roll:
                     self.copies.notes.append(file.note(self._wall_ns()))
             elif not file.size and not self._once:
                 file.learn_generation()  # nothing else tells it from whatever has its inode next
+                if not self._is_first_scan and file is self.generations.chains[file.origin.path][0]:
+                    self.copies.notes.append(file.note(self._wall_ns()))  # or nothing says that its path is followed
             elif not self._is_first_scan:
                 file.open()  # so that it can be read even if it is deleted before its turn
         except OSError as error:

@@ -257,8 +257,8 @@ class Worker:
         try:
             if file.path is not None or file.is_open:
                 file.look(now)
-            if file.error and file.open() is not Verdict.SAME:
-                self._start_over(file, Verdict.DIFFERS_BEFORE_OFFSET, now)
+            if file.error and (verdict := file.open()) is not Verdict.SAME:
+                self._start_over(file, verdict, now)
                 return
             file.recovered()
         except (FileNotFoundError, NotTheFile):
@@ -363,9 +363,9 @@ class Worker:
                 continue
             read = self._read_file(file, now)
             taken += sum(len(chunk.data) for chunk in read)
-            fruitless = 0 if read else fruitless + 1
             chunks += read
             self._queue(file)
+            fruitless = 0 if read else fruitless + file.queued  # of those that are in the queue again
         self._take_in_started_over()
         return chunks
 
@@ -373,13 +373,14 @@ class Worker:
         chunks: list[Chunk] = []
         try:
             if self._is_open(file, now) and not file.ignored:
+                was_known = file.is_known_by_content
                 before = [] if self._once else self._generations.before(file)
                 with self._open_files.keeping(file, *before):
                     before, chunks = self._openable(before, now)
                     chunks += file.read(self._wall_ns(), final=final, close=close, before=before)
                 if file.is_at_end_of_archive and file.damaged and not self._once and not final:
                     self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))
-                self._note_open_end(file, now)
+                self._note_open_end(file, was_known, now)
                 if replaced := file.take_replaced():
                     self._events.append(CharactersReplaced(file.source.name, file.path or file.origin.path, replaced))
         except ContentChanged as changed:
@@ -444,11 +445,11 @@ class Worker:
                 return [], []
         return files, []
 
-    def _note_open_end(self, file: OneFile, now: float) -> None:
+    def _note_open_end(self, file: OneFile, was_known: bool, now: float) -> None:
         is_new = file.open_end.look(file.offset, file.seen_to, now)
         if is_new:
             self._restless[file] = None
-        if is_new and file.offset == 0 and not self._once:
+        if file.offset == 0 and (is_new or file.is_known_by_content > was_known) and not self._once:
             self._copies.remember(file, now)  # nothing else would tell a later start of it, were it renamed by then
 
     def _gone_before_reading(self, file: OneFile) -> None:

@@ -27,7 +27,7 @@ from agent.observe.events import (
     WatcherFailed,
     WatchMode,
 )
-from agent.tail import discovery, watch
+from agent.tail import content, discovery, watch
 from agent.tail.all_files import Tailer
 from agent.tail.generations import Timing
 from agent.tail.reader import QUANTUM_BYTES
@@ -467,7 +467,10 @@ async def test_a_file_of_which_nothing_was_read_yet_is_read_from_its_copy(tmp_pa
     assert lines.decode().splitlines() == numbered(0, 4)
 
 
-async def test_a_copy_that_got_the_inode_of_a_deleted_generation_is_a_copy(tmp_path: Path) -> None:
+async def test_a_copy_that_got_the_inode_of_a_deleted_generation_is_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "generation_of", lambda fd: 0)  # of a file system that counts none
     log, old = tmp_path / "app.log", tmp_path / "app.log.1"
     write(log, "line 0")
     async with tailing(source(log), agent=settings(scan="50ms")) as run:
@@ -478,9 +481,9 @@ async def test_a_copy_that_got_the_inode_of_a_deleted_generation_is_a_copy(tmp_p
         # The first copy is closed by now or soon; its content is replaced under the same inode.
         await run.until(lambda: run.tailer.statistics().files_by_state["draining"] == 1)
         await run.until(lambda: not worker(run)._generations.files[inode_key(old)].is_open)
-        content = log.read_bytes() + b"line 3\n"
+        copied = log.read_bytes() + b"line 3\n"
         old.rename(tmp_path / "app.log.7")
-        (tmp_path / "app.log.7").write_bytes(content)
+        (tmp_path / "app.log.7").write_bytes(copied)
         os.truncate(log, 0)
         write(log, "line 4")
         await run.until_lines(5)

@@ -538,3 +538,16 @@ def test_many_more_files_than_descriptors_are_rotated_at_once_with_unread_lines(
     agent.after(60)
     agent.kill()
     assert {path.name: sorted(agent.lines(path)) for path in paths} == {path.name: ["1", "2", "3"] for path in paths}
+
+
+def test_a_log_that_was_only_touched_does_not_hold_up_another_that_has_grown(logs: Path) -> None:
+    touched, grown = logs / "a.log", logs / "b.log"
+    agent = following(logs / "*.log")
+    for log in (touched, grown):
+        agent.append(log, "1\n")
+    agent.turns(5)
+    agent.append(grown, "2\n")
+    agent.touch(touched)
+    agent.turn()
+    agent.persist()
+    assert agent.lines(grown) == ["1", "2"]
