@@ -177,8 +177,11 @@ class Copies:
         if file.done:
             return
         self._emit(FileTruncated(file.source.name, file.path or file.origin.path, file.offset, verdict.value))
-        if verdict is Verdict.INODE_USED_AGAIN:  # it was deleted; closed before, so it was at its end
-            self._generations.past.add(file.position(), is_read=bool(file.offset))
+        if (
+            copy is None and file.offset
+        ):  # its archive may come to light; a file that was deleted when it was closed was at its end
+            was_at_end = verdict is Verdict.INODE_USED_AGAIN or file.offset >= file.size_before > 0
+            self._generations.past.add(file.position(), is_read=was_at_end)
         if file.is_renamed and not file.listed:  # overwritten by the next copy, or emptied and still written to
             again = self._generations.anew(file, file.origin, file.path or file.origin.path, now)
             again.hold = Hold(now + self._generations.timing.copy_wait_s)

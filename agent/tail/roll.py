@@ -249,6 +249,9 @@ class Roll:
 
     def start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
         """It was emptied or overwritten, perhaps more than once since it was looked at."""
+        if not file.is_open and verdict is Verdict.SHORTER:  # so its size says; perhaps it is another file
+            opened = self._open(file, now)
+            verdict = verdict if opened in (None, Verdict.SAME) else opened
         before = file.position()
         known = before if file.is_known_by_content else None
         since_ns = before.mtime_ns if known is not None else file.unseen_since_ns or before.mtime_ns
