@@ -82,6 +82,14 @@ class ByHand:
             self.delivered += [(chunk.origin.path, line) for line in chunk.data.decode().splitlines()]
         del self._taken[:count]
 
+    def lose(self, data: bytes) -> None:
+        """The chunk with these bytes was read, and lost in the buffer."""
+        lost = [chunk for chunk in self._taken if chunk.data == data]
+        assert lost
+        assert self._worker is not None
+        self._taken = [chunk for chunk in self._taken if chunk not in lost]
+        self._worker._memory.lose(chunk.span for chunk in lost)
+
     def kill(self) -> None:
         if self._worker is not None:
             self._worker.close()

@@ -23,6 +23,11 @@ def is_other_archive(head: bytes) -> bool:
     return head.startswith(_OTHER_MAGICS) or _BZIP2.match(head) is not None
 
 
+def may_be_archive(head: bytes) -> bool:
+    """Whether the first bytes may go on as any compressed file begins: there are not enough of them."""
+    return any(magic.startswith(head) for magic in (GZIP_MAGIC, *_OTHER_MAGICS, b"BZh"))
+
+
 class GzipReader:
     """`read` is meant for rising offsets; going back starts over, except within the first 4096 bytes, which are kept."""
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from enum import Enum
 
-from agent.tail.archive import GzipReader, is_other_archive
+from agent.tail.archive import GzipReader, is_other_archive, may_be_archive
 from agent.tail.descriptor import data_from, generation_of
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC
 
@@ -22,12 +22,12 @@ class Kind(Enum):
 
 
 def kind_of(head: bytes, *, archives: bool) -> Kind | None:
-    """By the first 10 bytes; None while there are none. archives: gzip files are read."""
+    """By the first 10 bytes; None while there are too few. archives: gzip files are read."""
     if is_other_archive(head) or (head.startswith(GZIP_MAGIC) and not archives):
         return Kind.IGNORED
     if head.startswith(GZIP_MAGIC):
         return Kind.ARCHIVE
-    return Kind.TEXT if head else None
+    return None if may_be_archive(head) else Kind.TEXT
 
 
 class Content:

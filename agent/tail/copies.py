@@ -24,10 +24,12 @@ from agent.tail.likeness import (
     is_archive_of_file,
     is_archive_of_unread,
     is_beginning,
+    is_beginning_of,
     is_compressed,
     is_copy_of_file,
     is_copy_of_position,
     is_shorter_copy,
+    opened,
 )
 from agent.tail.memory import Known
 from agent.tail.names import is_rotated_name, may_be_a_sibling, possible_bases
@@ -37,25 +39,28 @@ from agent.tail.relatives import Relative, Relatives
 
 
 def _is_held_by_any(followed: list[OneFile], fd: int) -> bool:
-    """Whether a followed generation is known to have the content of a file whose name is gone."""
+    """Whether a followed generation has all the content of a file whose name is gone."""
+    size = os.fstat(fd).st_size
     try:
-        return any(holds(fd, file.position()) if file.offset else _is_archive_of(file, fd) for file in followed)
+        return any(_holds_all(file, fd, size) for file in followed)
     except OSError:
         return False
 
 
-def _is_archive_of(file: OneFile, fd: int) -> bool:
-    """Whether a followed file of which nothing was read is another's archive."""
-    if not file.is_archive or file.path is None:
+def _holds_all(file: OneFile, fd: int, size: int) -> bool:
+    if file.is_archive:
+        if file.path is None or (file.offset and not holds(fd, file.position())):
+            return False
+        return is_archive_of_file(Relative(file.path, file.key, file.size, file.mtime_ns), fd)
+    if not file.offset or not holds(fd, file.position()):
         return False
-    return is_archive_of_file(Relative(file.path, file.key, file.size, file.mtime_ns), fd)
+    return size <= file.offset or ((original := opened(file)) is not None and is_beginning_of(fd, size, original))
 
 
 def _was_in_any(followed: list[OneFile], fd: int) -> bool:
-    """Whether it holds what a generation held of which nothing was read, when that was last looked into."""
-    unread = (file for file in followed if not file.offset and file.is_known_by_content)
+    """Whether it holds what is known of a generation."""
     try:
-        return any(holds(fd, file.position()) for file in unread)
+        return any(holds(fd, file.position()) for file in followed if file.is_known_by_content)
     except OSError:
         return False
 

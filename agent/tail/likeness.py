@@ -137,12 +137,16 @@ def is_copy_of_file(copy: Relative, original_fd: int) -> bool:
     if copy.size == 0 or copy.size > os.fstat(original_fd).st_size:
         return False
     with _opened(copy.path, copy.key) as fd:
-        if fd is None:
-            return False
-        beginning = min(PREFIX_BYTES, copy.size)
-        ending = min(ANCHOR_BYTES, copy.size)
-        places = ((0, beginning), (copy.size - ending, ending))
-        return all(os.pread(fd, length, at) == os.pread(original_fd, length, at) for at, length in places)
+        return fd is not None and is_beginning_of(fd, copy.size, original_fd)
+
+
+def is_beginning_of(fd: int, size: int, original_fd: int) -> bool:
+    """Whether a file of this size holds the beginning of another, by its first and last bytes."""
+    if size > os.fstat(original_fd).st_size:
+        return False
+    beginning, ending = min(PREFIX_BYTES, size), min(ANCHOR_BYTES, size)
+    places = ((0, beginning), (size - ending, ending))
+    return all(os.pread(fd, length, at) == os.pread(original_fd, length, at) for at, length in places)
 
 
 def is_compressed(path: str, key: Key) -> bool:

@@ -174,7 +174,7 @@ class OneFile:
         if self.ignored or self.done:
             return False
         if self.is_archive:
-            return not self._reader.at_end
+            return not self._reader.at_end or self.is_lost
         return self.size > self._reader.seen_to or self._touched or self.is_lost
 
     @property
@@ -266,6 +266,8 @@ class OneFile:
             self._touched |= is_changed and self.is_known_by_content
             return False
         self.quiet_since = now
+        if self.ignored:
+            self._kind = None  # overwritten in place, perhaps with what is to be read
         if size <= reader.seen_to and self.is_known_by_content:
             self._touched = True  # changed without growing: perhaps overwritten in place
         if size < self.offset or (size < self.size and self.offset == 0):
@@ -322,20 +324,22 @@ class OneFile:
         verdict = Verdict.DIFFERS_BEFORE_OFFSET
         try:
             self._take_in(seen, self.quiet_since)
-            head = content.read(0, HEAD_OF_KIND_BYTES)
-            kind = kind_of(head, archives=self._archives)
+            kind = kind_of(content.read(0, HEAD_OF_KIND_BYTES), archives=self._archives)
             if self._kind not in (None, kind):
                 verdict = self._reader.place.judge(content, seen.st_size)
                 verdict = Verdict.BEGINS_OTHERWISE if verdict is Verdict.SAME else verdict
             else:
-                self._kind = kind
-                if not self.ignored:
-                    self._reader.begin(head, is_archive=self.is_archive)
+                self._begin_as(kind)
                 verdict = self._reader.resume(seen.st_size)
         finally:
             if verdict is not Verdict.SAME or self.ignored:
                 self.close()
         return verdict
+
+    def _begin_as(self, kind: Kind | None) -> None:
+        self._kind = kind
+        if not self.ignored:
+            self._reader.begin(is_archive=self.is_archive)
 
     def is_its_inode(self, verdict: Verdict | None) -> bool:
         """Whether, by what opening has shown (None: that it has no such name), its inode was not used again. Its content may
@@ -390,6 +394,11 @@ class OneFile:
     ) -> list[Chunk]:
         """As `Reader.read` does, or what was lost once more. `before`: earlier generations."""
         reader = self._reader
+        if self._kind is None and reader.content is not None:  # it was empty when it was opened
+            self._begin_as(kind_of(reader.content.read(0, HEAD_OF_KIND_BYTES), archives=self._archives))
+        if self.ignored:
+            self.close()
+            return []
         if reader.lost:
             return reader.read_lost(read_ns)
         reader.check_beginning()

@@ -17,6 +17,7 @@ from agent.tail.open_end import OpenEnd
 from agent.tail.place import Place
 
 QUANTUM_BYTES = 200 * 1024
+_STEP = 64 * 1024
 """How much of a file is read at a time, before another file has its turn. With metadata and what each entry adds on the wire,
 four of them fill a batch of the default size, when lines are about 400 bytes long."""
 
@@ -63,14 +64,13 @@ class Reader:
     def note(self, read_ns: int) -> Chunk:
         return Chunk(self._origin, Span(self._file, self.place.offset, self.position()), b"", read_ns)
 
-    def begin(self, head: bytes, *, is_archive: bool) -> None:
-        """Whenever it was opened. head: the first bytes, of an archive as they are on the disk."""
+    def begin(self, *, is_archive: bool) -> None:
+        """Whenever it was opened, and once more when it was empty then."""
         content = self._open_content()
         if is_archive:
             content.decompress()
             self.at_end = False
-            head = content.read(0, 4)
-        self.lines.begins_with(head[:4])
+        self.lines.begins_with(content.read(0, 4))
         if self.lines.format is None and self.place.offset:
             self.lines.decide(content.read(0, HEAD_BYTES))
 
@@ -205,15 +205,13 @@ class Reader:
         """A quantum of a lost span. Its chunks carry the present position: reading has got that far already."""
         start, end = self.lost[0]
         window = self.lines.window_bytes
-        body = self._bytes(start, min(window, end - start))
-        final = start + len(body) >= end or len(body) < window
-        at = start
+        at = self._first_content(end) if start == 0 else start
+        body = self._bytes(at, min(window, end - at))
+        final = at + len(body) >= end or len(body) < window
         if start == 0:
-            is_narrow = self.lines.units.width == 1
-            at = self.lines.mark_length + len(body) - len(body.lstrip(b"\0") if is_narrow else body)
-            self.lines.decide(body[at:])
+            self.lines.decide(body)
         chunks = []
-        for piece in self.lines.pieces(body[at - start :], 0, read_ns, final=final):
+        for piece in self.lines.pieces(body, 0, read_ns, final=final):
             span = Span(self._file, at, self.position())
             chunks.append(_chunk_of(self._origin, [span], piece, read_ns))
             at += piece.length
@@ -222,6 +220,15 @@ class Reader:
         else:
             self.lost[0] = (at, end)
         return chunks
+
+    def _first_content(self, end: int) -> int:
+        """Behind a byte-order mark, and behind holes and NULs before `end`."""
+        content, at = self._open_content(), self.lines.mark_length
+        if self.lines.units.width > 1 or content.is_archive:
+            return at
+        while at < end and (nuls := content.read(at, min(_STEP, end - at))) and not nuls.strip(b"\0"):
+            at = max(at + len(nuls), content.data_from(at))
+        return at + len(nuls) - len(nuls.lstrip(b"\0")) if at < end else end
 
     def _anchor(self, offset: int) -> bytes:
         return self._open_content().anchor(offset)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import random
 import resource
 import shutil
 import tempfile
@@ -551,3 +552,88 @@ def test_a_log_that_was_only_touched_does_not_hold_up_another_that_has_grown(log
     agent.turn()
     agent.persist()
     assert agent.lines(grown) == ["1", "2"]
+
+
+# --- read again ------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_span_of_an_archive_is_read_again(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(5)
+    agent.persist()
+    agent.kill()
+    agent.append(log, "2\n3\n")
+    log.rename(logs / "app.log.1")
+    packed(logs / "app.log.1")
+    agent.append(log, "4\n")
+    agent.start()
+    agent.turns(6)
+    agent.lose(b"2\n3\n")
+    agent.after(60)
+    assert sorted(agent.lines(log)) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("zeros", [0, 4096])
+def test_a_lost_span_behind_a_hole_is_read_again(logs: Path, zeros: int) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    with log.open("wb") as file:
+        file.write(b"\0" * zeros)
+        file.truncate(1 << 21)
+        file.seek(1 << 21)
+        file.write(b"1\n2\n")
+    agent.touch(log)
+    agent.turns(5)
+    agent.lose(b"1\n2\n")
+    agent.after(60)
+    assert agent.lines(log) == ["1", "2"]
+
+
+# --- kinds of files --------------------------------------------------------------------------------------------------
+
+
+def test_an_archive_that_is_seen_while_it_is_empty_is_no_text(logs: Path) -> None:
+    log, archive = logs / "app.log", logs / "app.log.1.gz"
+    archive.write_bytes(gzip.compress(b"of an earlier time\n"))
+    os.utime(archive, ns=(0, 0))
+    agent = following(logs / "app.log*")
+    agent.append(log, "1\n")
+    agent.turns(5)
+    log.rename(logs / "app.log.1")
+    agent.append(log, "")
+    agent.turns(5)
+    archive.rename(logs / "app.log.2.gz")
+    agent.append(archive, "")
+    agent.turn()
+    archive.write_bytes(gzip.compress(b"1\n" + random.Random(1).randbytes(5000)))
+    agent.touch(archive)
+    (logs / "app.log.1").unlink()
+    agent.turns(30)
+    agent.persist()
+    assert agent.lines() == ["1"]
+
+
+def test_an_archive_that_was_left_alone_is_overwritten_with_lines(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(logs / "*.log")
+    log.write_bytes(gzip.compress(b"no line"))
+    agent.touch(log)
+    agent.turns(5)
+    log.write_text("1, which is longer than the archive was\n2\n")
+    agent.touch(log)
+    agent.after(30)
+    assert agent.lines(log) == ["1, which is longer than the archive was", "2"]
+
+
+def test_a_short_lived_log_begins_with_all_that_was_read_of_another_whose_name_it_extends(logs: Path) -> None:
+    log, job = logs / "app.log", logs / "app.log.job17"
+    agent = following(logs / "app.log*")
+    agent.append(log, "# started\n")
+    agent.turns(5)
+    agent.append(job, "# started\njob 1\n")
+    agent.turns(3)
+    job.unlink()
+    agent.after(30)
+    assert agent.lines(job) == ["# started", "job 1"]
