@@ -229,3 +229,5 @@ class Resume:
     clocks: Mapping[str, StreamClock]
     lost: tuple[Span, ...] = ()
     """Spans whose record was damaged on disk and never delivered: to be read again, if the files still have them."""
+    is_first: bool = False
+    """There was no buffer yet."""

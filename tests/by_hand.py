@@ -32,6 +32,7 @@ class ByHand:
         self.events: list[Event] = []
         self.over: list[FileId] = []
         self.was_killed = False
+        self._is_first = True
 
     def pass_time(self, seconds: float) -> None:
         self._now += seconds
@@ -52,12 +53,13 @@ class ByHand:
                 self._sources,
                 Agent(watch="poll"),
                 WHOLE_TREE,
-                Memory(Resume(dict(self.positions), {})),
+                Memory(Resume(dict(self.positions), {}, is_first=self._is_first)),
                 Timing(),
                 lambda: self.wall_ns,
                 lambda: self._now,
                 once=False,
             )
+            self._is_first = False
             if self._most_open is not None:
                 self._worker._open_files.limit(self._most_open)
 

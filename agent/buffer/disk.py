@@ -93,6 +93,7 @@ class DiskBuffer:
         self._log = log
         self._outbox = outbox
         self._lost = recovered.lost
+        self._is_first = recovered.next_number == 1
         self._recovered = outbox.waiting_entries
         self._appended = 0
         self._appending = asyncio.Lock()
@@ -184,7 +185,7 @@ class DiskBuffer:
 
     def resume(self) -> Resume:
         """Where reading goes on, which timestamps are taken, and what damage makes worth reading again."""
-        return self._log.memory.resume(self._lost)
+        return self._log.memory.resume(self._lost, is_first=self._is_first)
 
     def forget(self, files: Iterable[FileId]) -> None:
         """Positions of these files, and clocks of the streams they fed last, are left out of the heads to come."""

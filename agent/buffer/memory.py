@@ -52,5 +52,6 @@ class Memory:
     def head(self, tally: Tally) -> Draft:
         return draft_head(tally, self.positions, self.clocks)
 
-    def resume(self, lost: tuple[Span, ...]) -> Resume:
-        return Resume(dict(self.positions), {labels: held.clock for labels, held in self.clocks.items()}, lost)
+    def resume(self, lost: tuple[Span, ...], *, is_first: bool) -> Resume:
+        clocks = {labels: held.clock for labels, held in self.clocks.items()}
+        return Resume(dict(self.positions), clocks, lost, is_first)

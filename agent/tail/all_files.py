@@ -231,6 +231,7 @@ class Tailer:
             else:
                 known.area = area
                 known.nudge()
+        self._memory.is_first_start = False
 
     # --- what is over -----------------------------------------------------------------------------------------------
 

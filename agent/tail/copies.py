@@ -38,16 +38,8 @@ from agent.tail.open_files import is_want_of_room
 from agent.tail.relatives import Relative, Relatives
 
 
-def _is_held_by_any(followed: list[OneFile], fd: int) -> bool:
-    """Whether a followed generation has all the content of a file whose name is gone."""
-    size = os.fstat(fd).st_size
-    try:
-        return any(_holds_all(file, fd, size) for file in followed)
-    except OSError:
-        return False
-
-
 def _holds_all(file: OneFile, fd: int, size: int) -> bool:
+    """Whether a followed generation has all the content of a file whose name is gone."""
     if file.is_archive:
         if file.path is None or (file.offset and not holds(fd, file.position())):
             return False
@@ -55,14 +47,6 @@ def _holds_all(file: OneFile, fd: int, size: int) -> bool:
     if not file.offset or not holds(fd, file.position()):
         return False
     return size <= file.offset or ((original := opened(file)) is not None and is_beginning_of(fd, size, original))
-
-
-def _was_in_any(followed: list[OneFile], fd: int) -> bool:
-    """Whether it holds what is known of a generation."""
-    try:
-        return any(holds(fd, file.position()) for file in followed if file.is_known_by_content)
-    except OSError:
-        return False
 
 
 class Copies:
@@ -123,12 +107,18 @@ class Copies:
         # A copy in the making may take long; the wait begins when it is made.
         until = max(file.hold.until, file.quiet_since + self._generations.timing.copy_wait_s)
         if file.deleted and file.fd is not None:
-            followed = self._may_hold_the_same(file)
-            if _is_held_by_any(followed, file.fd):
-                self._generations.remove(file)  # compressed or removed: what is unread of it is read elsewhere
-                return False
-            if now < until and _was_in_any(followed, file.fd):
-                return True  # when that is read, it shows whether it was emptied, and what became of this copy
+            try:
+                followed = self._may_hold_the_same(file)
+                size = os.fstat(file.fd).st_size
+                if any(_holds_all(one, file.fd, size) for one in followed):
+                    self._generations.remove(file)  # compressed or removed: what is unread of it is read elsewhere
+                    return False
+                # When that is read, it shows whether it was emptied, and what became of this copy.
+                may_be_copy = any(holds(file.fd, one.position()) for one in followed if one.is_known_by_content)
+            except OSError:
+                may_be_copy = True  # cannot tell now
+            if now < until and may_be_copy:
+                return True
         elif not file.deleted and file.path is not None and now < until:
             is_quiet = now - file.quiet_since >= self._generations.timing.copy_quiet_s
             # Compared also while it grows: reading may be ahead of copying, and its original emptied any moment.
@@ -287,7 +277,7 @@ class Copies:
         is_taken = not file.is_let_go if candidate.key == file.key else self._is_followed(candidate, now)
         if is_taken or is_known_else:
             return None
-        names = os.path.basename(candidate.path), os.path.basename(file.origin.path)
+        names = os.path.basename(candidate.path), os.path.basename(candidate.log)
         if may_be_a_sibling(*names) and self._sources.of(candidate.path) is not None:
             return None
         if known is None:

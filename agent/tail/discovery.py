@@ -28,7 +28,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file that matches a glob, as it was at the scan. `changed_ns`: its ctime."""
+    """A regular file that matches a glob, as it was at the scan. `changed_ns`: its ctime. `target`: where a link leads."""
 
     source: Source
     path: str
@@ -36,7 +36,11 @@ class Found:
     size: int
     mtime_ns: int
     changed_ns: int
-    is_link: bool = False
+    target: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        return bool(self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +241,14 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 def _judge(source: Source, path: str, links: _Links, listing: Listing) -> None:
     try:
         seen = os.lstat(path)
-        is_link = stat.S_ISLNK(seen.st_mode)
-        if is_link:
-            seen = os.stat(path)
-        if stat.S_ISREG(seen.st_mode) and not links.stay_inside(path, is_link):
+        target = ""
+        if stat.S_ISLNK(seen.st_mode):
+            seen, target = os.stat(path), os.path.realpath(path)
+        if stat.S_ISREG(seen.st_mode) and not links.stay_inside(path, target):
             listing.refused.append(Refused(source, path, "link leads outside"))
         elif stat.S_ISREG(seen.st_mode):
             key = (seen.st_dev, seen.st_ino)
-            listing.found.append(Found(source, path, key, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, is_link))
+            listing.found.append(Found(source, path, key, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, target))
         elif not (stat.S_ISDIR(seen.st_mode) and "**" in path):
             listing.refused.append(Refused(source, path, "not a regular file"))
     except (FileNotFoundError, NotADirectoryError):
@@ -261,9 +265,10 @@ class _Links:
         self.root = os.path.join(os.path.realpath(root), "")
         self._directories: dict[str, bool] = {}
 
-    def stay_inside(self, path: str, is_link: bool) -> bool:
-        if is_link:
-            return os.path.realpath(path).startswith(self.root)
+    def stay_inside(self, path: str, target: str) -> bool:
+        """target: of a link."""
+        if target:
+            return target.startswith(self.root)
         directory = path.rpartition("/")[0] or "/"
         inside = self._directories.get(directory)
         if inside is None:

@@ -11,6 +11,7 @@ from agent.tail.archive import GzipReader
 from agent.tail.discovery import Key, NotTheFile, open_regular
 from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
 from agent.tail.one_file import OneFile
+from agent.tail.open_files import is_want_of_room
 from agent.tail.relatives import Relative
 
 _STEP = 256 * 1024
@@ -106,12 +107,19 @@ def is_archive_of_unread(archive: Relative, file: OneFile) -> bool:
 
 
 def opened(file: OneFile) -> int | None:
-    """The descriptor of a followed file that is no archive and still holds what is known of it; None otherwise."""
+    """The descriptor of a followed file that is no archive and still holds what is known of it; None otherwise.
+
+    Raises OSError for want of descriptors.
+    """
     if file.is_archive or not (file.is_open or file.path):
         return None
     try:
         return file.fd if file.open() is Verdict.SAME else None
-    except (OSError, NotTheFile):
+    except NotTheFile:
+        return None
+    except OSError as error:
+        if is_want_of_room(error):
+            raise
         return None
 
 

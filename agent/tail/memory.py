@@ -30,7 +30,7 @@ class _Absent:
 
 
 class Memory:
-    """is_empty: nothing was known at the start."""
+    """is_first_start: files that are found now were there before the very first start."""
 
     def __init__(self, resume: Resume) -> None:
         self._lock = threading.Lock()
@@ -41,7 +41,7 @@ class Memory:
             self._put(key, _Absent(known, None))
         self._incarnations = {key: absent.known[0].incarnation for key, absent in self._absent.items()}
         self._over: list[FileId] = []
-        self.is_empty = not self._absent
+        self.is_first_start = resume.is_first
         self.lost = resume.lost
         self._lost_later: dict[Key, list[Span]] = {}
         latest = {absent.known[0] for absent in self._absent.values()}

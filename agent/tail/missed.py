@@ -25,6 +25,7 @@ from agent.tail.likeness import (
 from agent.tail.memory import Memory
 from agent.tail.names import is_rotated_name, may_be_a_sibling, nearer_bases
 from agent.tail.one_file import OneFile
+from agent.tail.open_files import WANT_OF_ROOM, is_want_of_room
 from agent.tail.relatives import Relative, Relatives, regular_at
 
 
@@ -67,6 +68,7 @@ class Missed:
         self._copies = copies
         self._relatives = relatives
         self._cannot_see = cannot_see
+        self._postponed: list[tuple[Origin, int]] = []
 
     def before(self, path: str, now: float) -> None:
         """Look for them before a new file under a path that is followed, or was."""
@@ -97,22 +99,37 @@ class Missed:
         if not youngest_ns:
             return  # nothing is known that would tell them from archives of before
         try:
-            everything = self._relatives.of(source, path)
-            present = None if current or not everything else regular_at(path)  # not followed yet
+            missed = self._unknown(path, source, youngest_ns, emptied, is_followed=bool(current))
         except OSError as error:
             self._cannot_see("", path, error)
+            if is_want_of_room(error):  # the next scan asks again, and until then the present file is not read
+                self._postponed += [] if current else [(origin, youngest_ns)]
+                for file in current:
+                    file.unseen_since_ns = youngest_ns
             return
+        for generation in missed:
+            self._adopt(generation, origin, source, now)
+        for file in current:
+            if missed:  # it comes after them, though its turn had come while it was empty
+                file.admitted, file.waiting_since = False, now
+            self._generations.move_to_end(file)
+
+    def again(self, now: float) -> None:
+        """Look for those that could not be looked for when they should have been."""
+        postponed, self._postponed = self._postponed, []
+        for origin, youngest_ns in postponed:
+            self.between(origin, youngest_ns, now)
+
+    def _unknown(
+        self, path: str, source: Source, youngest_ns: int, emptied: Position | None, *, is_followed: bool
+    ) -> list[Relative]:
+        everything = self._relatives.of(source, path)
+        present = None if is_followed or not everything else regular_at(path)  # not followed yet
         kin = [one for one in everything if not _is_older(one, youngest_ns)]
         known = self._known(path, kin, emptied, present)
         by_path = {one.path: one for one in everything}
-        for missed in kin:
-            plain = by_path.get(missed.path.removesuffix(".gz")) if missed.path.endswith(".gz") else None
-            if self._is_unknown_generation(missed, plain, path, source, known):
-                self._adopt(missed, origin, source, now)
-                for file in current:  # comes after it, though its turn had come while it was empty
-                    file.admitted, file.waiting_since = False, now
-        for file in current:
-            self._generations.move_to_end(file)
+        plain = {one.path: by_path.get(one.path.removesuffix(".gz")) for one in kin if one.path.endswith(".gz")}
+        return [one for one in kin if self._is_unknown_generation(one, plain.get(one.path), path, source, known)]
 
     def _known(self, path: str, kin: list[Relative], emptied: Position | None, present: Relative | None) -> _Known:
         chains = self._generations.chains
@@ -147,16 +164,16 @@ class Missed:
         self, kin: Relative, plain: Relative | None, path: str, source: Source, known: _Known
     ) -> bool:
         followed = self._generations.files.get(kin.key)
-        is_followed = followed is not None and followed.hold is None and not followed.ignored
+        is_followed = followed is not None and not (followed.hold or followed.ignored or followed.error in WANT_OF_ROOM)
         if is_followed or kin.key in self._copies.pending or kin.size == 0:
             return False
-        name, base = os.path.basename(kin.path), os.path.basename(path)
+        name, base = os.path.basename(kin.path), os.path.basename(kin.log)
         if not is_rotated_name(name, base):
             return False
         wanting = None if name.startswith(base) else self._sources.of(kin.path)
         if wanting is not None and (wanting is not source or may_be_a_sibling(name, base)):
             return False  # such as worker-2.log beside worker.log: a file of its own
-        if any(self.knows(os.path.join(os.path.dirname(path), nearer)) for nearer in nearer_bases(name, base)):
+        if any(self.knows(os.path.join(os.path.dirname(kin.log), nearer)) for nearer in nearer_bases(name, base)):
             return False
         try:
             if not _is_gzip(kin):
@@ -167,6 +184,8 @@ class Missed:
             is_remembered = any(is_archive_of(kin, position) for position in remembered)
             return source.compressed == "auto" and not is_remembered and not any(_archives_known(kin, known))
         except OSError as error:
+            if is_want_of_room(error):
+                raise
             self._cannot_see("", kin.path, error)
         except NotTheFile:
             pass

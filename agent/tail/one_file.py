@@ -50,6 +50,7 @@ class OneFile:
 
     __slots__ = (
         "_archives",
+        "_begins_at",
         "_changed_ns",
         "_kind",
         "_open_files",
@@ -100,7 +101,7 @@ class OneFile:
         self.origin = origin
         self.source = source
         self.path: str | None = path
-        self.size = self.size_before = self.unseen_since_ns = self._changed_ns = 0
+        self.size = self.size_before = self.unseen_since_ns = self._changed_ns = self._begins_at = 0
         self.listed = self.is_link = self.deleted = self.done = False
         self.admitted = self.queued = False
         self.deleted_since, self.disk_bytes = 0.0, 0
@@ -334,6 +335,9 @@ class OneFile:
         finally:
             if verdict is not Verdict.SAME or self.ignored:
                 self.close()
+        if self._begins_at and self._reader.content is not None:
+            self._reader.begin_at(min(self._begins_at, seen.st_size), self.source.max_line_bytes)
+            self._begins_at = 0
         return verdict
 
     def _begin_as(self, kind: Kind | None) -> None:
@@ -373,13 +377,10 @@ class OneFile:
         finally:
             os.close(fd)
 
-    def begin_at_end(self, now: float) -> None:
-        """Skip what is there, up to the last newline. Opens it."""
+    def begin_at_end(self) -> None:
+        """Skip what is there now, up to the last newline, as soon as it can be opened. Tries to open it."""
+        self._begins_at = self.size
         self.open()
-        if (fd := self.fd) is not None:
-            seen = os.fstat(fd)
-            self.notice(seen.st_size, seen.st_mtime_ns, now)
-            self._reader.begin_at(seen.st_size, self.source.max_line_bytes)
 
     def move_to_end_of_copy(self, size: int, now: float) -> None:
         """All that this copy holds was read from its original. Opens it."""

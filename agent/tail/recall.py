@@ -18,7 +18,8 @@ from agent.tail.missed import Missed, known_until_ns
 from agent.tail.mounts import Area
 from agent.tail.names import extends
 from agent.tail.one_file import OneFile
-from agent.tail.relatives import Relative, Relatives, places
+from agent.tail.open_files import is_want_of_room
+from agent.tail.relatives import Relative, Relatives
 
 
 class Recall:
@@ -78,8 +79,12 @@ class Recall:
     def _take_up_returned(self, present: dict[Key, Found], now: float) -> None:
         known = self._memory.take(key for key in present if key not in self._generations.files)
         for key, (file, position) in known.items():
-            if not self._take_up((file, position), present[key], present[key], now):
-                self._end((file, position))
+            try:
+                if not self._take_up((file, position), present[key], present[key], now):
+                    self._end((file, position))
+            except OSError as error:
+                self._cannot_see("", present[key].path, error)
+                self.remember(key, (file, position), now)
 
     def _end(self, known: Known) -> None:
         """Another file has its inode. Its path was followed all the same."""
@@ -102,17 +107,24 @@ class Recall:
     def _take_up_pending(self, present: dict[Key, Found], now: float) -> list[tuple[Origin, int]]:
         """Gives where generations may have been missed, each with when the youngest that is known was last written."""
         known = self._pending
-        self._copies.pending = known
         where, unsure = self._whereabouts(present)
         origins = _by_origin(position for key, (_, position) in known.items() if key not in unsure)
         # A renamed file comes before the present one even when its writer has not let go of it.
         gone = {key: one for key, one in known.items() if key not in where and key not in unsure}
+        # What is not where it was may have left its inode to the copy or archive of another.
+        here = self._copies.pending = {key: one for key, one in known.items() if key not in gone}
         paths = {origin.path for origin in origins}
         for kin in sorted(where.values(), key=lambda kin: (kin.path in paths, kin.mtime_ns)):
             if kin.key not in self._generations.files:
                 one = known[kin.key]
-                if not self._take_up(one, kin, present.get(kin.key), now):
-                    del known[kin.key]  # another file got the inode, perhaps a copy of one of these
+                try:
+                    is_it = self._take_up(one, kin, present.get(kin.key), now)
+                except OSError as error:
+                    self._cannot_see("", kin.path, error)
+                    unsure.add(kin.key)
+                    continue
+                if not is_it:
+                    del known[kin.key], here[kin.key]  # another file got the inode, perhaps a copy of one of these
                     gone[kin.key] = one
         for key, one in sorted(gone.items(), key=lambda item: item[1][1].mtime_ns):
             try:
@@ -146,7 +158,7 @@ class Recall:
         for key, (_, known) in self._pending.items():
             if key not in present and not self._once:
                 source = self._sources.of(known.origin.path)
-                for place in places(source, known.origin.path) if source else ():
+                for place in self._relatives.places(source, known.origin.path) if source else ():
                     elsewhere.setdefault(place, set()).add(key)
         for directory, keys in elsewhere.items():
             try:
@@ -161,7 +173,10 @@ class Recall:
     def _take_up(
         self, known: Known, kin: Found | Relative, found: Found | None, now: float, *, is_known_inode: bool = True
     ) -> bool:
-        """Go on with a file of which a position is known, if it is still that file. Otherwise, under a glob, it is new."""
+        """Go on with a file of which a position is known, if it is still that file. Otherwise, under a glob, it is new.
+
+        Raises OSError for want of descriptors.
+        """
         file_id, position = known
         source = found.source if found is not None else self._sources.of(position.origin.path)
         if source is None:
@@ -213,6 +228,8 @@ class Recall:
         try:
             found = self._copies.find_archive(position, source, now)
         except OSError as error:
+            if is_want_of_room(error):
+                raise
             self._cannot_see(source.name, position.origin.path, error)
         except NotTheFile:
             pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -17,20 +18,18 @@ _TICK_S = 0.02
 """Times of changes come from a clock that ticks every 10 ms at the slowest (CONFIG_HZ=100)."""
 _SECONDS_TICK_S = 2.5
 """Of a file system that keeps whole seconds, or every other."""
-
-
-def places(source: Source, path: str) -> tuple[str, ...]:
-    """Directories in which relatives of the file at `path` are: its own, and that into which rotation moves it."""
-    directory = os.path.dirname(path)
-    return (directory, os.path.join(directory, source.olddir)) if source.olddir else (directory,)
+_MOST_TARGETS, _MOST_LINKS = 4, 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Relative:
+    """A regular file. `log`: the path whose name its name extends, where it was found so."""
+
     path: str
     key: Key
     size: int
     mtime_ns: int
+    log: str = ""
 
 
 class Relatives:
@@ -43,6 +42,29 @@ class Relatives:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._listed: dict[str, _Listed] = {}
+        self._targets: OrderedDict[str, list[str]] = OrderedDict()
+
+    def leads_to(self, path: str, target: str) -> None:
+        """What a link leads to now, which has relatives of its own. Those it led to last are looked for as well."""
+        targets = self._targets.setdefault(path, [])
+        if target not in targets[-1:]:
+            targets[:] = [*(one for one in targets if one != target), target][-_MOST_TARGETS:]
+            self._targets.move_to_end(path)
+            if len(self._targets) > _MOST_LINKS:
+                self._targets.popitem(last=False)
+
+    def places(self, source: Source, path: str) -> tuple[str, ...]:
+        """Directories in which relatives of the file at `path` are: its own, and that into which rotation moves it; of a link,
+        those of what it leads to as well."""
+        return tuple(dict.fromkeys(place for place, _ in self._places(source, path)))
+
+    def _places(self, source: Source, path: str) -> Iterator[tuple[str, str]]:
+        """Each with the path whose name the names there extend."""
+        for log in (path, *self._targets.get(path, ())):
+            directory = os.path.dirname(log)
+            yield directory, log
+            if source.olddir:
+                yield os.path.join(directory, source.olddir), log
 
     def forget(self) -> None:
         """List anew what is asked for next: not every file system tells of changes in a directory."""
@@ -53,11 +75,10 @@ class Relatives:
 
         Raises OSError when a directory cannot be listed; one that does not exist has none.
         """
-        base = os.path.basename(path)
         kin = [
-            relative
-            for place in places(source, path)
-            for name in self._list(place).by_name.extending(base)
+            replace(relative, log=log)
+            for place, log in self._places(source, path)
+            for name in self._list(place).by_name.extending(os.path.basename(log))
             if (relative := regular_at(os.path.join(place, name))) is not None
         ]
         ages = written_ns({relative.path: relative.mtime_ns for relative in kin})
@@ -81,19 +102,21 @@ class Relatives:
         return found
 
     def may_have(self, source: Source, path: str) -> bool:
-        """Whether there are any, by the names alone."""
-        return any(True for _ in self._names(source, path))
+        """Whether there are any, by the names alone. Perhaps, where these cannot be listed: whoever asks further is told why."""
+        return self._may_have(source, path, "")
 
     def may_have_archive(self, source: Source, path: str) -> bool:
-        return any(name.endswith(".gz") for name in self._names(source, path))
+        return self._may_have(source, path, ".gz")
 
-    def _names(self, source: Source, path: str) -> Iterator[str]:
-        base = os.path.basename(path)
-        for place in places(source, path):
-            try:
-                yield from self._list(place).by_name.extending(base)
-            except OSError:  # not to be seen: the scan tells
-                continue
+    def _may_have(self, source: Source, path: str, ending: str) -> bool:
+        try:
+            return any(
+                name.endswith(ending)
+                for place, log in self._places(source, path)
+                for name in self._list(place).by_name.extending(os.path.basename(log))
+            )
+        except OSError:
+            return True
 
     def _list(self, directory: str) -> _Listed:
         """What is in a directory now. The last list of it serves as long as the directory looks the same, if it was made when

@@ -32,7 +32,7 @@ from agent.tail.mounts import Area
 from agent.tail.one_file import Hold, OneFile
 from agent.tail.open_files import OpenFiles, is_want_of_room
 from agent.tail.recall import Recall
-from agent.tail.relatives import Relatives, places
+from agent.tail.relatives import Relatives
 
 Looks = tuple[int, ...]
 
@@ -60,6 +60,7 @@ class Roll:
         self._wall_ns = wall_ns
         self._once = once
         self._is_first_scan = True
+        self._is_first_start = memory.is_first_start and not once
         self.generations = Generations(timing, memory, wall_ns, open_files, archives=once)
         self.changed: list[OneFile] = []
         self._rotated: set[str] = set()
@@ -90,14 +91,7 @@ class Roll:
         self.generations.roots.update(listing.roots)
         self._report(listing)
         files = self.generations.files
-        present: dict[Key, Found] = {}
-        routes: dict[Key, list[Found]] = {}
-        for found in listing.found:
-            if found.key in present:
-                routes.setdefault(found.key, [present[found.key]]).append(found)
-            else:
-                present[found.key] = found
-        present.update({key: _route(files.get(key), found) for key, found in routes.items()})
+        present = self._present(listing)
         for file in list(files.values()):
             seen = present.get(file.key)
             if files.get(file.key) is not file:
@@ -116,12 +110,27 @@ class Roll:
             self._enrol(found, now)
         for path in self._rotated:  # perhaps more than once since the last scan
             self._missed.before(path, now)
+        self._missed.again(now)
         self._look_for_vacant(now)
         self._vacant |= {path: _looks(path) for path in (*self._rotated, *returned) if self._is_vacant(path)}
         self._rotated.clear()
         self._look_for_unseen(now)
         self._is_first_scan = False
         return listing
+
+    def _present(self, listing: Listing) -> dict[Key, Found]:
+        """What was found, each file by one of the paths that lead to it."""
+        present: dict[Key, Found] = {}
+        routes: dict[Key, list[Found]] = {}
+        for found in listing.found:
+            if found.target:
+                self.relatives.leads_to(found.path, found.target)
+            if found.key in present:
+                routes.setdefault(found.key, [present[found.key]]).append(found)
+            else:
+                present[found.key] = found
+        files = self.generations.files
+        return present | {key: _route(files.get(key), found) for key, found in routes.items()}
 
     def _is_vacant(self, path: str) -> bool:
         """Whether rotation has left nothing under a path: what is written there next may be rotated before it is seen."""
@@ -204,9 +213,7 @@ class Roll:
             return
         if path is None and not file.is_open:
             self._gone(file, now)
-        elif path is None:
-            file.path = None
-        elif path != file.path and self._renamed(file, path, now):
+        elif path is not None and path != file.path and self._renamed(file, path, now):
             self._look(file, now)  # what was written before has to be read before its successor
 
     def _look(self, file: OneFile, now: float) -> bool:
@@ -263,6 +270,8 @@ class Roll:
                 self.copies.remember(again, now)  # a start would look for what it held before, and find it once more
 
     def _find_name(self, file: OneFile) -> str | None:
+        """Raises OSError when a directory cannot be listed. Then the name it had is no longer taken for its own."""
+        directories = dict.fromkeys(self.relatives.places(file.source, file.origin.path))
         if file.path is not None:
             try:
                 seen = os.stat(file.path)
@@ -270,9 +279,8 @@ class Roll:
                     return file.path
             except FileNotFoundError:
                 pass
-        directories = dict.fromkeys(places(file.source, file.origin.path))
-        if file.path is not None:
             directories[os.path.dirname(file.path)] = None
+            file.path = None
         kin = self.relatives.with_keys(directories, {file.key}, {file.key[1]}).get(file.key)
         return None if kin is None else kin.path
 
@@ -336,8 +344,8 @@ class Roll:
 
     def _begin(self, file: OneFile, now: float) -> None:
         try:
-            if self._memory.is_empty and self._is_first_scan and not self._once and file.source.start_at == "end":
-                file.begin_at_end(now)
+            if self._is_first_start and self._is_first_scan and file.source.start_at == "end":
+                file.begin_at_end()
                 if not file.ignored:
                     self.copies.notes.append(file.note(self._wall_ns()))
             elif not file.size and not self._once:

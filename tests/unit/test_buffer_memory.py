@@ -41,5 +41,5 @@ def test_the_head_holds_everything() -> None:
     memory.apply([], [("{z}", CLOCK)])
     (payload,) = memory.head(Tally()).payload
     assert decode_head(payload) == (memory.positions, memory.clocks)
-    assert memory.resume(()).clocks == {"{x}": CLOCK, "{z}": CLOCK}
+    assert memory.resume((), is_first=False).clocks == {"{x}": CLOCK, "{z}": CLOCK}
     assert decode_head(b"\xc1") is None

@@ -148,7 +148,7 @@ async def test_at_the_very_first_start_reading_may_begin_at_the_end(tmp_path: Pa
     log, later = tmp_path / "app.log", tmp_path / "later.log"
     write(log, "old")
     there_before = source(tmp_path / "*.log", start_at="end")
-    async with tailing(there_before) as run:
+    async with tailing(there_before, resume=Resume({}, {}, is_first=True)) as run:
         await run.until(lambda: bool(run.chunks))
         write(log, "new")
         write(later, "whole")

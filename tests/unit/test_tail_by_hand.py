@@ -34,8 +34,8 @@ def logs(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def following(*patterns: Path | str, **more: Any) -> ByHand:
     """An agent that has just been started on these."""
-    multiline = more.pop("multiline", None)
-    agent = ByHand(Source(include=tuple(map(str, patterns)), multiline=multiline), **more)
+    by_hand = {name: more.pop(name) for name in ("hinted", "most_open") if name in more}
+    agent = ByHand(Source(include=tuple(map(str, patterns)), **more), **by_hand)
     agent.start()
     return agent
 
@@ -53,6 +53,17 @@ def emptied(agent: ByHand, log: Path) -> None:
 def copied_and_emptied(agent: ByHand, log: Path, copy: Path) -> None:
     copied(agent, log, copy)
     emptied(agent, log)
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, ending: str, code: int) -> None:
+    really_open = os.open
+
+    def refused(path: str, *more: Any, **named: Any) -> int:
+        if str(path).endswith(ending):
+            raise OSError(code, os.strerror(code))
+        return really_open(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", refused)
 
 
 def packed(path: Path) -> Path:
@@ -479,19 +490,38 @@ def test_there_is_no_descriptor_in_the_moment_in_which_an_archive_is_looked_for(
     agent.append(log, "2\n")
     packed(log).rename(logs / "app.log.1.gz")
     agent.append(log, "")
-    really_open = os.open
-
-    def none_left(path: str, *more: Any, **named: Any) -> int:
-        if str(path).endswith(".gz"):
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return really_open(path, *more, **named)
-
-    monkeypatch.setattr(os, "open", none_left)
-    agent.turn()
-    monkeypatch.setattr(os, "open", really_open)
+    with monkeypatch.context() as patched:
+        refuse_to_open(patched, ".gz", errno.EMFILE)
+        agent.turn()
     agent.turns(60)
     agent.append(log, "3\n")
     assert agent.after(30) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("ending", ["app.log", ".1", ".1.gz"])
+@pytest.mark.parametrize("is_down", [False, True])
+def test_there_is_no_descriptor_in_the_moment_in_which_a_missed_generation_is_looked_for(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, ending: str, *, pack: bool, is_down: bool
+) -> None:
+    log = logs / "app.log"
+    agent = following(logs / "app.log*")
+    agent.append(log, "1\n")
+    agent.after(5)
+    if is_down:
+        agent.kill()
+    log.rename(logs / "app.log.2")
+    agent.append(log, "2\n")
+    agent.pass_time(0.1)
+    log.rename(logs / "app.log.1")
+    agent.append(log, "3\n")
+    for generation in (logs / "app.log.2", logs / "app.log.1") if pack else ():
+        packed(generation)
+    agent.start()
+    with monkeypatch.context() as patched:
+        refuse_to_open(patched, ending, errno.EMFILE)
+        agent.turns(3)
+    assert agent.after(90) == ["1", "2", "3"]
 
 
 class Limited(ByHand):
@@ -589,6 +619,98 @@ def test_a_lost_span_behind_a_hole_is_read_again(logs: Path, zeros: int) -> None
     agent.lose(b"1\n2\n")
     agent.after(60)
     assert agent.lines(log) == ["1", "2"]
+
+
+# --- at the end ------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_very_first_start_begins_at_the_end(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = following(log, start_at="end")
+    agent.turns(5)
+    agent.append(log, "1\n")
+    agent.after(5)
+    log.unlink()
+    agent.turns(130)
+    agent.kill()
+    assert agent.over
+    agent.positions.clear()
+    agent.append(log, "2\n")
+    agent.start()
+    agent.append(log, "3\n")
+    assert agent.after(10) == ["1", "2", "3"]
+
+
+def test_a_file_that_cannot_be_read_at_the_very_first_start_begins_where_it_ended_then(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logs / "app.log"
+    log.write_text("old\n")
+    with monkeypatch.context() as patched:
+        refuse_to_open(patched, str(log), errno.EACCES)
+        agent = following(log, start_at="end")
+        agent.turns(3)
+        agent.append(log, "new\n")
+        agent.turns(3)
+    assert agent.after(20) == ["new"]
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["renamed while down", "copied", "renamed while closed", "switched while closed"])
+def test_what_a_link_leads_to_is_rotated_where_it_lies(logs: Path, how: str) -> None:
+    (logs / "data").mkdir()
+    real, link = logs / "data/app.log", logs / "current.log"
+    link.symlink_to(real)
+    agent = following(link)
+    agent.append(real, "1\n")
+    agent.after(5)
+    if how == "copied":
+        agent.append(real, "2\n")
+        copied_and_emptied(agent, real, logs / "data/app.log.1")
+    else:
+        agent.kill() if how == "renamed while down" else agent.turns(80)
+        agent.append(real, "2\n")
+        real.rename(logs / "data/app.log.1")
+    if how.startswith("switched"):
+        link.unlink()
+        (logs / "more").mkdir()
+        real = logs / "more/app.log"
+        link.symlink_to(real)
+    agent.append(real, "3\n")
+    agent.start()
+    assert agent.after(60, link) == ["1", "2", "3"]
+
+
+# --- two directories -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_an_archive_gets_the_inode_of_another_log_while_nobody_looks(logs: Path, *, is_copied: bool) -> None:
+    (logs / "a").mkdir()
+    (logs / "b").mkdir()
+    one, other = logs / "a/app.log", logs / "b/app.log"
+    agent = following(one, other)
+    agent.append(one, "1\n")
+    agent.append(other, "1\n")
+    agent.after(6)
+    agent.kill()
+    agent.append(one, "2\n")
+    agent.append(other, "2\n")
+    one.rename(logs / "a/app.log.1")
+    if is_copied:
+        packed(logs / "a/app.log.1")
+        copied_and_emptied(agent, other, logs / "b/app.log.1")
+    else:
+        other.rename(logs / "b/app.log.1")
+        packed(logs / "a/app.log.1")
+        packed(logs / "b/app.log.1")
+    agent.append(one, "3\n")
+    agent.append(other, "3\n")
+    agent.start()
+    agent.after(60)
+    assert (agent.lines(one), agent.lines(other)) == (["1", "2", "3"], ["1", "2", "3"])
 
 
 # --- kinds of files --------------------------------------------------------------------------------------------------

@@ -69,8 +69,9 @@ async def test_files_that_are_rotated_all_at_once_keep_to_it_too(tmp_path: Path,
         await run.until(everything_is_read, seconds=30)
         wrong = {path.name: run.lines(path) for path in paths if run.lines(path) != ["first", "second", "third"]}
         assert not wrong
-        # A renamed file with unread lines is kept open, for it may be deleted or compressed any moment; but not too many.
-        assert most <= MOST + MOST // 8
+        # A renamed file with unread lines is kept open, for it may be deleted or compressed any moment; but not too many. One
+        # more for a moment, when it is looked into what another holds.
+        assert most <= MOST + MOST // 8 + 1
         await run.until(lambda: len(open_under(tmp_path)) <= MOST)
 
 
