@@ -367,8 +367,10 @@ class Copies:
         )
 
     def _was_read(self, archive: Relative, known: Position) -> bool:
-        """Whether it is of a generation that was read further, to its end, and let go."""
-        ends = self._generations.past.ends(known.origin.path)
+        """Whether it is of a generation that was read further."""
+        path = known.origin.path
+        read = (file.position() for file in self._generations.chains.get(path, ()) if file.offset)
+        ends = (*self._generations.past.ends(path), *read)
         return any(end.offset > known.offset and is_archive_of(archive, end) for end in ends)
 
     def _is_archive_of_waiting(self, archive: Relative, path: str) -> bool:

@@ -207,6 +207,8 @@ class Generations:
             return False
         if not file.admitted or file.has_unread or not file.has_rest or now - file.quiet_since < quiet_s:
             return False
+        if file.damaged and now - file.quiet_since < self.timing.copy_wait_s:
+            return False  # it may be in the making
         if file.deleted or file.is_at_end_of_archive:
             return True
         successor = self.successor(file) if file.is_renamed else None

@@ -15,6 +15,7 @@ from agent.tail.open_files import is_want_of_room
 from agent.tail.relatives import Relative
 
 _STEP = 256 * 1024
+_MOST_COMPARED = 16
 _MOST_RATIO = 1032  # deflate cannot do better
 
 
@@ -103,7 +104,12 @@ def is_archive_of_file(archive: Relative, original_fd: int, *, in_the_making: bo
 def is_archive_of_unread(archive: Relative, file: OneFile) -> bool:
     """Whether it is what a file of which nothing was read became. Only its whole content can tell: others may begin alike."""
     fd = None if file.offset else opened(file)
-    return fd is not None and is_archive_of_file(archive, fd)
+    if fd is None:
+        return False
+    pair = (archive.key, archive.size, archive.mtime_ns, file.size, file.mtime_ns)
+    if pair not in file.compared:  # both may be large, and they are asked about at every change in their directory
+        file.compared = {**dict(list(file.compared.items())[-_MOST_COMPARED:]), pair: is_archive_of_file(archive, fd)}
+    return file.compared[pair]
 
 
 def opened(file: OneFile) -> int | None:

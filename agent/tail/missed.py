@@ -170,8 +170,7 @@ class Missed:
         name, base = os.path.basename(kin.path), os.path.basename(kin.log)
         if not is_rotated_name(name, base):
             return False
-        wanting = None if name.startswith(base) else self._sources.of(kin.path)
-        if wanting is not None and (wanting is not source or may_be_a_sibling(name, base)):
+        if may_be_a_sibling(name, base) and self._sources.of(kin.path) is not None:
             return False  # such as worker-2.log beside worker.log: a file of its own
         if any(self.knows(os.path.join(os.path.dirname(kin.log), nearer)) for nearer in nearer_bases(name, base)):
             return False

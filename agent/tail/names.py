@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 # `.backup` is what logrotate makes of a file that a reopening writer created before logrotate could (`create`).
 _SUFFIX = re.compile(r"[.\-_]\d[\dTZ.\-_:]*(?:\.backup)?")
 _LEAST_DIGITS_OF_A_DATE = 6
+_SHORT_NUMBER = re.compile(r"[\-_]\d{1,5}")
 _PART = re.compile(r"[.\-_](?=\d)")
 _DATED = re.compile(r"(.+?)[.\-_]\d[\dTZ.\-_:]*(\.[A-Za-z]\w*)")
 
@@ -33,9 +34,10 @@ def is_rotated_name(name: str, base: str) -> bool:
 
 def may_be_a_sibling(name: str, base: str) -> bool:
     """Whether the name may as well be given to another log: a short number before the extension, as in `worker-2.log`
-    beside `worker.log`. Some rotations give such names; who writes two logs gives them more often."""
+    beside `worker.log`, and `worker-2` beside `worker`. Some rotations give such names; who writes two logs gives them more
+    often."""
     if name.startswith(base):
-        return False
+        return _SHORT_NUMBER.fullmatch(name.removesuffix(".gz"), len(base)) is not None
     numbers = (number for one, number in _before_extension(name.removesuffix(".gz")) if one == base)
     return any(sum(character.isdigit() for character in number) < _LEAST_DIGITS_OF_A_DATE for number in numbers)
 

@@ -20,6 +20,8 @@ from agent.tail.open_end import OpenEnd
 from agent.tail.open_files import WANT_OF_ROOM, OpenFiles, is_want_of_room
 from agent.tail.reader import Reader
 
+_NOTHING_COMPARED: Mapping[tuple[object, ...], bool] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -46,6 +48,7 @@ class OneFile:
     deleted_since: clock; since when no name leads to it.  disk_bytes: what it occupies.
     error:        errno of the last try to look at or read it, 0 when that went well; next try at `next_try` (clock).
     done:         nothing more of it will be read.
+    compared:     whether files were its archive, as both looked then.
     """
 
     __slots__ = (
@@ -60,6 +63,7 @@ class OneFile:
         "_tries",
         "admitted",
         "admitted_at",
+        "compared",
         "deleted",
         "deleted_since",
         "disk_bytes",
@@ -107,6 +111,7 @@ class OneFile:
         self.deleted_since, self.disk_bytes = 0.0, 0
         self.quiet_since = self.waiting_since = self.admitted_at = now
         self.hold: Hold | None = None
+        self.compared: Mapping[tuple[object, ...], bool] = _NOTHING_COMPARED
         self.error, self.next_try, self._tries = 0, 0.0, 0
         self._archives = archives
         self._roots = roots
@@ -256,8 +261,8 @@ class OneFile:
         """Take in what a stat has shown; `changed_ns` is its ctime, where there was one. by_name: the stat was of its path, not
         of its descriptor, which tells no rename. True when that is news."""
         reader = self._reader
-        if self.is_archive:
-            return False  # an archive is complete when it is found, and its sizes are those of its content
+        if self.is_archive:  # its sizes are those of its content
+            return self._notice_archive(now, changed_ns)
         if (by_name and not self.is_renamed) or not reader.place.named_ns:
             reader.place.named_ns = mtime_ns
         is_changed = changed_ns > self._changed_ns > 0
@@ -279,6 +284,14 @@ class OneFile:
         self.size, reader.place.mtime_ns = size, mtime_ns
         reader.seen_to = max(self.offset, min(reader.seen_to, size))
         return True
+
+    def _notice_archive(self, now: float, changed_ns: int) -> bool:
+        """It is complete when it is found, mostly. One that is moved here from another file system grows."""
+        is_changed, self._changed_ns = changed_ns > self._changed_ns > 0, changed_ns or self._changed_ns
+        if is_changed and self.damaged:
+            self._reader.go_on()
+            self.quiet_since = now
+        return is_changed
 
     def look(self, now: float) -> None:
         """Stat it. Raises OSError; ENOENT too when its name now belongs to another file."""

@@ -74,6 +74,11 @@ class Reader:
         if self.lines.format is None and self.place.offset:
             self.lines.decide(content.read(0, HEAD_BYTES))
 
+    def go_on(self) -> None:
+        """The archive that ended in the middle has grown."""
+        self._open_content().decompress()
+        self.at_end = False
+
     def resume(self, size: int) -> Verdict:
         """Whether it holds what was read; then it can be read on."""
         content, place = self._open_content(), self.place

@@ -146,9 +146,22 @@ class Recall:
         return [(origin, known_until_ns(positions)) for origin, positions in origins.items()]
 
     def remember(self, key: Key, known: Known, now: float) -> None:
-        """Since now it is absent, if its directory is on the device that the file was on and another file or none has its
-        name; else it only cannot be seen, or is not wanted."""
-        self._memory.remember(key, known, now if _is_absent(key, known[1].origin.path) else None)
+        """Since now it is absent, if a directory in which it would be is on the device that the file was on, and another file or
+        none has its name; else it only cannot be seen, or is not wanted."""
+        self._memory.remember(key, known, now if self._is_absent(key, known[1].origin.path) else None)
+
+    def _is_absent(self, key: Key, path: str) -> bool:
+        source = self._sources.of(path)
+        places = (os.path.dirname(path),) if source is None else self._relatives.places(source, path)
+        try:
+            if not any(device == key[0] for device in map(_device, places)):
+                return False
+            seen = os.stat(path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return (seen.st_dev, seen.st_ino) != key
 
     def _whereabouts(self, present: dict[Key, Found]) -> tuple[dict[Key, Found | Relative], set[Key]]:
         """Where the pending files are, and those of which nothing can be said now."""
@@ -178,7 +191,7 @@ class Recall:
         Raises OSError for want of descriptors.
         """
         file_id, position = known
-        source = found.source if found is not None else self._sources.of(position.origin.path)
+        source = self._sources.of(position.origin.path) or (found.source if found is not None else None)
         if source is None:
             return False
         file = self._generations.new(file_id, position.origin, source, kin, now)
@@ -249,13 +262,9 @@ def _by_origin(positions: Iterable[Position]) -> dict[Origin, list[Position]]:
     return {some[-1].origin: some for some in by_path.values()}
 
 
-def _is_absent(key: Key, path: str) -> bool:
+def _device(directory: str) -> int | None:
+    """Raises OSError when that cannot be seen."""
     try:
-        if os.stat(os.path.dirname(path)).st_dev != key[0]:
-            return False
-        seen = os.stat(path)
+        return os.stat(directory).st_dev
     except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return (seen.st_dev, seen.st_ino) != key
+        return None

@@ -35,6 +35,7 @@ from agent.tail.recall import Recall
 from agent.tail.relatives import Relatives
 
 Looks = tuple[int, ...]
+_MOST_UNSEEN, _MOST_ROOTS = 10_000, 64
 
 
 class Roll:
@@ -88,7 +89,9 @@ class Roll:
 
     def scan(self, now: float) -> Listing:
         listing = list_files(self._sources, self.area)
-        self.generations.roots.update(listing.roots)
+        roots = self.generations.roots
+        for source, directories in listing.roots.items():  # the last alias of a pod may be gone before its log was read
+            roots[source] = tuple(dict.fromkeys((*directories, *roots.get(source, ()))))[:_MOST_ROOTS]
         self._report(listing)
         files = self.generations.files
         present = self._present(listing)
@@ -156,8 +159,8 @@ class Roll:
     def _report(self, listing: Listing) -> None:
         for refused in listing.refused:
             if (refused.path, refused.reason) not in self._refused:
-                self._refused.add((refused.path, refused.reason))
                 self._emit(PathRefused(refused.source.name, refused.path, refused.reason))
+        self._refused = {(refused.path, refused.reason) for refused in listing.refused}
         alone = {mount for mount in self.area.mounts if os.path.isfile(mount)} - self._mounted_alone
         for found in listing.found if alone else ():
             if found.path in alone:
@@ -169,6 +172,8 @@ class Roll:
     def _cannot_see(self, source: str, path: str, error: OSError) -> None:
         code = error.errno or 0
         if (path, code) not in self._unseen:
+            if len(self._unseen) >= _MOST_UNSEEN:
+                self._unseen.clear()  # and told once more
             self._unseen.add((path, code))
             self._emit(FileUnreadable(source, path, errno.errorcode.get(code, str(code)), os.strerror(code)))
 

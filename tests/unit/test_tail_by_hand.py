@@ -21,6 +21,7 @@ from by_hand import ByHand
 
 from agent.buffer import meta
 from agent.config import Multiline, Source
+from agent.tail import likeness
 
 DAY_NS = 86400 * 10**9
 
@@ -759,3 +760,196 @@ def test_a_short_lived_log_begins_with_all_that_was_read_of_another_whose_name_i
     job.unlink()
     agent.after(30)
     assert agent.lines(job) == ["# started", "job 1"]
+
+
+# --- several sources -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("rest", ["*", "*.log"])
+def test_a_missed_generation_with_a_date_is_shown_by_another_source(logs: Path, rest: str, *, pack: bool) -> None:
+    log = logs / "app.log"
+    agent = ByHand(Source(name="app", include=(str(log),)), Source(name="rest", include=(f"{logs}/{rest}",)))
+    agent.start()
+    agent.append(log, "1\n")
+    agent.turns(6)
+    log.rename(logs / "app-20270102.log")
+    agent.append(log, "2\n")
+    agent.pass_time(1)
+    log.rename(logs / "app-20270103.log")
+    agent.append(log, "3\n")
+    for date in ("20270102", "20270103") if pack else ():
+        packed(logs / f"app-{date}.log")
+    agent.after(90)
+    assert (agent.lines(log), agent.lines()) == (["1", "2", "3"], ["1", "2", "3"])
+
+
+def test_a_generation_is_read_as_its_log_says_whoever_shows_it_after_a_restart(logs: Path) -> None:
+    log = logs / "app.log"
+    agent = ByHand(
+        Source(name="app", include=(str(log),), encoding="utf-16-le"), Source(name="rest", include=(f"{logs}/*",))
+    )
+    agent.start()
+    with log.open("ab") as writer:
+        writer.write("1\n".encode("utf-16-le"))
+        writer.flush()
+        agent.touch(log)
+        agent.after(5)
+        log.rename(logs / "app.log.1")
+        writer.write("2\n".encode("utf-16-le"))
+    agent.touch(logs / "app.log.1")
+    agent.kill()
+    agent.start()
+    assert agent.after(30) == ["1", "2"]
+
+
+def test_a_log_whose_name_is_that_of_another_and_a_number_is_a_log_of_its_own(logs: Path) -> None:
+    log, other = logs / "worker", logs / "worker-2"
+    agent = following(logs / "worker*")
+    agent.append(log, "1\n")
+    agent.turns(6)
+    log.rename(logs / "worker.1")
+    agent.append(log, "2\n")
+    agent.append(other, "other 1\n")
+    agent.after(60)
+    assert (agent.lines(log), agent.lines(other)) == (["1", "2"], ["other 1"])
+
+
+# --- archives --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("olddir", [None, "old"])
+def test_a_copy_that_was_missed_and_read_is_not_read_again_from_its_archive(logs: Path, olddir: str | None) -> None:
+    (logs / "old").mkdir()
+    log, old = logs / "app.log", logs / (olddir or "")
+    agent = following(log, olddir=olddir, hinted=False)
+
+    def write(text: str) -> None:
+        agent.append(log, text)
+        agent.pass_time(0.01)
+
+    def copy(date: str) -> Path:
+        copied(agent, log, old / f"app.log-{date}")
+        agent.pass_time(0.01)
+        return old / f"app.log-{date}"
+
+    write("# s\n1\n")
+    agent.turns(6)
+    write("2\n3\n")
+    agent.turns(4)
+    first = copy("20270104")
+    emptied(agent, log)
+    agent.pass_time(0.01)
+    write("# s\n4\n5.\n")
+    second = copy("20270106")
+    agent.turn(0.3)
+    emptied(agent, log)
+    agent.pass_time(0.01)
+    packed(first)
+    write("# s\n6\n7\n8\n")
+    agent.turn(2.5)
+    copy("20270107")
+    emptied(agent, log)
+    packed(second)
+    assert [line for line in agent.after(100) if line[0] != "#"] == ["1", "2", "3", "4", "5.", "6", "7", "8"]
+
+
+def test_an_archive_is_moved_to_another_file_system_while_the_agent_starts(logs: Path) -> None:
+    log, old = logs / "app.log", logs / "old"
+    old.mkdir()
+    agent = following(log, olddir="old")
+    agent.append(log, "0\n")
+    agent.after(5)
+    agent.kill()
+    agent.append(log, "".join(f"{number}, {number * 7919 % 10007}\n" for number in range(1, 20_000)))
+    archive, written_ns = packed(log), log.stat().st_mtime_ns if log.exists() else agent.wall_ns
+    whole = archive.read_bytes()
+    agent.append(log, "end\n")
+    (old / "app.log.1.gz").write_bytes(whole[: len(whole) // 2])
+    agent.touch(old / "app.log.1.gz")
+    agent.start()
+    agent.turns(2)
+    (old / "app.log.1.gz").write_bytes(whole)
+    os.utime(old / "app.log.1.gz", ns=(written_ns, written_ns))
+    archive.unlink()
+    assert len(agent.after(60)) == 20_001
+
+
+def test_large_files_are_compared_once_while_reading_is_held_up(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = logs / "app.log"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.after(5)
+    log.rename(logs / "app.log.1")
+    agent.append(logs / "app.log.1", "2\n")
+    agent.append(log, "3\n" * 1000)
+    agent.turn(read=False)
+    log.rename(logs / "app.log.0")
+    agent.turn(read=False)
+    packed(logs / "app.log.0")
+    comparisons = []
+    really_compare = likeness.is_archive_of_file
+
+    def compared(*files: Any, **more: Any) -> bool:
+        comparisons.append(files)
+        return really_compare(*files, **more)
+
+    monkeypatch.setattr(likeness, "is_archive_of_file", compared)
+    for number in range(20):
+        (logs / f"app.log.{number + 5}").touch()
+        agent.turn(5, read=False)
+    assert len(comparisons) <= 3
+    assert len(agent.after(30)) == 1002
+
+
+# --- what is remembered ----------------------------------------------------------------------------------------------
+
+
+def test_refused_paths_are_forgotten_when_they_are_gone(logs: Path) -> None:
+    agent = following(logs / "*.log")
+    for number in range(50):
+        (logs / f"{number}.log").symlink_to("/nowhere")
+    agent.turns(6)
+    assert len(agent.events) == 50
+    for link in logs.iterdir():
+        link.unlink()
+    agent.turns(6)
+    agent.turns(6)
+    (logs / "1.log").symlink_to("/nowhere")
+    agent.turns(6)
+    assert len(agent.events) == 51, "it is told again"
+
+
+def test_deleted_copies_on_another_file_system_are_forgotten(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as old:
+        log = tmp_path / "app.log"
+        agent = following(log, olddir=old)
+        for number in range(5):
+            agent.append(log, f"{number}, {'x' * 20}\n")
+            agent.turns(4)
+            copied_and_emptied(agent, log, Path(old) / f"app.log-2027010{number}")
+            agent.turns(100)
+            agent.persist()
+            (Path(old) / f"app.log-2027010{number}").unlink()
+            agent.pass_time(86400)
+        for _ in range(20):
+            agent.pass_time(86400)
+            agent.turns(3)
+        assert len(agent.lines()) == 5
+        for file in agent.over:
+            agent.positions.pop(file, None)
+        assert len(agent.positions) <= 2
+
+
+def test_the_last_lines_of_a_pod_are_read_when_its_last_alias_is_gone(logs: Path) -> None:
+    pod = logs / "pods/ns_app-1_11111111-2222-3333-4444-555555555555/main"
+    pod.mkdir(parents=True)
+    (logs / "containers").mkdir()
+    log, link = pod / "0.log", logs / f"containers/app-1_ns_main-{'0' * 64}.log"
+    link.symlink_to(log)
+    agent = following(logs / "containers/app*.log")
+    agent.append(log, "2026-01-02T03:04:05.678901Z stdout F 1\n")
+    agent.after(80)
+    agent.append(log, "2026-01-02T03:04:05.678902Z stdout F 2\n")
+    link.unlink()
+    assert agent.after(30) == ["1", "2"]
