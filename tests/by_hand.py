@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from agent.config import Agent, Source
 from agent.model import Chunk, FileId, Position, Resume
@@ -42,9 +43,9 @@ class ByHand:
         """Written now, by the test's clock."""
         os.utime(path, ns=(self.wall_ns, self.wall_ns))
 
-    def append(self, path: Path, text: str) -> None:
-        with path.open("a") as file:
-            file.write(text)
+    def append(self, path: Path, text: str | bytes) -> None:
+        with path.open("ab") as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
         self.touch(path)
 
     def start(self) -> None:
@@ -108,3 +109,10 @@ class ByHand:
         self.turns(turns)
         self.persist()
         return self.lines(path)
+
+
+def following(*patterns: Path | str, hinted: bool = True, most_open: int | None = None, **source: Any) -> ByHand:
+    """An agent that has just been started on these."""
+    agent = ByHand(Source(include=tuple(map(str, patterns)), **source), hinted=hinted, most_open=most_open)
+    agent.start()
+    return agent

@@ -430,6 +430,10 @@ class OneFile:
         """How many characters of what was read since the last call were none."""
         return self._reader.take_replaced()
 
+    def take_read_bytes(self) -> int:
+        """How many bytes were read since the last call, whatever became of them."""
+        return self._reader.take_read_bytes()
+
     def lose(self, span: Span) -> None:
         """Have a span read again that was read and then lost, if this file still has it. Needs it open."""
         self._reader.lose(span)

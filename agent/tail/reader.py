@@ -39,7 +39,19 @@ class Reader:
     lost:     spans to be read again, each from where to where.
     """
 
-    __slots__ = ("_ahead", "_file", "_origin", "at_end", "content", "lines", "lost", "open_end", "place", "seen_to")
+    __slots__ = (
+        "_ahead",
+        "_file",
+        "_origin",
+        "_read_bytes",
+        "at_end",
+        "content",
+        "lines",
+        "lost",
+        "open_end",
+        "place",
+        "seen_to",
+    )
 
     def __init__(self, file: FileId, origin: Origin, source: Source, wall_ns: Callable[[], int]) -> None:
         self.content: Content | None = None
@@ -51,7 +63,7 @@ class Reader:
         self._file = file
         self._origin = origin
         self.lines = Lines(source, origin.path)
-        self._ahead = 0
+        self._ahead = self._read_bytes = 0
 
     @property
     def begins_at(self) -> int:
@@ -106,6 +118,11 @@ class Reader:
         replaced, self.lines.replaced = self.lines.replaced, 0
         return replaced
 
+    def take_read_bytes(self) -> int:
+        """How many bytes were read since the last call, whatever became of them."""
+        read_bytes, self._read_bytes = self._read_bytes, 0
+        return read_bytes
+
     # --- going on ---------------------------------------------------------------------------------------------------
 
     def check_beginning(self) -> None:
@@ -126,6 +143,7 @@ class Reader:
         for size in (QUANTUM_BYTES, self.lines.window_bytes):
             raw, k = self._read_on(size)
             body = raw[k:] if k else raw
+            self._read_bytes += len(body)
             if any(reader.lines.format != self.lines.format for reader in before):
                 before, ends, earlier = (), [], b""
             part = before[0].place.part if before else self.place.part
@@ -212,6 +230,7 @@ class Reader:
         window = self.lines.window_bytes
         at = self._first_content(end) if start == 0 else start
         body = self._bytes(at, min(window, end - at))
+        self._read_bytes += len(body)
         final = at + len(body) >= end or len(body) < window
         if start == 0:
             self.lines.decide(body)

@@ -362,7 +362,7 @@ class Worker:
             if file.done or file.error or not file.admitted:
                 continue
             read = self._read_file(file, now)
-            taken += sum(len(chunk.data) for chunk in read)
+            taken += file.take_read_bytes()  # not what came of them: of what a container wrapped that may be hardly any
             chunks += read
             self._queue(file)
             fruitless = 0 if read else fruitless + file.queued  # of those that are in the queue again

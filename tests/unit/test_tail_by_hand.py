@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from by_hand import ByHand
+from by_hand import ByHand, following
 
 from agent.buffer import meta
 from agent.config import Multiline, Source
@@ -31,14 +31,6 @@ def logs(request: pytest.FixtureRequest) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="tail-by-hand-", dir=request.param))
     yield directory
     shutil.rmtree(directory)
-
-
-def following(*patterns: Path | str, **more: Any) -> ByHand:
-    """An agent that has just been started on these."""
-    by_hand = {name: more.pop(name) for name in ("hinted", "most_open") if name in more}
-    agent = ByHand(Source(include=tuple(map(str, patterns)), **more), **by_hand)
-    agent.start()
-    return agent
 
 
 def copied(agent: ByHand, log: Path, copy: Path) -> None:
