@@ -17,9 +17,11 @@ from agent.tail.open_end import OpenEnd
 from agent.tail.place import Place
 
 QUANTUM_BYTES = 200 * 1024
-_STEP = 64 * 1024
 """How much of a file is read at a time, before another file has its turn. With metadata and what each entry adds on the wire,
 four of them fill a batch of the default size, when lines are about 400 bytes long."""
+
+_STEP = 64 * 1024
+_MOST_NULS = 1024 * 1024
 
 
 class ContentChanged(Exception):
@@ -84,7 +86,7 @@ class Reader:
             self.at_end = False
         self.lines.begins_with(content.read(0, 4))
         if self.lines.format is None and self.place.offset:
-            self.lines.decide(content.read(0, HEAD_BYTES))
+            self.lines.decide(content.read(self._first_content(), HEAD_BYTES))
 
     def go_on(self) -> None:
         """The archive that ended in the middle has grown."""
@@ -183,22 +185,33 @@ class Reader:
         return raw, k
 
     def _read_beginning(self, size: int) -> bytes:
-        """The first content: behind a byte-order mark, or behind the NULs that a truncating rotation leaves when the
-        writer does not append. These may be many gigabytes of hole, so they are sought over, not read."""
         content = self._open_content()
         if self._ahead in (0, self.lines.mark_length):
             if not content.is_archive:
                 self.lines.begins_with(content.read(0, 4))
             self._ahead = self.lines.mark_length
         body = content.read(self._ahead, size)
-        if body.startswith(b"\0") and self.lines.units.width == 1 and not content.is_archive:
-            self._ahead = content.data_from(self._ahead)
+        if body.startswith(b"\0") and self.lines.units.width == 1:
+            self._ahead = self._first_content()
             body = content.read(self._ahead, size)
-            nuls = len(body) - len(body.lstrip(b"\0"))
-            self._ahead += nuls
-            body = content.read(self._ahead, size) if nuls else body
         self.lines.decide(body)
         return body
+
+    def _first_content(self) -> int:
+        """Behind a byte-order mark, or behind the NULs that a truncating rotation leaves when the writer does not append.
+        These may be many gigabytes of hole, so they are sought over; where the file system knows of no holes, so many are
+        read and not more."""
+        content, at = self._open_content(), self.lines.mark_length
+        if self.lines.units.width > 1 or content.is_archive:
+            return at
+        for _ in range(_MOST_NULS // _STEP):
+            at = content.data_from(at)
+            found = content.read(at, _STEP)
+            nuls = len(found) - len(found.lstrip(b"\0"))
+            at += nuls
+            if nuls < _STEP:
+                break
+        return at
 
     def _take(self, length: int, part: int, tail: bytes) -> Span:
         """Move on. `tail`: up to 256 bytes before where that leads, if they are at hand."""
@@ -228,7 +241,7 @@ class Reader:
         """A quantum of a lost span. Its chunks carry the present position: reading has got that far already."""
         start, end = self.lost[0]
         window = self.lines.window_bytes
-        at = self._first_content(end) if start == 0 else start
+        at = min(self._first_content(), end) if start == 0 else start
         body = self._bytes(at, min(window, end - at))
         self._read_bytes += len(body)
         final = at + len(body) >= end or len(body) < window
@@ -244,15 +257,6 @@ class Reader:
         else:
             self.lost[0] = (at, end)
         return chunks
-
-    def _first_content(self, end: int) -> int:
-        """Behind a byte-order mark, and behind holes and NULs before `end`."""
-        content, at = self._open_content(), self.lines.mark_length
-        if self.lines.units.width > 1 or content.is_archive:
-            return at
-        while at < end and (nuls := content.read(at, min(_STEP, end - at))) and not nuls.strip(b"\0"):
-            at = max(at + len(nuls), content.data_from(at))
-        return at + len(nuls) - len(nuls.lstrip(b"\0")) if at < end else end
 
     def _anchor(self, offset: int) -> bytes:
         return self._open_content().anchor(offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,51 @@ def test_a_turn_ends_after_so_many_bytes_read_however_few_lines_they_hold(tmp_pa
     agent.persist()
     assert [position.offset for position in agent.positions.values()] == [pytest.approx(TURN_BYTES, abs=QUANTUM_BYTES)]
     assert agent.after(5) == ["a"] * (3 * TURN_BYTES // len(line))
+
+
+# --- how it begins --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("excess", range(-1, 4))
+def test_a_lost_first_line_of_about_the_limit_behind_a_mark_is_read_again(
+    tmp_path: Path, excess: int, line_end: str
+) -> None:
+    log = tmp_path / "app.log"
+    agent = following(log)
+    agent.append(log, "\N{BYTE ORDER MARK}" + "x" * (256 * 1024 + excess) + line_end + "next\n")
+    agent.turns(5)
+    read = [chunk.data for chunk in agent._taken if chunk.data]
+    for data in read:
+        agent.lose(data)
+    agent.turns(5)
+    assert [chunk.data for chunk in agent._taken if chunk.data] == read
+
+
+@pytest.mark.parametrize("hole", [100_000, 700_000, 5_000_000])
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_lines_behind_a_hole_are_still_those_of_a_container_after_a_restart(
+    tmp_path: Path, hole: int, *, is_filled: bool
+) -> None:
+    log = tmp_path / "c-json.log"
+    zeros = 300_000 if is_filled else 0  # where it was written, or the file system knows no holes
+    log.write_bytes(b"")
+    os.truncate(log, hole)
+    agent = following(log)
+    agent.append(log, b"\0" * zeros + docker("1").encode())
+    assert agent.after(5) == ["1"]
+    agent.kill()
+    agent.append(log, docker("2"))
+    agent.start()
+    assert agent.after(5) == ["1", "2"]
+
+
+def test_lines_behind_a_mark_are_still_those_of_a_container_after_a_restart(tmp_path: Path) -> None:
+    log = tmp_path / "c-json.log"
+    agent = following(log)
+    agent.append(log, "\N{BYTE ORDER MARK}" + docker("1"))
+    assert agent.after(5) == ["1"]
+    agent.kill()
+    agent.append(log, docker("2"))
+    agent.start()
+    assert agent.after(5) == ["1", "2"]
