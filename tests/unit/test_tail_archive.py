@@ -67,3 +67,57 @@ def test_memory_stays_bounded_however_much_is_inside(tmp_path: Path) -> None:
     with reading(tmp_path / "a.gz", gzip.compress(b"\n" * 50_000_000)) as reader:
         assert len(reader.read(49_000_000, 1000)) == 1000
         assert len(reader._window) < 1_000_000
+
+
+@pytest.fixture
+def read_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of each read from the disk."""
+    sizes: list[int] = []
+    pread = os.pread
+
+    def counted(fd: int, size: int, offset: int) -> bytes:
+        data = pread(fd, size, offset)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    return sizes
+
+
+def test_padding_that_is_a_hole_is_sought_over(tmp_path: Path, read_bytes: list[int]) -> None:
+    with reading(tmp_path / "a.gz", gzip.compress(b"before")) as reader:
+        os.truncate(tmp_path / "a.gz", 4 * 10**9)
+        with (tmp_path / "a.gz").open("ab") as file:
+            file.write(gzip.compress(b"behind"))
+        assert read_all(reader) == b"beforebehind"
+        assert not reader.damaged
+    assert sum(read_bytes) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        gzip.compress(b"") * 500_000,
+        gzip.compress(b"", 0)[:10] + b"\0\0\0\xff\xff" * 2_000_000,
+        gzip.compress(b"")[:3] + b"\x10" + b"\0" * 6 + b"a comment" * 1_000_000,
+        b"\0" * 10_000_000,
+    ],
+)
+def test_what_goes_on_and_on_and_gives_nothing_is_damage(tmp_path: Path, nothing: bytes, read_bytes: list[int]) -> None:
+    with reading(tmp_path / "a.gz", gzip.compress(b"before") + nothing) as reader:
+        assert read_all(reader) == b"before"
+        assert reader.damaged
+    assert sum(read_bytes) < 5_000_000
+
+
+def test_a_hundred_thousand_members_of_a_short_line_each_are_read(tmp_path: Path) -> None:
+    member = gzip.compress(b"a line of thirty characters...\n")
+    with reading(tmp_path / "a.gz", member * 100_000) as reader:
+        assert len(read_all(reader)) == 3_100_000
+        assert not reader.damaged
+
+
+def test_as_much_padding_as_text_may_stand_between_members(tmp_path: Path) -> None:
+    with reading(tmp_path / "a.gz", (gzip.compress(TEXT[:10_000]) + b"\0" * 10_000) * 1000) as reader:
+        assert len(read_all(reader)) == 10_000_000
+        assert not reader.damaged

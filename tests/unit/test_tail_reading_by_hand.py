@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 from by_hand import following
 
+from agent.observe.events import ArchiveDamaged
 from agent.tail.reader import QUANTUM_BYTES
 from agent.tail.worker import TURN_BYTES
 
@@ -78,3 +80,31 @@ def test_lines_behind_a_mark_are_still_those_of_a_container_after_a_restart(tmp_
     agent.append(log, docker("2"))
     agent.start()
     assert agent.after(5) == ["1", "2"]
+
+
+# --- archives -------------------------------------------------------------------------------------------------------
+
+
+def test_a_huge_archive_of_hardly_any_content_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, archive = tmp_path / "app.log", tmp_path / "app.log.1.gz"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(5)
+    log.rename(tmp_path / "app.log.2")
+    archive.write_bytes(gzip.compress(b"2\n"))
+    os.truncate(archive, 4 * 10**9)
+    agent.pass_time(1)
+    agent.touch(archive)
+    agent.append(log, "3\n")
+    pread, read_bytes = os.pread, 0
+
+    def counted(fd: int, size: int, offset: int) -> bytes:
+        nonlocal read_bytes
+        data = pread(fd, size, offset)
+        read_bytes += len(data)
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert agent.after(10) == ["1", "2", "3"]
+    assert read_bytes < 10_000_000
+    assert not [event for event in agent.events if isinstance(event, ArchiveDamaged)]
