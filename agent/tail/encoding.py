@@ -8,6 +8,7 @@ newline, so searches look at unit borders only. What cannot be decoded becomes U
 from __future__ import annotations
 
 import codecs
+from functools import cache
 
 from agent.tail.framing import UTF8, Units, Utf8
 
@@ -110,7 +111,9 @@ def units_for(configured: str, head: bytes) -> tuple[Units, int]:
     return _units(configured), 0
 
 
+@cache
 def _units(name: str) -> Units:
+    """The same for the same encoding."""
     name = codecs.lookup(name).name
     name = _NATIVE_ORDER.get(name, name)
     if name in ("utf-8", "utf-8-sig", "ascii"):

@@ -65,7 +65,24 @@ class Lines:
 
     def has_open_lines(self, rest: bytes) -> bool:
         """Whether whole lines in what was not taken wait for more of their kind."""
-        return (self._events is not None or UNWRAP[self.format or "plain"] is not None) and b"\n" in rest
+        return (self._events is not None or self._is_wrapped) and self._end_of_last(rest) > 0
+
+    def ends_whole(self, rest: bytes) -> bool:
+        """Whether these bytes, from where a line begins, end where one ends."""
+        return 0 < self._end_of_last(rest) == len(rest)
+
+    def _end_of_last(self, rest: bytes) -> int:
+        units = UTF8 if self._is_wrapped else self.units
+        newline = units.last_newline(rest, 0, len(rest))
+        return newline + units.width if newline >= 0 else 0
+
+    @property
+    def _is_wrapped(self) -> bool:
+        return UNWRAP[self.format or "plain"] is not None
+
+    def go_on_from(self, earlier: Lines) -> bool:
+        """Whether these may be one with those, as bytes."""
+        return self.format == earlier.format and self.units == earlier.units
 
     def pieces(self, body: bytes, part: int, read_ns: int, *, final: bool, close: bool = False) -> list[Piece]:
         """What can be taken of `body`, which begins where a line begins, or after part `part` of one.

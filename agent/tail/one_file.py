@@ -408,8 +408,7 @@ class OneFile:
     ) -> list[Chunk]:
         """As `Reader.read` does, or what was lost once more. `before`: earlier generations."""
         reader = self._reader
-        if self._kind is None and reader.content is not None:  # it was empty when it was opened
-            self._begin_as(kind_of(reader.content.read(0, HEAD_OF_KIND_BYTES), archives=self._archives))
+        self._begin()
         if self.ignored:
             self.close()
             return []
@@ -422,9 +421,26 @@ class OneFile:
             self.size = max(self.size, reader.seen_to)
         return chunks
 
-    def open_lines(self) -> bytes:
-        """The whole lines at its end that wait for more of their kind. Needs it open."""
-        return self._reader.open_lines()
+    def _begin(self) -> None:
+        """Once more, if it was empty when it was opened."""
+        if self._kind is None and (content := self._reader.content) is not None:
+            self._begin_as(kind_of(content.read(0, HEAD_OF_KIND_BYTES), archives=self._archives))
+
+    def learn_format(self) -> None:
+        """Of a file of which nothing was read, as far as its first line tells. Needs it open."""
+        self._begin()
+        if not self.ignored:
+            self._reader.learn_format()
+
+    @property
+    def has_format(self) -> bool:
+        """Whether its first line has told its format."""
+        return self._reader.lines.format is not None
+
+    def may_go_on_in(self, later: OneFile) -> bool:
+        """Whether its open lines may, by how both are written and by what this one ends in. Needs both open."""
+        reader = self._reader
+        return reader.lines.ends_whole(reader.open_lines()) and later._reader.lines.go_on_from(reader.lines)
 
     def take_replaced(self) -> int:
         """How many characters of what was read since the last call were none."""

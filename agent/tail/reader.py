@@ -125,6 +125,10 @@ class Reader:
         read_bytes, self._read_bytes = self._read_bytes, 0
         return read_bytes
 
+    def learn_format(self) -> None:
+        """Of a file of which nothing was read, as far as its first line tells. Needs it open."""
+        self._read_beginning(HEAD_BYTES)
+
     # --- going on ---------------------------------------------------------------------------------------------------
 
     def check_beginning(self) -> None:
@@ -146,7 +150,7 @@ class Reader:
             raw, k = self._read_on(size)
             body = raw[k:] if k else raw
             self._read_bytes += len(body)
-            if any(reader.lines.format != self.lines.format for reader in before):
+            if not all(self.lines.go_on_from(reader.lines) for reader in before):
                 before, ends, earlier = (), [], b""
             part = before[0].place.part if before else self.place.part
             pieces = self.lines.pieces(earlier + body if earlier else body, part, read_ns, final=final, close=close)

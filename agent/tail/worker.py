@@ -376,7 +376,7 @@ class Worker:
                 was_known = file.is_known_by_content
                 before = [] if self._once else self._generations.before(file)
                 with self._open_files.keeping(file, *before):
-                    before, chunks = self._openable(before, now)
+                    before, chunks = self._openable(before, file, now)
                     chunks += file.read(self._wall_ns(), final=final, close=close, before=before)
                 if file.is_at_end_of_archive and file.damaged and not self._once and not final:
                     self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))
@@ -429,14 +429,18 @@ class Worker:
             except OSError as error:
                 self._failed(file, error, now)
 
-    def _openable(self, files: list[OneFile], now: float) -> tuple[list[OneFile], list[Chunk]]:
-        """All of them, opened; none when one cannot be, or ends in the middle of a line. Then what is whole at the end of it is
-        taken as it is, before what follows."""
+    def _openable(self, files: list[OneFile], later: OneFile, now: float) -> tuple[list[OneFile], list[Chunk]]:
+        """All of them, opened; none when one cannot be, or cannot go on in the later one: it ends in the middle of a line, or is
+        written in another way. Then what is whole at the end of it is taken as it is, before what follows."""
+        if files:
+            later.learn_format()
+            if not later.has_format:
+                return [], []  # nothing of it can be taken
         for file in files:
             try:
                 if file.open() is not Verdict.SAME or file.ignored:
                     return [], []
-                if not file.open_lines().endswith(b"\n"):
+                if not file.may_go_on_in(later):
                     return [], [chunk for one in files for chunk in self._read_file(one, now, close=True)]
             except (FileNotFoundError, NotTheFile):
                 return [], []

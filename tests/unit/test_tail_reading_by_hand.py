@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from by_hand import following
 
+from agent.config import Multiline
 from agent.observe.events import ArchiveDamaged
 from agent.tail.reader import QUANTUM_BYTES
 from agent.tail.worker import TURN_BYTES
@@ -108,3 +109,43 @@ def test_a_huge_archive_of_hardly_any_content_holds_nothing_up(tmp_path: Path, m
     assert agent.after(10) == ["1", "2", "3"]
     assert read_bytes < 10_000_000
     assert not [event for event in agent.events if isinstance(event, ArchiveDamaged)]
+
+
+# --- events across generations --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "is_one"),
+    [
+        ("utf-16-le", "utf-16-le", True),
+        ("utf-16-be", "utf-16-be", True),
+        ("utf-32-le", "utf-32-le", True),
+        ("utf-8", "utf-8", True),
+        ("utf-16-be", "utf-16-le", False),
+        ("utf-16-le", "utf-8", False),
+        ("utf-8", "utf-16-be", False),
+    ],
+)
+def test_an_event_goes_on_in_the_next_generation_if_that_is_encoded_alike(
+    tmp_path: Path, earlier: str, later: str, *, is_one: bool
+) -> None:
+    log, mark = tmp_path / "app.log", "\N{BYTE ORDER MARK}"
+    agent = following(log, multiline=Multiline(start="^S", timeout="20s"))
+    agent.append(log, (mark + "S 1\nS 2\n").encode(earlier))
+    agent.turns(5)
+    log.rename(tmp_path / "app.log.1")
+    agent.append(log, (mark + " more of 2\nS 3\n").encode(later))
+    agent.turns(60)
+    counts = [count for chunk in agent._taken for count in chunk.line_counts or ()]
+    assert counts == ([1, 2, 1] if is_one else [1, 1, 1, 1])
+    assert agent.after(0) == ["S 1", "S 2", " more of 2", "S 3"]
+
+
+def test_a_container_line_does_not_go_on_in_a_generation_of_another_format(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    agent = following(log)
+    agent.append(log, f"{TIME} stdout F 1\n{TIME} stdout P 2\n")
+    agent.turns(5)
+    log.rename(tmp_path / "app.log.1")
+    agent.append(log, docker("3"))
+    assert agent.after(60) == ["1", "2", "3"]
