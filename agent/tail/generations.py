@@ -246,6 +246,15 @@ class Generations:
                 break
         return found
 
+    def waits_for_open_end(self, file: OneFile) -> bool:
+        """Whether what is open at the end of an earlier generation may go on in this one, and that has to be looked into first:
+        it was touched, as by its deletion."""
+        if file.offset or file.is_lost:
+            return False
+        return any(
+            earlier.open_end.lines and earlier.has_unread and not earlier.error for earlier in self._before(file)
+        )
+
     def is_over(self, file: OneFile, now: float) -> bool:
         """Whether it can be let go: deleted or nameless, and read to its end."""
         if file.hold is not None or not file.admitted or file.has_unread:

@@ -361,7 +361,7 @@ class Worker:
             file.queued = False
             if file.done or file.error or not file.admitted:
                 continue
-            read = self._read_file(file, now)
+            read = [] if self._generations.waits_for_open_end(file) else self._read_file(file, now)
             taken += file.take_read_bytes()  # not what came of them: of what a container wrapped that may be hardly any
             chunks += read
             self._queue(file)

@@ -149,3 +149,32 @@ def test_a_container_line_does_not_go_on_in_a_generation_of_another_format(tmp_p
     log.rename(tmp_path / "app.log.1")
     agent.append(log, docker("3"))
     assert agent.after(60) == ["1", "2", "3"]
+
+
+def test_a_message_goes_on_in_the_next_generation_while_its_beginning_is_compressed(tmp_path: Path) -> None:
+    pod = tmp_path / "pods/ns_web-1_00000001-2222-3333-4444-555555555555/main"
+    pod.mkdir(parents=True)
+    log, rotated = pod / "0.log", pod / "0.log.20270102-000001"
+    agent = following(tmp_path / "pods/*/*/*.log", hinted=False)
+
+    def write(*lines: str) -> None:
+        agent.append(log, "".join(f"{TIME} stdout {line}\n" for line in lines))
+        agent.pass_time(0.01)
+
+    write("F 1")
+    agent.turns(6)
+    write("F 2", "P 3, and ")
+    log.rename(rotated)
+    write("F the rest", "F 4")
+    agent.turn(0.3)
+    agent.turn(2.5)
+    agent.turn(0.3)
+    for _ in range(4):
+        agent.turn(read=False)
+    rotated.with_name(rotated.name + ".gz").write_bytes(gzip.compress(rotated.read_bytes()))
+    rotated.unlink()
+    log.rename(pod / "0.log.20270102-000003")
+    write()
+    agent.turn(read=False)
+    agent.turn(0.3, read=False)
+    assert agent.after(100) == ["1", "2", "3, and the rest", "4"]
