@@ -49,6 +49,14 @@ def _holds_all(file: OneFile, fd: int, size: int) -> bool:
     return size <= file.offset or ((original := opened(file)) is not None and is_beginning_of(fd, size, original))
 
 
+def _rotated_from(path: str) -> str | None:
+    """The path of the log that one with this name was rotated from, if it is such a name: as a glob like app.log* shows it."""
+    directory, name = os.path.split(path)
+    bases = (base for base in possible_bases(name) if is_rotated_name(name, base) and not may_be_a_sibling(name, base))
+    base = next(bases, None)
+    return None if base is None else os.path.join(directory, base)
+
+
 class Copies:
     """notes:   chunks without lines; each carries the position of a copy, or of a generation whose turn is yet to come, so that a restart
              does not take it for a new file, or for one older than what is known.
@@ -238,7 +246,7 @@ class Copies:
         Raises OSError for want of descriptors.
         """
         known = file.position() if file.is_known_by_content else None
-        kin = self._kin(file.source, file.origin.path)
+        kin = self._kin(file.source, file.origin.path, is_known=known is not None)
         for candidate in reversed(kin):
             with self._seeing(file.source, candidate):
                 offset = self._copied_up_to(candidate, file, known, now)
@@ -248,9 +256,15 @@ class Copies:
                     return self._adopt(candidate, file, known, offset, now)
         return None if known is None else self._archive_among(kin, known, file.source, now)
 
-    def _kin(self, source: Source, path: str) -> list[Relative]:
+    def _kin(self, source: Source, path: str, *, is_known: bool) -> list[Relative]:
+        """is_known: content can tell. Then what app.log.1 became may be app.log.2.gz, as rotation goes on."""
         try:
-            return self._relatives.of(source, path)
+            kin = self._relatives.of(source, path)
+            base = _rotated_from(path) if is_known else None
+            if base is None:
+                return kin
+            more = (one for one in self._relatives.of(source, base) if one.path != path)
+            return sorted({one.path: one for one in (*kin, *more)}.values(), key=lambda one: one.mtime_ns)
         except OSError as error:
             if is_want_of_room(error):
                 raise
@@ -333,9 +347,12 @@ class Copies:
     def find_archive(self, known: Position, source: Source, now: float) -> OneFile | None:
         """What a file that is gone became when it was compressed, taken up where reading it ended."""
         path = known.origin.path
-        if not self._may_be_in_archive(known, source) or not self._relatives.may_have_archive(source, path):
+        paths = filter(None, (path, _rotated_from(path)))
+        if not self._may_be_in_archive(known, source) or not any(
+            self._relatives.may_have_archive(source, one) for one in paths
+        ):
             return None
-        return self._archive_among(self._kin(source, path), known, source, now)
+        return self._archive_among(self._kin(source, path, is_known=True), known, source, now)
 
     def _may_be_in_archive(self, known: Position, source: Source) -> bool:
         return not self._once and source.compressed != "skip" and bool(known.prefix_length)

@@ -893,7 +893,7 @@ async def test_a_big_file_does_not_keep_small_ones_waiting(tmp_path: Path) -> No
     async with tailer:
         turns = []
         async for chunks in tailer.turns():
-            turns.append(chunks)
+            turns += [chunks] if chunks else []  # on a busy machine an idle tick comes first
             if len(turns) == 3:
                 tailer.stop()
     paths = {chunk.origin.path for chunk in turns[0]}
