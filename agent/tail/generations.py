@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from agent.config import Source
 from agent.model import FileId, Origin
@@ -83,6 +84,7 @@ class Generations:
         """The inode of a file with other content. It is as it was last seen: it may have lost its name since, but not its age."""
         again = self._make(self._memory.next_id(file.key), origin, file.source, path, now)
         again.listed, again.is_link = file.listed, file.is_link
+        again.follow(file)
         again.notice(file.size, file.mtime_ns, now)
         return again
 
@@ -232,28 +234,25 @@ class Generations:
 
     def before(self, file: OneFile) -> list[OneFile]:
         """Earlier generations whose open ends may go on in a file of which nothing was read, oldest first."""
+        return [*takewhile(lambda earlier: not earlier.has_unread, self._with_open_ends(file))][::-1]
+
+    def changed_before(self, file: OneFile) -> list[OneFile]:
+        """Those of them that have to be read first, oldest first: they may have grown, or only lost their name."""
+        changed = [earlier for earlier in self._with_open_ends(file) if earlier.has_unread]
+        return [earlier for earlier in changed[::-1] if not (earlier.error or earlier.unseen_since_ns)]
+
+    def _with_open_ends(self, file: OneFile) -> Iterator[OneFile]:
         if file.offset or file.is_lost:
-            return []
+            return
         chain = self.chains[file.origin.path]
-        found: list[OneFile] = []
         for earlier in reversed(chain[: chain.index(file)]):
             if earlier.done or earlier.ignored or earlier.is_empty:
                 continue
-            if not earlier.open_end.lines or earlier.has_unread:
-                break
-            found.insert(0, earlier)
+            if not earlier.open_end.lines:
+                return
+            yield earlier
             if earlier.offset:
-                break
-        return found
-
-    def waits_for_open_end(self, file: OneFile) -> bool:
-        """Whether what is open at the end of an earlier generation may go on in this one, and that has to be looked into first:
-        it was touched, as by its deletion."""
-        if file.offset or file.is_lost:
-            return False
-        return any(
-            earlier.open_end.lines and earlier.has_unread and not earlier.error for earlier in self._before(file)
-        )
+                return
 
     def is_over(self, file: OneFile, now: float) -> bool:
         """Whether it can be let go: deleted or nameless, and read to its end."""

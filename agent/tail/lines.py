@@ -22,14 +22,25 @@ _LEAST_WINDOW = 256 * 1024
 
 class Lines:
     """units: how text lies in the bytes.  mark_length: of the byte-order mark.  format: None until it is known.
-    replaced: characters so far that were none in UTF-8."""
+    replaced: characters so far that were none in UTF-8.  _marked: how it lay in what the file held before it was emptied, if a
+    mark told that."""
 
-    __slots__ = ("_events", "_path", "_source", "format", "mark_length", "replaced", "units")  # one for each file
+    __slots__ = (
+        "_events",
+        "_marked",
+        "_path",
+        "_source",
+        "format",
+        "mark_length",
+        "replaced",
+        "units",
+    )
 
     def __init__(self, source: Source, path: str) -> None:
         self._source = source
         self._path = path
         self.units: Units = UTF8
+        self._marked: Units | None = None
         self.mark_length = 0
         self.replaced = 0
         self.format: Format | None = CONFIGURED.get(source.format)
@@ -41,6 +52,12 @@ class Lines:
     def begins_with(self, head: bytes) -> None:
         """head: the first 4 bytes, or as many as there are."""
         self.units, self.mark_length = units_for(self._source.encoding, head)
+        if self._marked is not None and not self.mark_length and b"\0" in head:
+            self.units = self._marked  # a writer that goes on writes no second mark
+
+    def follow(self, emptied: Lines) -> None:
+        """What the same file holds after it was emptied."""
+        self._marked = emptied.units if emptied.mark_length else emptied._marked
 
     def decide(self, head: bytes) -> None:
         """The format, by the first line, once it is there, or enough of it."""

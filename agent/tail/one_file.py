@@ -226,6 +226,10 @@ class OneFile:
     def position(self) -> Position:
         return self._reader.position()
 
+    def follow(self, emptied: OneFile) -> None:
+        """This is the same file with what was written into it since."""
+        self._reader.lines.follow(emptied._reader.lines)
+
     def resume_at(self, position: Position, *, is_copy: bool = False) -> None:
         """Before opening: where an earlier run got to. Opening then checks that it is the same file, or a copy of it."""
         if is_copy:

@@ -195,7 +195,7 @@ class Reader:
                 self.lines.begins_with(content.read(0, 4))
             self._ahead = self.lines.mark_length
         body = content.read(self._ahead, size)
-        if body.startswith(b"\0") and self.lines.units.width == 1:
+        if body.startswith(b"\0" * self.lines.units.width):
             self._ahead = self._first_content()
             body = content.read(self._ahead, size)
         self.lines.decide(body)
@@ -206,7 +206,7 @@ class Reader:
         These may be many gigabytes of hole, so they are sought over; where the file system knows of no holes, so many are
         read and not more."""
         content, at = self._open_content(), self.lines.mark_length
-        if self.lines.units.width > 1 or content.is_archive:
+        if content.is_archive:
             return at
         for _ in range(_MOST_NULS // _STEP):
             at = content.data_from(at)
@@ -215,7 +215,7 @@ class Reader:
             at += nuls
             if nuls < _STEP:
                 break
-        return at
+        return at - at % self.lines.units.width  # a character may begin with NULs
 
     def _take(self, length: int, part: int, tail: bytes) -> Span:
         """Move on. `tail`: up to 256 bytes before where that leads, if they are at hand."""

@@ -361,7 +361,7 @@ class Worker:
             file.queued = False
             if file.done or file.error or not file.admitted:
                 continue
-            read = [] if self._generations.waits_for_open_end(file) else self._read_file(file, now)
+            read = self._read_file(file, now)
             taken += file.take_read_bytes()  # not what came of them: of what a container wrapped that may be hardly any
             chunks += read
             self._queue(file)
@@ -370,13 +370,15 @@ class Worker:
         return chunks
 
     def _read_file(self, file: OneFile, now: float, *, final: bool = False, close: bool = False) -> list[Chunk]:
-        chunks: list[Chunk] = []
+        changed = [] if self._once else self._generations.changed_before(file)
+        chunks = [chunk for earlier in changed for chunk in self._read_file(earlier, now)]
         try:
-            if self._is_open(file, now) and not file.ignored:
+            if not file.done and self._is_open(file, now) and not file.ignored:
                 was_known = file.is_known_by_content
                 before = [] if self._once else self._generations.before(file)
                 with self._open_files.keeping(file, *before):
-                    before, chunks = self._openable(before, file, now)
+                    before, ended = self._openable(before, file, now)
+                    chunks += ended
                     chunks += file.read(self._wall_ns(), final=final, close=close, before=before)
                 if file.is_at_end_of_archive and file.damaged and not self._once and not final:
                     self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))

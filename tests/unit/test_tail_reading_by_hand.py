@@ -151,30 +151,59 @@ def test_a_container_line_does_not_go_on_in_a_generation_of_another_format(tmp_p
     assert agent.after(60) == ["1", "2", "3"]
 
 
-def test_a_message_goes_on_in_the_next_generation_while_its_beginning_is_compressed(tmp_path: Path) -> None:
-    pod = tmp_path / "pods/ns_web-1_00000001-2222-3333-4444-555555555555/main"
-    pod.mkdir(parents=True)
-    log, rotated = pod / "0.log", pod / "0.log.20270102-000001"
-    agent = following(tmp_path / "pods/*/*/*.log", hinted=False)
-
-    def write(*lines: str) -> None:
-        agent.append(log, "".join(f"{TIME} stdout {line}\n" for line in lines))
-        agent.pass_time(0.01)
-
-    write("F 1")
+@pytest.mark.parametrize(("rest", "hinted"), [("", True), ("", False), (f"{TIME} stdout F of 4\n", False)])
+def test_a_container_line_goes_on_although_the_generation_it_begins_in_is_compressed_unread(
+    tmp_path: Path, rest: str, *, hinted: bool
+) -> None:
+    log, earlier = tmp_path / "0.log", tmp_path / "0.log.20270102-000001"
+    agent = following(log, hinted=hinted)
+    agent.append(log, f"{TIME} stdout F 1\n")
     agent.turns(6)
-    write("F 2", "P 3, and ")
-    log.rename(rotated)
-    write("F the rest", "F 4")
+    agent.append(log, f"{TIME} stdout F 2\n{TIME} stdout F 3\n{TIME} stdout P 4 \n")
+    log.rename(earlier)
+    agent.append(log, f"{TIME} stdout F rest\n{TIME} stdout F 5\n")
     agent.turn(0.3)
     agent.turn(2.5)
-    agent.turn(0.3)
     for _ in range(4):
         agent.turn(read=False)
-    rotated.with_name(rotated.name + ".gz").write_bytes(gzip.compress(rotated.read_bytes()))
-    rotated.unlink()
-    log.rename(pod / "0.log.20270102-000003")
-    write()
+    if rest:  # the runtime was slow to let go of it
+        agent.append(earlier, rest)
+    with gzip.open(f"{earlier}.gz", "wb") as archive:
+        archive.write(earlier.read_bytes())
+    agent.touch(Path(f"{earlier}.gz"))
+    earlier.unlink()
     agent.turn(read=False)
-    agent.turn(0.3, read=False)
-    assert agent.after(100) == ["1", "2", "3, and the rest", "4"]
+    assert agent.after(90) == ["1", "2", "3", "4 of 4" if rest else "4 rest", *(["rest"] if rest else []), "5"]
+
+
+# --- emptied --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("is_marked", [False, True])
+@pytest.mark.parametrize("is_appending", [False, True])
+@pytest.mark.parametrize("length", [1000, 50_000])
+def test_a_writer_goes_on_in_its_encoding_after_its_log_was_emptied(
+    tmp_path: Path, encoding: str, length: int, *, is_marked: bool, is_appending: bool
+) -> None:
+    log = tmp_path / "app.log"
+    agent = following(log, encoding="utf-8" if is_marked else encoding)
+    with log.open("ab" if is_appending else "wb", buffering=0) as writer:
+        for text in ("\N{BYTE ORDER MARK}" * is_marked + "x" * length + "\n", "2\n", "3\n"):
+            writer.write(text.encode(encoding))
+            agent.touch(log)
+            agent.turns(5)
+            os.truncate(log, 0)
+            agent.touch(log)
+            agent.turn()
+    assert agent.after(5) == ["x" * length, "2", "3"]
+
+
+def test_a_log_is_emptied_by_another_writer_who_writes_no_mark(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    agent = following(log)
+    agent.append(log, "\N{BYTE ORDER MARK}1\n".encode("utf-16-le"))
+    agent.turns(5)
+    log.write_text("2\n")
+    agent.touch(log)
+    assert agent.after(5) == ["1", "2"]
