@@ -211,6 +211,9 @@ def test_names_split_into_words(name, words):
         "?",
         "$1",
         "{password}",
+        "on",
+        "off",
+        "${{ secrets.PW }}",
     ],
 )
 def test_what_is_no_value_stays(redactor, value):
@@ -285,6 +288,12 @@ def test_a_word_in_front_or_behind_may_make_a_name_harmless(name):
         '{"token": "2026-01-02T03:04:05Z"}',
         '{"pwd": "/app/src"}',
         '{"pass": "12"}',
+        "feature flags: password_login=off, api_keys=on",
+        r'{"m": "feature flags: api_key\u0073\u003don"}',
+        "secret=${{secrets.TOKEN}}",
+        "Authorization: Bearer ${{ secrets.TOKEN }}",
+        "tool --password ${{ secrets.TOKEN }} --verbose",
+        "curl -u bob:${{ secrets.TOKEN }} https://h.example",
     ],
 )
 def test_code_and_prose_stay(redactor, line):

@@ -9,14 +9,18 @@ from agent.transform.redaction.checks import UUID, has_digit, has_letter, is_a_n
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Verdict
 
-_EMPTY_WORDS = frozenset({"", "none", "null", "undefined", "nil", "true", "false", "yes", "no", "n/a", "nan"})
+_EMPTY_WORDS = frozenset(
+    {"", "none", "null", "undefined", "nil", "true", "false", "yes", "no", "on", "off", "n/a", "nan"}
+)
+_BRACKETS = " ${}[]()"
+"""Around nothing or such a word; of `${{ secrets.TOKEN }}` without quotes the value ends at the space."""
 _MASK_CHARACTERS = "*•xX#.-_●· "
 _MASK_WORDS = re.compile(
     r"[\[<({*]{0,3}(?:REDACTED|FILTERED|MASKED|HIDDEN|SCRUBBED|REMOVED)[\])>}*]{0,3}|[\[<(*]{1,3}(?:PROTECTED|SENSITIVE|SECURED?|OMITTED|SUPPRESSED|SANITI[SZ]ED|OBFUSCATED)[\])>*]{1,3}",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(
-    r"\$\{[^{}]{0,100}\}|\$\(?[A-Z_][A-Z0-9_]{0,63}\)?|\$\d{1,3}|\{\{[^{}]{0,100}\}\}|\{[A-Za-z_.()]{0,60}(?:![rs])?\}|%s|%[A-Z_]{2,40}%"
+    r"\$\{[^{}]{0,100}\}|\$\{\{[^{}]{0,100}\}\}|\$\(?[A-Z_][A-Z0-9_]{0,63}\)?|\$\d{1,3}|\{\{[^{}]{0,100}\}\}|\{[A-Za-z_.()]{0,60}(?:![rs])?\}|%s|%[A-Z_]{2,40}%"
     r"|%\([A-Za-z_]{1,40}\)s|<[A-Za-z][A-Za-z0-9 _.:-]{0,60}>|:[a-z_]{1,40}|\?"
 )
 _PLACEHOLDERS = re.compile(r"(?:\{[A-Za-z_.()]{1,60}(?:![rs])?\}[:/@,;=-]?){1,8}")
@@ -198,7 +202,7 @@ class Gate:
 
     def leaves(self, value: str, verdict: Verdict) -> bool:
         """For a value whose ends are certain: a JSON string, or a quoted one."""
-        if value.strip(" {}[]()").lower() in _EMPTY_WORDS or self.masked(value) or _says_something(value):
+        if value.strip(_BRACKETS).lower() in _EMPTY_WORDS or self.masked(value) or _says_something(value):
             return True
         rule = _BY_KIND.get(verdict.kind)
         return rule is not None and rule(value)
