@@ -88,7 +88,7 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
         if separator[0] == " |":
             yield from _cell(text, separator.end(), verdict)
             continue
-        query = start > 0 and text[start - 1] in "?&"
+        query = text.endswith(("?", "&", "&amp;"), 0, start)
         for found in _values(text, separator.end(), name, verdict, query, verifier):
             done = max(done, found.end)
             yield found

@@ -73,7 +73,12 @@ def quoted(text: str, at: int) -> Value | None:
 
 
 def bare(text: str, at: int, query: bool = False) -> Value | None:
-    """An unquoted value: up to white space, a quote, `&`, `;`, or a comma before another name."""
+    """An unquoted value: up to white space, a quote, `&`, `;`, or a comma before another name.
+
+    query: of a parameter in a URL, which is empty where the next one or the fragment begins.
+    """
+    if query and text.startswith(("&", "#"), at):
+        return None
     braced = _BRACED.match(text, at)
     if braced is not None:
         return Value(braced.start(), braced.end(), False)
