@@ -90,8 +90,14 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
             continue
         query = text.endswith(("?", "&", "&amp;"), 0, start)
         for found in _values(text, separator.end(), name, verdict, query, verifier):
-            done = max(done, found.end)
+            if not _ends_in_name(text, found):
+                done = max(done, found.end)
             yield found
+
+
+def _ends_in_name(text: str, found: Hit) -> bool:
+    """`auth:password='x'`: the value may be a name itself, with its own value in the quotes behind it."""
+    return text[found.end - 1] in "=:" and text.startswith(("'", '"', "\\"), found.end)
 
 
 def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifier: Verifier) -> Verdict | None:
@@ -105,6 +111,8 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
     if verdict is None and name in ("key", "Key", "KEY"):
         verdict = _key_of(text, name, start, verifier)
     if verdict is None or _is_prompt(text, start, name, separator):
+        return None
+    if separator[0] == ":" and ("." in name or verdict.kind == "auth") and _is_logger(text, start, separator.end()):
         return None
     return None if separator[0][0] == "=" and text[separator.start() - 1] in "<>!~" else verdict
 
@@ -122,6 +130,21 @@ def _key_of(text: str, name: str, start: int, verifier: Verifier) -> Verdict | N
     if _KEY_OF.search(text, max(0, start - 160), start):
         return Verdict("secret-key", "owner")
     return None
+
+
+_LEVEL = re.compile(
+    r"(?:(?<!\w)|(?<=\\[nrt]))(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE|SUCCESS)(?P<joint>:|[ ]{0,8}\| )\Z"
+)
+_FUNCTION = re.compile(r"[\w<>]{1,100}:\d{1,6}\b")
+
+
+def _is_logger(text: str, start: int, end: int) -> bool:
+    """`ERROR:app.auth:…`, as Python's logging writes it, or `ERROR | app.auth:login:75 - …`, as loguru does: who speaks.
+
+    end: behind the colon that follows the name.
+    """
+    level = _LEVEL.search(text, max(0, start - 24), start) if text.endswith((":", "| "), 0, start) else None
+    return level is not None and (level["joint"] == ":" or _FUNCTION.match(text, end) is not None)
 
 
 _PATH_IN_QUOTES = re.compile(r"[A-Za-z:]{1,60}[\"']\]")
