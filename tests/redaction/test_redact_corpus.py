@@ -14,6 +14,7 @@ from agent import config
 from agent.transform.redact import Redactor
 from agent.transform.redaction import samples
 from agent.transform.redaction.catalogue import RULES
+from agent.transform.redaction.rule import Rule
 
 KEY = b"k" * 32
 LEAST_RECALL = 0.99
@@ -83,6 +84,34 @@ def test_a_rule_finds_its_samples_and_leaves_what_looks_alike(redactor, everythi
     for template in rule.must_not:
         text, _ = samples.split_marks(samples.expand(samples.with_given(template, given), dice))
         assert redact(redactor, text, rule.by_chunk)[0] == text
+
+
+ESCAPES = (r"\t", r"\n", "\x1b[0;36m", r"\u001b[33m", "\u201e", r"\u201e", r"\u2019")
+"""What a secret may stand right behind, although it ends in a letter or a digit."""
+
+
+def begins_with_its_secret(rule: Rule) -> bool:
+    template = rule.must[0]
+    return rule.default and not (rule.given or rule.by_chunk) and ("«" not in template or template.startswith("«"))
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_the_end_of_an_escape_hides_no_secret(redactor, seed, escape):
+    dice = random.Random(seed)
+    texts = [samples.expand(rule.must[0], dice) for rule in RULES if begins_with_its_secret(rule)]
+    secrets = [secret for secret in (samples.split_marks(text)[1][0] for text in texts) if '"' not in secret]
+    hidden = [
+        line
+        for secret in secrets
+        for line in (
+            f"x {escape}{secret} y",
+            f'{{"cut": "x {escape}{secret}',
+            json.dumps({"note": f"x {escape}{secret} y"}),
+        )
+        if secret in redactor.line(line.encode())[0].decode()
+    ]
+    assert hidden == []
+    assert len(secrets) > 140
 
 
 def test_the_catalogue_is_complete_and_its_ids_are_names():

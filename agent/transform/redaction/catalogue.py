@@ -128,6 +128,8 @@ def _begins(text: str, at: int, short: bool) -> bool:
         return True
     if at >= 2 and before in "nrt" and text[at - 2] == "\\":
         return True
+    if at >= 6 and text.startswith("\\u", at - 6) and _HEX.issuperset(text[at - 4 : at]):
+        return True
     return at >= 3 and text[at - 3] == "%" and before in _HEX and text[at - 2] in _HEX
 
 
@@ -136,7 +138,7 @@ _NO_WORD = re.compile(r"[^A-Za-z0-9_]")
 
 def _next_beginning(text: str, at: int) -> int:
     """Where after `at`, which is within a word, something may begin again; in a run of a million letters nowhere."""
-    if "%" in text[max(0, at - 2) : at]:
+    if "%" in text[max(0, at - 2) : at] or "\\u" in text[max(0, at - 6) : at]:
         return at + 1
     end = _NO_WORD.search(text, at)
     return end.start() if end else len(text)

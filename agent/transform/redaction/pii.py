@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.shapes import BEHIND_ESCAPE
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -83,7 +84,7 @@ def local_start(text: str, at: int) -> int:
 
 
 _IBAN = re.compile(
-    rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?:{'|'.join(checks.IBAN_COUNTRIES)})[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,4}})?"
+    rf"(?:(?<![A-Za-z0-9])|{BEHIND_ESCAPE})(?:{'|'.join(checks.IBAN_COUNTRIES)})[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,4}})?"
 )
 
 

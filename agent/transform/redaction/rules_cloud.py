@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.shapes import B62, B64, B64U, HEX, LEFT, group, token
+from agent.transform.redaction.shapes import B62, B64, B64U, BEHIND_ESCAPE, HEX, LEFT, group, token
 
 RULES = group(
     "cloud",
@@ -185,7 +185,7 @@ RULES = group(
         "",
         "Entra ID client secret",
         find=(r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.\-]{20}",),
-        pattern=r"(?<![A-Za-z0-9_~.\-])(?P<secret>[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.\-]{30,40}+)",
+        pattern=rf"(?:(?<![A-Za-z0-9_~.\-])|{BEHIND_ESCAPE})(?P<secret>[A-Za-z0-9_~.]{{3}}[0-9]Q~[A-Za-z0-9_~.\-]{{30,40}}+)",
         check=checks.looks_real,
         shortest=36,
         must=(

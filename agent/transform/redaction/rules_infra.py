@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.shapes import B62, B64, B64U, HEX, LEFT, group, token
+from agent.transform.redaction.shapes import B62, B64, B64U, BEHIND_ESCAPE, HEX, LEFT, group, token
 
 RULES = group(
     "infrastructure",
@@ -82,7 +82,7 @@ RULES = group(
         "",
         "1Password secret key",
         find=(r"A3-[A-Z0-9]{6}-[A-Z0-9]{6}-?[A-Z0-9]{5}-[A-Z0-9]{5}",),
-        pattern=r"(?<![A-Za-z0-9_\-])(?P<secret>A3-[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})(?:-[A-Z0-9]{5}){3})",
+        pattern=rf"(?:(?<![A-Za-z0-9_\-])|{BEHIND_ESCAPE})(?P<secret>A3-[A-Z0-9]{{6}}-(?:[A-Z0-9]{{11}}|[A-Z0-9]{{6}}-[A-Z0-9]{{5}})(?:-[A-Z0-9]{{5}}){{3}})",
         shortest=30,
         must=(
             "A3-{b32:6}-{b32:6}-{b32:5}-{b32:5}-{b32:5}-{b32:5}",

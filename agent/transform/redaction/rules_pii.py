@@ -6,13 +6,19 @@ from dataclasses import replace
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.shapes import group
+from agent.transform.redaction.shapes import BEHIND_ESCAPE, group
 
 LOCAL = r"A-Za-z0-9.!#$&*+?^_{|}~\-"
 
 # No digit or letter before, but one that may end an escape (n, r, t) or a terminal colour (m): the verifier looks closer, and
 # a class of one character costs half of what a look at two does.
 _EDGE = r"(?:^|[^0-9A-Za-lo-qsu-z.])"
+
+
+def _behind_edge(number: str) -> tuple[str, ...]:
+    """Finder patterns for a number at an edge, and behind a typographic quote as JSON escapes it."""
+    return rf"(?m){_EDGE}{number}", rf"\\u20[13][0-9a-fA-F]{number}"
+
 
 _RULES = group(
     "pii",
@@ -32,13 +38,12 @@ _RULES = group(
         "",
         "payment card number with a valid issuer, length and check digit",
         # Thirteen digits, in groups as on the card: twelve would be in many a UUID.
-        find=(
-            (
-                rf"(?m){_EDGE}(?:4[0-9]|5[1-5]|2[2-7]|3[04-8]|6[0245])[0-9]{{2}}"
-                r"(?:[0-9]{9}|[ \-][0-9]{4}[ \-][0-9]{4}[ \-][0-9]|[ \-][0-9]{6}[ \-][0-9]{4})"
-            ),
+        find=_behind_edge(
+            r"(?:4[0-9]|5[1-5]|2[2-7]|3[04-8]|6[0245])[0-9]{2}"
+            r"(?:[0-9]{9}|[ \-][0-9]{4}[ \-][0-9]{4}[ \-][0-9]|[ \-][0-9]{6}[ \-][0-9]{4})"
         ),
-        pattern=r"(?:(?<![0-9A-Za-z.])(?<![0-9][ -])|(?<=\\[nrt]))(?P<secret>(?:[0-9]{13,19}|[0-9]{4}(?P<s>[ -])[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])",
+        pattern=rf"(?:(?<![0-9A-Za-z.])(?<![0-9][ -])|{BEHIND_ESCAPE})"
+        r"(?P<secret>(?:[0-9]{13,19}|[0-9]{4}(?P<s>[ -])[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])",
         check=checks.card,
         action="partial",
         shortest=13,
@@ -51,7 +56,7 @@ _RULES = group(
         "",
         "IBAN with the country's length and check digits",
         # A list of the countries would cost five times as much as the two letters.
-        find=(rf"(?m){_EDGE}[A-Z]{{2}}[0-9]{{2}} ?[A-Z0-9]{{4}} ?[A-Z0-9]{{4}} ?[A-Z0-9]{{3}}",),
+        find=_behind_edge(r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4} ?[A-Z0-9]{3}"),
         action="partial",
         scanner="iban",
         shortest=15,
@@ -62,8 +67,8 @@ _RULES = group(
         "us-ssn",
         "",
         "US social security number",
-        find=(rf"(?m){_EDGE}[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}",),
-        pattern=r"(?:(?<![0-9A-Za-z\-])|(?<=\\[nrt]))(?P<secret>[0-9]{3}-[0-9]{2}-[0-9]{4})(?![0-9A-Za-z\-])",
+        find=_behind_edge(r"[0-9]{3}-[0-9]{2}-[0-9]{4}"),
+        pattern=rf"(?:(?<![0-9A-Za-z\-])|{BEHIND_ESCAPE})(?P<secret>[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}})(?![0-9A-Za-z\-])",
         check=checks.ssn,
         shortest=11,
         must=("123-45-{n:4}", "ssn «234-56-{n:4}»", "«345-67-{n:4}» on file"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.shapes import B62, B64, B64U, HEX, LEFT, group, token
+from agent.transform.redaction.shapes import B62, B64, B64U, BEHIND_ESCAPE, HEX, LEFT, group, token
 
 UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 
@@ -109,7 +109,7 @@ MESSAGING = group(
         "",
         "Telegram bot token",
         find=(rf"[0-9]{{8}}:AA[{B64U}]{{28}}", rf"[0-9]{{8}}%3AAA[{B64U}]{{28}}"),
-        pattern=rf"(?<![A-Za-z0-9_])(?:bot)?(?<![0-9])(?P<secret>[0-9]{{8,10}}(?::|%3[Aa])AA[{B64U}]{{29,45}}+)",
+        pattern=rf"(?:(?<![A-Za-z0-9_])(?:bot)?(?<![0-9])|{BEHIND_ESCAPE})(?P<secret>[0-9]{{8,10}}(?::|%3[Aa])AA[{B64U}]{{29,45}}+)",
         check=checks.looks_real,
         shortest=37,
         must=(
@@ -148,7 +148,7 @@ MESSAGING = group(
         "",
         "Mailchimp API key",
         find=(r"[0-9a-f]{32}-us[0-9]",),
-        pattern=r"(?<![A-Za-z0-9_])(?P<secret>[0-9a-f]{32}-us[0-9]{1,2})(?![0-9a-z])",
+        pattern=rf"(?:(?<![A-Za-z0-9_])|{BEHIND_ESCAPE})(?P<secret>[0-9a-f]{{32}}-us[0-9]{{1,2}})(?![0-9a-z])",
         shortest=36,
         must=("{hexl:32}-us12", "«{hexl:32}-us6»", "chimp «{hexl:32}-us21» ok"),
         must_not=("-us1", "{hexl:32}", "{hexl:32}-usual"),
@@ -291,7 +291,7 @@ SAAS = group(
         "twitter-bearer",
         "",
         "Twitter bearer token",
-        find=(r"(?m)^A{20}", r"(?:[^A-Za-z0-9+/]|\\[nrt]|%[0-9A-Fa-f]{2})A{20}"),
+        find=(r"(?m)^A{20}", r"(?:[^A-Za-z0-9+/]|\\[nrt]|[0-9;\[]m|\\u[0-9a-fA-F]{4}|%[0-9A-Fa-f]{2})A{20}"),
         pattern=LEFT + r"(?P<secret>A{20,24}[A-Za-z0-9%]{60,120}+)",
         check=lambda s: len(set(s)) > 15,
         shortest=80,
@@ -299,6 +299,7 @@ SAAS = group(
             "AAAAAAAAAAAAAAAAAAAAAA{b62:85}",
             "t «AAAAAAAAAAAAAAAAAAAAAA{b62:80}»",
             "«AAAAAAAAAAAAAAAAAAAAAA{b62:95}» x",
+            r"v=\u001b[33m«AAAAAAAAAAAAAAAAAAAAAA{b62:85}»\u001b[0m",
         ),
         must_not=("AAAAAAAAAAAAAAAAAAAAAAAA", "A" * 120, "AAAA"),
     ),

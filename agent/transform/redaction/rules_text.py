@@ -6,7 +6,7 @@ from agent.transform.redaction import checks
 from agent.transform.redaction.names import KEY_WORDS, QUALIFIERS, RARE_KEY_WORDS, RARE_QUALIFIERS
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.rules_keys import COLOUR, FOREIGN_SPELLINGS, RARE_SHORT_STEMS, RARE_STEMS
-from agent.transform.redaction.shapes import group
+from agent.transform.redaction.shapes import BEHIND_ESCAPE, group
 
 _SLASHES = r"(?::(?:\\?/){2}|%3A%2F%2F|%253A%252F%252F|(?:postgres|postgresql|mysql|mariadb|mongodb|rediss?|amqps?|https?|ldaps?|mqtts?|s?ftps?)(?:\+[a-z]+)?(?:;?//|:/|//:))"
 
@@ -373,8 +373,13 @@ HASHES = group(
         "",
         "hash of a Unix shadow file",
         find=(r"(?:\$|%24)(?:[156]|y|7|gy|apr1)(?:\$|%24)[./A-Za-z0-9$=,%]{26}",),
-        pattern=r"(?<![A-Za-z0-9$])(?P<secret>\$(?:1|5|6|7|y|gy|apr1)\$(?:rounds=[0-9]{1,9}\$|[./A-Za-z0-9]{1,8}\$)?[./A-Za-z0-9]{1,64}\$[./A-Za-z0-9]{20,128})",
-        must=("$6${b62:16}${b62:86}", "$y$j9T${b62:22}${b62:43}", "$5$rounds=5000${b62:16}${b62:43}"),
+        pattern=rf"(?:(?<![A-Za-z0-9$])|{BEHIND_ESCAPE})(?P<secret>\$(?:1|5|6|7|y|gy|apr1)\$(?:rounds=[0-9]{{1,9}}\$|[./A-Za-z0-9]{{1,8}}\$)?[./A-Za-z0-9]{{1,64}}\$[./A-Za-z0-9]{{20,128}})",
+        must=(
+            "$6${b62:16}${b62:86}",
+            "$y$j9T${b62:22}${b62:43}",
+            "$5$rounds=5000${b62:16}${b62:43}",
+            r"user:\t«$6${b62:16}${b62:86}»\t(active)",
+        ),
         must_not=("$1 and $5", "$6$", "costs $5"),
     ),
     Rule(

@@ -8,9 +8,11 @@ from dataclasses import replace
 from agent.transform.redaction.checks import looks_real
 from agent.transform.redaction.rule import Action, Rule
 
-LEFT = r"(?:(?<![A-Za-z0-9_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
+BEHIND_ESCAPE = r"(?<=\\[nrt])|(?<=\\u[0-9A-Fa-f]{4})"
+"""The letters of a backslash escape are no part of what follows it."""
+LEFT = rf"(?:(?<![A-Za-z0-9_])|(?<=%[0-9A-Fa-f]{{2}})|{BEHIND_ESCAPE})"
 """No word character before; the end of a percent or backslash escape is none."""
-LEFT_SHORT = r"(?:(?<![A-Za-z0-9_.\-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
+LEFT_SHORT = rf"(?:(?<![A-Za-z0-9_.\-])|(?<=%[0-9A-Fa-f]{{2}})|{BEHIND_ESCAPE})"
 
 B62 = "A-Za-z0-9"
 B64 = "A-Za-z0-9+/"

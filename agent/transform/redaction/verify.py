@@ -41,6 +41,7 @@ _MOST_CLEAN = 4_096
 _MOST_CLEAN_SETS = 64
 _MOST_STEPS = 6_000
 _EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
+_ESCAPE_LEFT = re.compile(r"[nrt]|u[0-9A-Fa-f]{4}")
 _MOST_EMBEDDED = 8
 _MOST_COVERS = 16
 _MOST_PARTS = 8
@@ -337,8 +338,9 @@ class Verifier:
 
     def wrapped(self, text: str, start: int, end: int) -> Iterator[Hit]:
         """The base64 run `start`..`end`, gone as a whole when there is a secret inside."""
-        if start > 0 and text[start - 1] == "\\" and text[start] in "nrt":
-            start += 1  # the letter belongs to the escape before it
+        if start > 0 and text[start - 1] == "\\":
+            escape = _ESCAPE_LEFT.match(text, start, end)  # these letters belong to the escape before them
+            start = escape.end() if escape else start
         run = text[start:end]
         inner = _text_in(run)
         if inner is None:
