@@ -332,6 +332,9 @@ def test_code_and_prose_stay(redactor, line):
         ("social security number: 123456789", "123456789"),
         ("password=trustno1", "trustno1"),
         ("password=nullable7", "nullable7"),
+        (r'{"m": "# dotenv\nsid=\"2ZSCnnbvQ1w2e3r4\"\n"}', "2ZSCnnbvQ1w2e3r4"),
+        (r'{"m": "# dotenv\npin=4711\n"}', "4711"),
+        (r"x\tpat=2ZSCnnbvQ1w2e3r4 y", "2ZSCnnbvQ1w2e3r4"),
     ],
 )
 def test_values_end_where_they_end(redactor, line, gone):

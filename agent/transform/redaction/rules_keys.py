@@ -47,11 +47,11 @@ BASE64_WORDS = (
 
 _KEY = rf"(?:{'|'.join(word for word in KEY_WORDS if word not in RARE_KEY_WORDS)})[ _.\-]?keys?"
 STEMS = (
-    r"passw(?:or[dt]|d)s?|kennwort|pass[ _\-]?(?:phrase|code|word)|pwd|pass|pw|puk|(?:\b|_)pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
-    r"|authorization|cookies?|session(?:[ _.\-]?id)?|sess(?:ion)?_?id|(?:\b|_)sid|csrf|xsrf"
+    r"passw(?:or[dt]|d)s?|kennwort|pass[ _\-]?(?:phrase|code|word)|pwd|pass|pw|puk|(?:\b|_|\\[nrt])pin|secrets?|credentials?|creds?|token|jwt|bearer|assertion"
+    r"|authorization|cookies?|session(?:[ _.\-]?id)?|sess(?:ion)?_?id|(?:\b|_|\\[nrt])sid|csrf|xsrf"
     r"|(?:database|db|connection|conn)[ _.\-]?(?:string|url|uri)|dsn|answer|otp|totp"
-    r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp|verification)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_)pan|iban|ssn"
-    rf"|priv[ _.\-]?key|(?:\b|_)(?:ott|pat|sess)|{_KEY}"
+    r"|cvv2?|cvc2?|card[ _.\-]?(?:number|expiry|exp|verification)|cc[ _.\-]?number|security[ _.\-]?(?:code|number)|(?:\b|_|\\[nrt])pan|iban|ssn"
+    rf"|priv[ _.\-]?key|(?:\b|_|\\[nrt])(?:ott|pat|sess)|{_KEY}"
 )
 RARE_STEMS = (
     r"saml[ _.\-]?response|connect[ _.\-]?sid|(?:laravel|gitlab)_session|(?:mfa|verification|recovery|backup|pin|otp|2fa|factor|time|auth|authentication|sms)[ _.\-]?codes?"
