@@ -335,6 +335,12 @@ def test_code_and_prose_stay(redactor, line):
         (r'{"m": "# dotenv\nsid=\"2ZSCnnbvQ1w2e3r4\"\n"}', "2ZSCnnbvQ1w2e3r4"),
         (r'{"m": "# dotenv\npin=4711\n"}', "4711"),
         (r"x\tpat=2ZSCnnbvQ1w2e3r4 y", "2ZSCnnbvQ1w2e3r4"),
+        ("verificationCode：569875", "569875"),
+        (r'{"m": "mfa_code\uff1a374886"}', "374886"),
+        ("nt_hash：0123456789abcdef0123456789abcdef", "0123456789abcdef"),
+        ("wifi_key＝Q1w2e3r4t5y6u7i8", "Q1w2e3r4"),
+        ("psk：Q1w2e3r4t5y6", "Q1w2e3r4"),
+        ("tool --recovery-code e44f-e663-42fb --verbose", "e44f-e663"),
     ],
 )
 def test_values_end_where_they_end(redactor, line, gone):

@@ -254,7 +254,8 @@ PROSE = group(
         "password in a sentence of another language; names that are rare",
         find=(
             *(rf"(?i)(?:{words})" for words in FOREIGN_SPELLINGS),
-            rf"(?i)(?:(?:{RARE_STEMS})[a-z0-9_.\-]*|(?:{RARE_SHORT_STEMS})(?:[_.\-][a-z0-9_.\-]*|[0-9]*|(?-i:[A-Z][a-z]{{2}})[a-z0-9_.\-]*))(?:\]|%5D)?(?:[\"'\\ )\]>\t]|{COLOUR})*(?:[=:>,|%\t\"']|\\[nt])",
+            rf"(?i)(?:(?:{RARE_STEMS})[a-z0-9_.\-]*|(?:{RARE_SHORT_STEMS})(?:[_.\-][a-z0-9_.\-]*|[0-9]*|(?-i:[A-Z][a-z]{{2}})[a-z0-9_.\-]*))(?:\]|%5D)?(?:[\"'\\ )\]>\t]|{COLOUR})*(?:[=:>,|%\t\"']|\\[nt]|\xef\xbc[\x9a\x9d]|\\uff1[adAD])",
+            rf"(?i)-(?:{RARE_STEMS})[a-z0-9_.\-]* {{1,3}}[^\s\-]",
             r"(?i)(?:passwort|kennwort) (?:lautet|ist|war)[ :]",
         ),
         scanner="foreign",
