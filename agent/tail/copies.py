@@ -315,7 +315,7 @@ class Copies:
         if followed is None or followed.hold is not None or (followed.offset == 0 and not followed.ignored):
             return False  # nothing was read of it, so its content tells what it is
         if followed.is_open or followed.is_let_go:
-            return True
+            return followed.is_open
         had, followed.path = followed.path, candidate.path
         has_its_name = followed.listed and had == candidate.path
         verdict = followed.open()
@@ -329,7 +329,7 @@ class Copies:
     def _adopt(self, found: Relative, file: OneFile, known: Position | None, offset: int, now: float) -> OneFile:
         tracked = self._generations.files.get(found.key)
         listed = tracked is not None and tracked.listed
-        if tracked is not file:
+        if tracked is not None and not tracked.is_let_go:
             self._generations.drop_hold(found.key)
         copy = self._generations.new(None, file.origin, file.source, found, now)
         copy.listed = listed

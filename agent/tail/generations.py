@@ -111,7 +111,8 @@ class Generations:
             self.remove(held)
 
     def append(self, file: OneFile) -> None:
-        assert file.key not in self.files, "an inode holds one content at a time"
+        before = self.files.get(file.key)
+        assert before is None or before.is_let_go, "an inode holds one content at a time"
         path = file.origin.path
         if path not in self.chains:
             self.chains[path] = []

@@ -355,7 +355,7 @@ class Roll:
                     self.copies.notes.append(file.note(self._wall_ns()))
             elif not file.size and not self._once:
                 file.learn_generation()  # nothing else tells it from whatever has its inode next
-                if not self._is_first_scan and file is self.generations.chains[file.origin.path][0]:
+                if file is self.generations.chains[file.origin.path][0]:
                     self.copies.notes.append(file.note(self._wall_ns()))  # or nothing says that its path is followed
             elif not self._is_first_scan:
                 file.open()  # so that it can be read even if it is deleted before its turn

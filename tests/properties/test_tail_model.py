@@ -396,6 +396,8 @@ FOUND = (
     "die(0) delete() look() look() look() write(1) copy_and_truncate() look() replace(1) copy_and_truncate()",
     "copy_and_truncate() copy_and_truncate() delete() glance(1) look() replace(1) copy_and_truncate() copy_and_truncate() look() copy_and_truncate() copy_and_truncate() copy_and_truncate() copy_and_truncate() copy_and_truncate() write(1) copy_and_truncate() look() replace(1) compress(0) copy_and_truncate()",
     "replace(1) write_half_a_line() rename(True) delete() look() replace(1) copy_and_truncate() compress(1)",
+    "replace(1) glance(1) copy_and_truncate() copy_and_truncate() copy_and_truncate() copy_and_truncate() rename(False) look() look() look() switch_link() replace(1) copy_and_truncate() replace(1) replace(1) look() copy_and_truncate() replace(1) copy_and_truncate() look() copy_and_truncate() copy_and_truncate() copy_and_truncate() copy_and_truncate()",
+    "delete() switch_link() look() die(0) replace(1) copy_and_truncate() look() die(0) replace(1) copy_and_truncate()",
     "glance(1) truncate() rename(False) look() replace(1) compress(0) rename(True)",
     "glance(1) truncate() rename(False) glance(1) die(0) compress(0) write(1) copy_and_truncate() copy_and_truncate() die(0)",
     "glance(1) rename(False) replace(1) write_late() rename(False) look() look() look()",
