@@ -25,6 +25,16 @@ def test_generated_cards_and_ibans_pass_and_their_neighbours_do_not(seed):
     assert not checks.iban(iban[:-1] + str((int(iban[-1]) + 1) % 10))
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_a_bitcoin_key_is_known_by_its_checksum(seed):
+    key = samples.wif(random.Random(seed))
+    assert len(key) in (51, 52)
+    assert checks.wif(key)
+    assert not checks.wif(key[:20] + ("x" if key[20] != "x" else "y") + key[21:])
+    assert not checks.wif(key[:-1] + ("x" if key[-1] != "x" else "y"))
+    assert not checks.wif("5" + "z" * 50)
+
+
 @pytest.mark.parametrize("digits", ["1763461800000294", "0000000000000000", "9999999999999995", "411111111111111"])
 def test_long_numbers_are_no_cards(digits):
     assert not checks.card(digits)

@@ -7,7 +7,8 @@ import base64
 import pytest
 
 from agent.transform.redaction import finder as finders
-from agent.transform.redaction.catalogue import BASE64_GATE, TEXT_IN_BASE64, Needle
+from agent.transform.redaction.catalogue import TEXT_IN_BASE64, Needle
+from agent.transform.redaction.shapes import RUN_GATE
 
 pytest.importorskip("hyperscan")
 
@@ -21,7 +22,7 @@ WRAPPED = b'{"level": "INFO", "body": "' + base64.b64encode(b"user=bob&password=
 @pytest.fixture(scope="module")
 def finder() -> finders.HyperscanFinder:
     return finders.HyperscanFinder(
-        [Needle("password=", _NAMED), Needle(TEXT_IN_BASE64, _WRAPPED, gate=BASE64_GATE)],
+        [Needle("password=", _NAMED), Needle(TEXT_IN_BASE64, _WRAPPED, gate=RUN_GATE)],
     )
 
 

@@ -17,6 +17,7 @@ from agent.transform.redaction.house_rules import Exemption
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import PERSONAL_STEMS, Names
 from agent.transform.redaction.rule import Action, BadRule, Rule
+from agent.transform.redaction.shapes import RUN_GATE
 from agent.transform.redaction.verify import Scan, Tools, Verifier
 
 _NEVER_IN_PART = frozenset(
@@ -199,10 +200,10 @@ def _needles(settings: config.Redact, planned: Plan, scans: list[Scan | None], n
         else:
             number = len(scans)
             scans.append(catalogue.pattern_scan(rule))
-        needles += [Needle(pattern, number) for pattern in rule.find]
+        needles += [Needle(pattern, number, gate=rule.gate) for pattern in rule.find]
         wrapped += rule.anchors
     if "base64-wrapped" in planned.on:
-        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], gate=catalogue.BASE64_GATE))
+        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], gate=RUN_GATE))
         needles += [
             Needle(p, numbers["base64"], base64=True)
             for p in dict.fromkeys(catalogue.base64_needles([*wrapped, *rules_keys.BASE64_WORDS]))

@@ -195,8 +195,6 @@ def _text_in_base64() -> str:
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _MOST_BEFORE = 16
 TEXT_IN_BASE64 = _text_in_base64()
-BASE64_GATE = "[A-Za-z0-9+/]{24}"
-"""Is found wherever that is, and costs an eighth of it."""
 _LONGEST_ANCHOR = 12
 BASE64_ANCHOR_LENGTH = 4
 

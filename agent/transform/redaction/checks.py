@@ -7,9 +7,11 @@ import binascii
 import json
 import re
 import zlib
+from hashlib import sha256
 from typing import Any
 
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 _IBAN_LENGTHS = dict(
@@ -152,6 +154,16 @@ def crc32_base62(text: str, width: int = 6) -> str:
         value, digit = divmod(value, 62)
         out = BASE62[digit] + out
     return out.rjust(width, "0")
+
+
+def wif(token: str) -> bool:
+    """A private key of Bitcoin ends with four bytes of its double SHA-256."""
+    number = 0
+    for char in token:
+        number = number * 58 + BASE58.index(char)
+    data = number.to_bytes(39)
+    data = data[-37:] if token[0] == "5" else data[-38:]
+    return data[0] == 0x80 and sha256(sha256(data[:-4]).digest()).digest()[:4] == data[-4:]
 
 
 def npm(token: str) -> bool:

@@ -55,8 +55,8 @@ class Store(Protocol):
 
 
 class HyperscanFinder:
-    """One automaton for nearly all patterns (two cost a fifth more), one for the agent's own secrets; one for the patterns
-    that have a gate, asked about the lines in which the automaton of the gates finds anything.
+    """One automaton for nearly all patterns (two cost a fifth more), one for the agent's own secrets; one for each
+    pattern that has a gate, asked about the lines in which the automaton of the gates finds anything.
 
     store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
     Raises engine.Unusable when the child dies.
@@ -68,10 +68,10 @@ class HyperscanFinder:
         shared = [n for n in needles if not n.own]
         gated = [n for n in shared if n.gate]
         gates = [Needle(gate, 0) for gate in dict.fromkeys(n.gate for n in gated)]
-        groups = [group for group in ([n for n in shared if not n.gate], gated, gates) if group]
+        groups = [group for group in ([n for n in shared if not n.gate], *([n] for n in gated), gates) if group]
         made = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
-        self._gated = made[-2:] if gated else []
-        self._databases = made[:-2] if gated else made
+        self._gates: Any = made.pop() if gated else None
+        self._databases, self._gated = made[: len(made) - len(gated)], made[len(made) - len(gated) :]
         own = tuple(n for n in needles if n.own)
         if own:
             self._databases.append(_compile(own))
@@ -139,7 +139,8 @@ class HyperscanFinder:
                 database.scan(data, match_event_handler=on_match, scratch=scratch)
             for start, piece in self._opening(data, scratches[-1]) if self._gated else ():
                 before = len(found)
-                self._gated[0].scan(piece, match_event_handler=on_match, scratch=scratches[-2])
+                for database, scratch in zip(self._gated, scratches[len(self._databases) :], strict=False):
+                    database.scan(piece, match_event_handler=on_match, scratch=scratch)
                 if start:
                     found[before:] = [(start + end, ident) for end, ident in found[before:]]
         except terminated:
@@ -172,7 +173,7 @@ class HyperscanFinder:
             return True
 
         with contextlib.suppress(self._terminated):
-            self._gated[1].scan(data, match_event_handler=stop, scratch=scratch)
+            self._gates.scan(data, match_event_handler=stop, scratch=scratch)
         return ends[0] if ends else None
 
     def _scratches(self) -> list[Any]:
@@ -180,7 +181,8 @@ class HyperscanFinder:
         scratches: list[Any] | None = getattr(self._local, "scratches", None)
         if scratches is None:
             scratch = _hyperscan().Scratch
-            scratches = self._local.scratches = [scratch(database) for database in (*self._databases, *self._gated)]
+            databases = (*self._databases, *self._gated, *((self._gates,) if self._gated else ()))
+            scratches = self._local.scratches = [scratch(database) for database in databases]
         return scratches
 
 

@@ -35,6 +35,7 @@ class Rule:
     """One kind of secret.
 
     find:     patterns for the finder: they end at a fixed width and never match a newline.
+    gate:     a quick pattern that is found wherever those of `find` are, for such as have no literal (see catalogue.Needle).
     pattern:  for the verifier, bounded and linear; a group `secret`, if there is one, is what goes.
     check:    the verifier's last word on a candidate.
     scanner:  the shared procedure that finds it, for rules that no single pattern can express.
@@ -51,6 +52,7 @@ class Rule:
     group: str
     about: str
     find: tuple[str, ...] = ()
+    gate: str = ""
     pattern: str = ""
     check: Callable[[str], bool] | None = None
     scanner: str = ""

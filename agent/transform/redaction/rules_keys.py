@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from agent.transform.redaction import checks
 from agent.transform.redaction.names import (
     FOREIGN_WORDS,
     KEY_WORDS,
@@ -18,7 +19,7 @@ from agent.transform.redaction.names import (
     loose_pattern,
 )
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.shapes import group
+from agent.transform.redaction.shapes import B58, LEFT, RUN_GATE, group
 
 BASE64_WORDS = (
     *(
@@ -449,6 +450,22 @@ MATERIAL = group(
         scanner="pem",
         must=("PrivateKey = «{b64:43}=»", "PresharedKey=«{b64:43}=»", "Private-Lines: 2«\n{b64:64}\n{b64:60}»"),
         must_not=("PublicKey = {b64:43}=", "Private-Lines: 0", "PrivateKey = none"),
+    ),
+    Rule(
+        "bitcoin-wif",
+        "",
+        "private key of Bitcoin, proven by its checksum",
+        find=(
+            # The end of an escape or of a colour may stand before it.
+            rf"(?:\b|[0-9A-Fa-fmnrt])(?:5[HJK]|[KL][{B58}]{{2}})[{B58}]{{48}}",
+        ),
+        gate=RUN_GATE,
+        pattern=LEFT + rf"(?P<secret>(?:5[HJK]|[KL][{B58}]{{2}})[{B58}]{{49}})(?![A-Za-z0-9])",
+        check=checks.wif,
+        shortest=51,
+        must=("{=wif}", "key «{=wif}»", '{"vendor": "«{=wif}»"}', "/x?client=«{=wif}»&n=1", "a,«{=wif}»,b"),
+        must_not=("5J{b58:49}", "K{b58:51}", "L{b58:51} {b58:51}"),
+        traps="base64 and other tokens that begin alike",
     ),
     Rule(
         "jwk-private",

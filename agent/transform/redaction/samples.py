@@ -12,9 +12,10 @@ import json
 import random
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from urllib.parse import quote
 
-from agent.transform.redaction.checks import BASE62, crc32_base62, luhn
+from agent.transform.redaction.checks import BASE58, BASE62, crc32_base62, luhn
 
 LOWER = "abcdefghijklmnopqrstuvwxyz"
 CLASSES = {
@@ -22,6 +23,7 @@ CLASSES = {
     "b64": BASE62 + "+/",
     "b64u": BASE62 + "-_",
     "b32": LOWER.upper() + "234567",
+    "b58": BASE58,
     "b36": LOWER + "0123456789",
     "hex": "0123456789abcdef",
     "hexl": "0123456789abcdef",
@@ -86,6 +88,16 @@ def sasl(dice: random.Random) -> str:
     return base64.b64encode(f"\0user{dice.randrange(1000)}\0{from_class('b62', 12, dice)}".encode()).decode()
 
 
+def wif(dice: random.Random) -> str:
+    key = b"\x80" + dice.randbytes(32) + dice.choice((b"", b"\x01"))
+    number = int.from_bytes(key + sha256(sha256(key).digest()).digest()[:4])
+    text = ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = BASE58[digit] + text
+    return text
+
+
 def github_checksum(dice: random.Random) -> str:
     body = from_class("b62", 30, dice)
     return body + crc32_base62(body)
@@ -115,6 +127,7 @@ NAMED: dict[str, Callable[[random.Random], str]] = {
     "uuid": uuid,
     "basic": basic,
     "sasl": sasl,
+    "wif": wif,
     "ghcrc": github_checksum,
     "discord": discord,
     "bedrock": bedrock,
