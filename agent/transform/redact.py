@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -375,7 +375,9 @@ class Redactor:
         facts.open_key = pem.ends_inside(data, inside)
 
 
-def _without(text: str, hits: Iterable[Hit]) -> str:
+def _without(text: str, hits: Sequence[Hit]) -> str:
+    if len(hits) == 1 and text.strip().isdecimal():  # the whole line is a number, and JSON as that
+        hits = [hits[0]._replace(text=f'"{hits[0].text}"')]
     out: list[str] = []
     done = 0
     for hit in hits:

@@ -405,3 +405,11 @@ def test_the_errors_of_the_real_pydantic_lose_their_input(redactor):
 def test_the_documentation_lists_every_rule(redactor):
     manual = (Path(__file__).parents[2] / "docs" / "redaction.md").read_text()
     assert [rule.id for rule in redactor.rules() if f"`{rule.id}`" not in manual] == []
+
+
+@pytest.mark.parametrize("line", [b"4111111111111111", b"  4111111111111111 ", b"[4111111111111111]"])
+def test_a_line_that_is_a_number_is_json_without_it_too(redactor, line):
+    redacted, findings = redactor.line(line)
+    assert [finding.rule for finding in findings] == ["card"]
+    assert "REDACTED" in str(json.loads(redacted))
+    assert redactor.line(redacted)[0] == redacted
