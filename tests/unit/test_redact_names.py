@@ -238,6 +238,7 @@ VALUE_OF_KIND = {
     "dsn": "postgres://u:Ab3xQ9zz@h/x",
     "authorization": "Bearer a8Kx92LmQp0Zr4Tt7",
     "digits": "4929123456789014",
+    "card": "6200171064615077",
     "uuid": "550e8400-e29b-41d4-a716-446655440000",
 }
 # Of these, the words stand too often in tuples and texts.

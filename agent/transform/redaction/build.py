@@ -167,7 +167,7 @@ def assemble(
         gate=Gate(marks),
         marks=marks,
         base64=numbers["base64"],
-        wordy=frozenset(numbers.values()),
+        wordy=frozenset(numbers.values()) - {numbers["card"]},
         clean={},
         built_in=built_in,
         settled=set(),

@@ -90,6 +90,7 @@ SHARED: dict[str, Scan | None] = {
     "sql": sql.scan_sql,
     "pydantic": sql.scan_pydantic,
     "email": pii.scan_email,
+    "card": pii.scan_card,
     "iban": pii.scan_iban,
     "phone": personal.scan_phone,
     "address": personal.scan_address,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from agent.transform.redaction.checks import UUID, has_digit, has_letter, is_a_name, like_no_word, lower_word
+from agent.transform.redaction.checks import UUID, any_card, has_digit, has_letter, is_a_name, like_no_word, lower_word
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Verdict
 
@@ -138,6 +138,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
     "auth": lambda value: len(value) < 8,
     **dict.fromkeys(("string", "authorization", "cookie"), lambda value: _TIME.fullmatch(value) is not None),
     "digits": lambda value: sum(c.isdigit() for c in value) < 12,
+    "card": lambda value: not any_card(value),
     "vendor": lambda value: (
         len(value) < 16
         or not has_digit(value)
@@ -213,6 +214,8 @@ class Gate:
             return True
         if verdict.kind == "pin":
             return not 4 <= len(value) <= 8
+        if verdict.kind == "card":
+            return not any_card(value)
         return verdict.kind not in ("any", "loose", "pwd") and not (verdict.kind == "digits" and len(value) >= 12)
 
     def leaves_in_text(self, name: str, value: str, verdict: Verdict, spaced: bool, quoted: bool) -> bool:

@@ -87,7 +87,11 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
         kind = token.lastindex
         if kind == _KEY:
             key = token[1] if "\\" not in token[1] else unescape(token[1])
-            verdict = verdict_of(key) if frame.forced is None or key in DESCRIPTIVE else frame.forced
+            verdict = frame.forced
+            if verdict is None or key in DESCRIPTIVE:
+                verdict = verdict_of(key)
+            elif verdict.kind == "card":
+                verdict = verdict_of(key) or verdict  # a card has a number, and a code under a name of its own
             if verdict is None and key in _BY_PARENT and frame.key:
                 verdict = verdict_of(f"{frame.key} {key}")
             in_array = False

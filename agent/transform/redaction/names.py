@@ -22,6 +22,7 @@ Kind = Literal[
     "cookie",
     "dsn",
     "digits",
+    "card",
     "vendor",
     "pass",
     "pwd",
@@ -32,7 +33,7 @@ Kind = Literal[
 """What of the value counts.
 
 any: string or number · string: no number, no time · session: ≥ 16 characters · auth: ≥ 8 · authorization, cookie: keep
-scheme and names · dsn: look inside · digits: ≥ 12 digits · vendor: ≥ 16 with a digit · owner: the same, or a UUID · pass: needs a letter · pin: four to eight digits ·
+scheme and names · dsn: look inside · digits: ≥ 12 digits · card: a number of one · vendor: ≥ 16 with a digit · owner: the same, or a UUID · pass: needs a letter · pin: four to eight digits ·
 pwd: no path · loose: a heading in prose, so in text only quoted or after `=` · uuid: nothing else (the secret id of Consul; elsewhere it is a name)
 """
 
@@ -109,6 +110,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
         "cvv cvc cvn card+number cc+number card+cvv card+cvc card+expiry card+exp security+code verification+value card+verification",
     ),
     ("card-data", "digits", "pan"),
+    ("card", "card", "card unionpay union+pay karte kreditkarte kartennummer creditcard debitcard"),
     ("iban", "any", "iban"),
     ("us-ssn", "any", "ssn social+security+number"),
 )
@@ -128,7 +130,7 @@ PERSONAL_STEMS = {
     "person": r"(?:first|last|full|given|family|middle|maiden)[ _.\-]?name|surname|vorname|nachname|dob|birth[ _.\-]?(?:day|date)|of[ _.\-]?birth|geburtsdatum|street|address|address[ _.\-]?line|anschrift|strasse",
     "geo": r"\blat|latitude|\blon|\blng|longitude|geo[ _.\-]?point|geolocation|coordinates",
 }
-_PII_RULES = frozenset({"card-data", "iban", "us-ssn"})
+_PII_RULES = frozenset({"card-data", "card", "iban", "us-ssn"})
 
 _ENDINGS = (
     *(

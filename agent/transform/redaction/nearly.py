@@ -106,6 +106,8 @@ def _numbers(text: str) -> Iterator[Miss]:
         before, after = text[max(0, found.start() - 1) : found.start()], text[found.end() : found.end() + 1]
         if before.isalnum() or before == "." or after.isalnum():
             why = "boundary: a letter, digit or dot beside it"
+        elif checks.unionpay(digits) and not checks.issuer(digits):
+            why = "context: a number of UnionPay counts behind a word for a card or under such a name"
         elif not checks.issuer(digits):
             why = "issuer: no network gives out this prefix with this length"
         else:

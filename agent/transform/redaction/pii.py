@@ -83,6 +83,26 @@ def local_start(text: str, at: int) -> int:
     return at - len(local.lstrip(_EDGES))
 
 
+_CARD = re.compile(
+    rf"(?:(?<![0-9A-Za-z.])(?<![0-9][ -])|{BEHIND_ESCAPE})"
+    r"(?P<secret>(?:[0-9]{13,19}|[0-9]{4}(?P<s>[ -])[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])"
+)
+_CARD_WORD = re.compile(
+    r"(?<![A-Za-z])(?i:(?:credit|debit|bank|payment)?[ _\-]?cards?|union[ _\-]?pay|tarjeta|carte|carta|kaart)(?![a-z])|(?<=[a-z])Cards?(?![a-z])|(?i:karten?(?![a-z])|kartennummer)|银联|卡号|银行卡"
+)
+_CARD_WORD_WITHIN = 80
+
+
+def scan_card(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """Card numbers by issuer, length and check digit; those of UnionPay only behind a word for a card."""
+    for found in verifier.each(_CARD, text):
+        number, start = found["secret"], found.start("secret")
+        if checks.card(number) or (
+            checks.unionpay(number) and _CARD_WORD.search(text, max(0, start - _CARD_WORD_WITHIN), start)
+        ):
+            yield Hit(*found.span("secret"), "card")
+
+
 _IBAN = re.compile(
     rf"(?:(?<![A-Za-z0-9])|{BEHIND_ESCAPE})(?:{'|'.join(checks.IBAN_COUNTRIES)})[0-9]{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,4}})?"
 )

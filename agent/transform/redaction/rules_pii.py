@@ -42,14 +42,29 @@ _RULES = group(
             r"(?:4[0-9]|5[1-5]|2[2-7]|3[04-8]|6[0245])[0-9]{2}"
             r"(?:[0-9]{9}|[ \-][0-9]{4}[ \-][0-9]{4}[ \-][0-9]|[ \-][0-9]{6}[ \-][0-9]{4})"
         ),
-        pattern=rf"(?:(?<![0-9A-Za-z.])(?<![0-9][ -])|{BEHIND_ESCAPE})"
-        r"(?P<secret>(?:[0-9]{13,19}|[0-9]{4}(?P<s>[ -])[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])",
-        check=checks.card,
+        scanner="card",
         action="partial",
         shortest=13,
-        must=("{=card}", "paid with «{=card}»", '{"n": "«{=card}»"}'),
-        must_not=("1763461800000", "550e8400-e29b-41d4-a716-446655440000", "4111111111111112"),
-        traps="epoch times, digits inside ids and floats",
+        must=(
+            "{=card}",
+            "paid with «{=card}»",
+            '{"n": "«{=card}»"}',
+            "UnionPay card: «{=unionpay}»",
+            "{\"m\": \"Kreditkarte {'id': 7, 'value': '«{=unionpay}»'}\"}",
+            '{"card": "«{=unionpay}»", "n": 1}',
+            '{"unionpay": «{=unionpay}»}',
+            '{"n": 1, "card": {"number": "«{=unionpay}»", "cvc": "«{d:3}»", "brand": "unionpay"}}',
+        ),
+        must_not=(
+            "1763461800000",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "4111111111111112",
+            "device {=unionpay} seen",
+            "wildcard {=unionpay}, cardinality {=unionpay}",
+            '{"id": {=unionpay}}',
+            '{"card": "eth0", "sim_card": "89490200001234567890"}',
+        ),
+        traps="epoch times, digits inside ids and floats; UnionPay's numbers are ids as often, so a word for a card is needed",
     ),
     Rule(
         "iban",

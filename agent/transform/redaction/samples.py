@@ -69,6 +69,13 @@ def card(dice: random.Random) -> str:
     return next(body + str(d) for d in range(10) if luhn(body + str(d)))
 
 
+def unionpay(dice: random.Random) -> str:
+    body = "62" + from_class("d", dice.choice((13, 14, 15, 16)), dice)
+    number = next(body + str(d) for d in range(10) if luhn(body + str(d)))
+    grouped = " ".join(number[at : at + 4] for at in range(0, 16, 4))
+    return grouped if len(number) == 16 and dice.random() < 0.2 else number
+
+
 def iban(dice: random.Random) -> str:
     body = from_class("d", 18, dice)
     turned = int(body + "131400")  # D = 13, E = 14
@@ -123,6 +130,7 @@ def email(dice: random.Random) -> str:
 NAMED: dict[str, Callable[[random.Random], str]] = {
     "jwt": jwt,
     "card": card,
+    "unionpay": unionpay,
     "iban": iban,
     "uuid": uuid,
     "basic": basic,
