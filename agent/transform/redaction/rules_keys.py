@@ -456,8 +456,8 @@ MATERIAL = group(
         "",
         "private key of Bitcoin, proven by its checksum",
         find=(
-            # The end of an escape or of a colour may stand before it.
-            rf"(?:\b|[0-9A-Fa-fmnrt])(?:5[HJK]|[KL][{B58}]{{2}})[{B58}]{{48}}",
+            # The end of an escape or of a colour may stand before it; behind it no more of such characters, as in base64.
+            rf"(?m)(?:\b|[0-9A-Fa-fmnrt])(?:5[HJK]|[KL][{B58}]{{2}})[{B58}]{{48}}[{B58}]?(?:[^A-Za-z0-9+=\n]|$)",
         ),
         gate=RUN_GATE,
         pattern=LEFT + rf"(?P<secret>(?:5[HJK]|[KL][{B58}]{{2}})[{B58}]{{49}})(?![A-Za-z0-9])",
