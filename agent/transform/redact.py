@@ -226,7 +226,8 @@ class Redactor:
         """
         assert self._parts is not None
         for _ in range(_MOST_ROUNDS):
-            if len(text) > LONG and not text.startswith(("{", "[")):
+            left = len(text) - sum(hit.end - hit.start for hit in hits)  # one hit may be nearly all of a long line
+            if left > LONG and not text.startswith(("{", "[")):
                 return self._settled_nearby(text, hits)
             text = _without(text, hits)
             if len(text) > LONG:

@@ -53,6 +53,16 @@ def test_secrets_in_long_lines_go_and_what_is_around_stays(redactor: Redactor) -
     assert len(missed) <= (1 - LEAST_RECALL) * cases, (seed, missed)
 
 
+def test_a_key_that_nobody_ends_takes_what_follows_it_and_not_the_whole_line(redactor: Redactor) -> None:
+    line = f"{WORDS} -----BEGIN OPENSSH PRIVATE KEY-----\n{'aB3x' * 17}\n{'x3Yz ' * 20_000}. The end.".replace(
+        "\n", "\\n"
+    )
+    out = redactor.line(line.encode())[0].decode()
+    assert "aB3xaB3x" not in out
+    assert not out.startswith('{"redaction"')
+    assert redactor.line(out.encode())[0].decode() == out
+
+
 @pytest.mark.parametrize(
     "secret",
     [
