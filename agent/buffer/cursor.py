@@ -1,5 +1,8 @@
 """The cursor: how far everything is delivered. A hint: losing it repeats, never loses. So it is written without a sync.
 
+Only before a segment is deleted it is made durable. So where it speaks of records in front of the oldest segment, these
+were not deleted by the buffer: they are lost.
+
 The file has two slots, at 0 and 512, written in turn, so that a torn write leaves the other:
 
     offset length
@@ -14,7 +17,6 @@ The file has two slots, at 0 and 512, written in turn, so that a torn write leav
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import zlib
@@ -72,6 +74,7 @@ class Cursor:
         self.hint = decode(os.pread(self._fd, 1024, 0))
         self._generation = self.hint.generation if self.hint is not None else 0
         self._last: Mark | None = None
+        self._failure: OSError | None = None
 
     def write(self, mark: Mark, tag: int) -> None:
         """Not written is no harm: more is sent again."""
@@ -79,9 +82,18 @@ class Cursor:
             return
         self._last = mark
         self._generation += 1
-        with contextlib.suppress(OSError):
-            slot = encode_slot(Hint(self._generation, tag, mark))
+        slot = encode_slot(Hint(self._generation, tag, mark))
+        try:
             os.pwrite(self._fd, slot, _SLOT_OFFSETS[self._generation % 2])
+            self._failure = None
+        except OSError as error:
+            self._failure = error
+
+    def sync(self) -> None:
+        """Makes durable what was written, also from another thread. Raises OSError, that of the last write too."""
+        if self._failure is not None:
+            raise self._failure
+        os.fdatasync(self._fd)
 
     def close(self) -> None:
         os.close(self._fd)

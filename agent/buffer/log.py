@@ -186,24 +186,27 @@ class Log:
         """Nothing is needed of the segment that is written to: the next commit begins a new one."""
         self._writer.abandon()
 
-    def delete_before(self, number: int) -> bool:
-        """Deletes the older segments; whether there were any. A file that cannot be deleted goes at the next start."""
+    def delete_before(self, number: int, once: Callable[[], None]) -> bool:
+        """Deletes the older segments, as `delete` does; whether there were any."""
         settled = list(takewhile(lambda segment: segment.number < number, self.segments.values()))
-        for segment in settled:
-            del self.segments[segment.number]
-            self.size_bytes -= segment.end
-            self._thread.submit(_remove, segment.path)
+        if settled:
+            self._delete(settled, once)
         return bool(settled)
 
     def delete(self, number: int, once: Callable[[], None]) -> None:
         """Deletes one segment, once `once` has worked; when it fails (OSError) the file stays until the next start."""
-        segment = self.segments.pop(number)
-        self.size_bytes -= segment.end
+        self._delete([self.segments[number]], once)
+
+    def _delete(self, segments: Sequence[Segment], once: Callable[[], None]) -> None:
+        for segment in segments:
+            del self.segments[segment.number]
+            self.size_bytes -= segment.end
 
         def job() -> None:
             with contextlib.suppress(OSError):
                 once()
-                os.unlink(segment.path)
+                for segment in segments:
+                    _remove(segment.path)
 
         self._thread.submit(job)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.buffer.backlog import Pending
 from agent.buffer.meta import RecordMeta, Tally
 from agent.buffer.record import Corrupt, Frame, Torn, frames
-from agent.buffer.segment import Mark, Place, Segment, reading
+from agent.buffer.segment import Mark, Place, Segment, file_name, reading
 from agent.model import Record
 
 
@@ -57,14 +57,18 @@ def pending_of(meta: RecordMeta, place: Place, length: int) -> Pending:
 def look_ahead(segments: Sequence[Segment], start: Mark, end: Mark, limit: int) -> Ahead:
     """Up to `limit` records from `start` on.
 
-    segments: from the one of `start` to the one of `end`, without gaps in the list (in numbers there may be).
-    Raises OSError when a file cannot be opened for another reason than that it is gone.
+    segments: from the one of `start` to the one of `end`, without gaps in the list (in numbers there may be). When that of
+    `start` is gone they begin behind it. Raises OSError when a file cannot be opened for another reason than that it is gone.
     """
     ahead = Ahead(start)
+    first = segments[0]
+    if start.place.segment < first.number:
+        _account(ahead, first.tally, first.path.with_name(file_name(start.place.segment)), start.place, 0)
+        ahead.mark = first.beginning
     for segment, following in zip(segments, [*(later.beginning for later in segments[1:]), end], strict=True):
         if not _walk(segment, ahead, following.tally.sequence, limit):
             return ahead
-        _account(ahead, following.tally, segment, ahead.mark.place.offset, segment.end)
+        _account(ahead, following.tally, segment.path, ahead.mark.place, segment.end - ahead.mark.place.offset)
         ahead.mark = following
     return ahead
 
@@ -87,7 +91,8 @@ def _walk(segment: Segment, ahead: Ahead, stop: int, limit: int) -> bool:
                 continue
             if meta.tally.sequence >= stop:
                 break
-            _account(ahead, meta.tally, segment, damaged.offset if damaged else found.offset, found.offset)
+            began = damaged.offset if damaged else found.offset
+            _account(ahead, meta.tally, segment.path, Place(segment.number, began), found.offset - began)
             damaged = None
             if meta.bodies:
                 ahead.pendings.append(pending_of(meta, Place(segment.number, found.offset), found.length))
@@ -97,10 +102,9 @@ def _walk(segment: Segment, ahead: Ahead, stop: int, limit: int) -> bool:
     return True
 
 
-def _account(ahead: Ahead, here: Tally, segment: Segment, offset: int, until: int) -> None:
-    """Compares what was passed with what lies before `here`."""
+def _account(ahead: Ahead, here: Tally, path: Path, place: Place, length: int) -> None:
+    """Compares what was passed with what lies before `here`; what is missing was at `place`, so many bytes of it are left."""
     passed = ahead.mark.tally
     if (passed.sequence, passed.entries) != (here.sequence, here.entries):
         records, entries = here.records - passed.records, here.entries - passed.entries
-        before = Mark(Place(segment.number, offset), passed)
-        ahead.damages.append(Damage(before, segment.path, until - offset, records, entries, here.sequence))
+        ahead.damages.append(Damage(Mark(place, passed), path, length, records, entries, here.sequence))

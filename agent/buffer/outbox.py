@@ -256,7 +256,7 @@ class Outbox:
     def _settle(self) -> None:
         """Moves the cursor over the settled prefix and deletes the segments wholly in it.
 
-        The cursor is a hint: losing it re-sends identical bytes, which Loki discards. So no sync.
+        The cursor is a hint: losing it re-sends identical bytes, which Loki discards. So no sync, but before a deletion.
         """
         first = self._backlog.first
         mark = first.mark if first is not None else self._frontier
@@ -265,7 +265,7 @@ class Outbox:
             return
         self._cursor.write(mark, segment.tag)
         self._settled.pass_to(mark.tally.sequence)
-        if self._log.delete_before(segment.number) or self.all_settled:
+        if self._log.delete_before(segment.number, self._cursor.sync) or self.all_settled:
             self.freed.set()
 
     def _free_between(self) -> None:

@@ -182,6 +182,8 @@ def _fitting(hint: cursor.Hint | None, segments: Sequence[Segment]) -> Mark | No
     if hint is None:
         return None
     place, tally = hint.mark.place, hint.mark.tally
+    if place.segment < segments[0].number and tally.sequence < segments[0].tally.sequence:
+        return hint.mark
     segment = next((each for each in segments if each.number == place.segment), None)
     if segment is None or segment.tag != hint.tag or place.offset < segment.start:
         return None

@@ -135,16 +135,17 @@ def lost_in(
 
     segments: all there are; of those in front of it the nearest with an intact head is needed. delivered: in front of the
     damage. positions, tally: at the log's end, where no later head says what they were behind the damage.
-    Empty when nothing tells what the positions were before. Raises OSError.
+    With none in front nothing tells what the positions were before: the files are worth reading from their beginning.
+    Raises OSError.
     """
     there = [segment for segment in segments if segment.path.exists()]
     upto = [segment for segment in there if segment.number <= number]
     behind = next((segment for segment in there if segment.number > number), None)
-    if not upto:
-        return ()
     state = state_at(behind) if behind is not None else None
     if behind is not None and state is not None:
         positions, tally = state[0], behind.tally
+    if not upto:
+        return tuple(Span(file, 0, position) for file, position in positions.items() if position.offset)
     replay = replayed(upto, delivered, tally.sequence, verify_last=False)
     replay.compare(positions, tally, Place(number + 1, 0))
     return tuple(replay.lost)

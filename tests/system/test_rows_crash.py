@@ -79,6 +79,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "newest segment half": lambda buffer: half(newest(buffer)),
     "newest segment garbage": lambda buffer: overwrite(newest(buffer), os.urandom(50_000)),
     "newest segment gone": lambda buffer: newest(buffer).unlink(),
+    "oldest segment gone": lambda buffer: min(buffer.glob("*.segment")).unlink(),
     "newest segment with 200 MB of NULs": lambda buffer: os.truncate(newest(buffer), 200_000_000),
     "all segments NULs": lambda buffer: [
         overwrite(path, bytes(path.stat().st_size)) for path in buffer.glob("*.segment")
@@ -108,6 +109,33 @@ async def test_t71_damaged_state_is_survived_and_what_it_held_is_read_again(
     await agent.start()
     await until_arrived(agent, loki, {str(log): lines})
     assert "Traceback" not in agent.errors()
+    assert await agent.stop() == 0
+
+
+async def test_t71_everything_that_waits_is_gone_but_the_segment_of_a_later_start(
+    tmp_path: Path, loki: LokiStandIn, launch: Launch
+) -> None:
+    """That has no records, and its head says that all was read."""
+    log = tmp_path / "app.log"
+    lines = timed(300)
+    append(log, lines)
+    agent = launch(loki.url, str(log), buffer=SMALL, redact=PLAIN)
+    await loki.down()
+    for _ in range(2):
+        await agent.start()
+        await agent.until(lambda seen: seen["waiting_entries"] == len(lines) and seen["buffer_bytes"] > 50_000, WAIT_S)
+        await agent.kill()
+    for path in (agent.state / "buffer").glob("*.segment"):
+        if path.stat().st_size > 10_000:
+            overwrite(path, os.urandom(50_000))
+    await loki.up()
+    await agent.start()
+    await loki.wait_for(lambda there: there.accepted >= len(lines), WAIT_S)
+    assert not (wrong := difference({str(log): lines}, stored(loki))), f"{wrong}\n{agent.errors()}"
+    seen = await agent.until(lambda seen: seen["waiting_entries"] == 0, WAIT_S)
+    assert_nothing_is_unaccounted(seen)
+    assert seen["dropped_entries_total"] == len(lines)
+    assert "are read again" in agent.errors()
     assert await agent.stop() == 0
 
 

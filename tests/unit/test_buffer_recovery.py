@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_buffer_samples import Opened, batch, file_of, flip, segments, small
 
+from agent.buffer.cursor import Cursor, decode
 from agent.buffer.disk import FutureFormat, StateUnusable
 from agent.buffer.record import FILE_HEADER_BYTES, Frame, encode_file_header, frames
 from agent.buffer.segment import Segment, file_name, inspect, number_of, reading
@@ -154,7 +156,18 @@ CASES = {
         damaged_entries=8,
         found=(("a", 1800, 3600), ("b", 1800, 3600)),
     ),
-    "oldest segment missing": Case(lambda files: files[0].unlink(), without(0, 1, 2, 3)),
+    "oldest segment missing": Case(
+        lambda files: files[0].unlink(),
+        without(0, 1, 2, 3),
+        damaged_entries=8,
+        found=(("a", 0, 1800), ("b", 0, 1800)),
+    ),
+    "the two oldest ruined": Case(
+        lambda files: [path.write_bytes(os.urandom(4000)) for path in files[:2]],
+        without(0, 1, 2, 3, 4, 5, 6, 7),
+        damaged_entries=16,
+        found=(("a", 0, 3600), ("b", 0, 3600)),
+    ),
     "newest segment missing": Case(lambda files: files[2].unlink(), ALL[:8], resumed=(3600, 3600)),
     "newest segment empty": Case(lambda files: os.truncate(files[2], 0), ALL[:8], resumed=(3600, 3600)),
     "newest segment cut in its head": Case(lambda files: os.truncate(files[2], 50), ALL[:8], resumed=(3600, 3600)),
@@ -234,7 +247,7 @@ def test_any_damage_is_survived_and_accounted_for(acked: int, damages: list[tupl
             if path.exists() and path.stat().st_size:
                 _damage(path, int(where * (path.stat().st_size - 1)), how)
                 # Without a cursor nothing tells whether what is gone from the oldest end had been delivered.
-                knowable = knowable and path.name != "cursor" and how not in ("delete", "cut")
+                knowable = knowable and path.name != "cursor"
         with Opened(directory) as opened:
             resume = opened.buffer.resume()
             delivered = await opened.take_all()
@@ -281,6 +294,61 @@ def _read_again(each: tuple[str, int], resume: Resume) -> bool:
         for lost in resume.lost
     )
     return again or known is None or known.offset <= start
+
+
+@pytest.mark.parametrize("acked", [0, 8, 10])
+async def test_the_only_segment_with_records_is_gone_and_the_newest_has_none(tmp_path: Path, acked: int) -> None:
+    """Killed between the making of a segment and the first record in it: its head speaks of all the records before."""
+    await fill(tmp_path, acked=acked)
+    with Opened(tmp_path):
+        pass
+    for path in segments(tmp_path)[:-1]:
+        path.write_bytes(os.urandom(5000))
+    with Opened(tmp_path) as opened:
+        waiting = 2 * (COUNT - acked)
+        assert opened.buffer.statistics().recovered_entries == waiting
+        assert await opened.take_all() == []
+        assert opened.buffer.statistics().damaged_entries == waiting
+        assert told(opened.buffer.take_lost()) == [("a", 0, 5400), ("b", 0, 5400)]
+    with Opened(tmp_path) as opened:
+        assert opened.buffer.statistics().waiting_entries == 0
+        assert opened.buffer.take_lost() == ()
+
+
+async def test_a_segment_is_deleted_only_when_the_cursor_is_durable_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[tuple[int, int]] = []
+    sync = Cursor.sync
+
+    def spy(cursor: Cursor) -> None:
+        sync(cursor)
+        hint = decode((tmp_path / "cursor").read_bytes())
+        assert hint is not None
+        there.append((hint.mark.place.segment, len(segments(tmp_path))))
+
+    monkeypatch.setattr(Cursor, "sync", spy)
+    await fill(tmp_path, acked=4)
+    assert there == [(2, 3)]
+
+
+async def test_a_segment_stays_while_the_cursor_cannot_be_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    with Opened(tmp_path, small(segment_bytes=5000)) as opened:
+        for group, start in ALL:
+            await opened.buffer.append([batch(group, start, size=SIZE, entries=2)])
+        monkeypatch.setattr(os, "pwrite", fail)
+        for _ in range(5):
+            opened.buffer.ack(await opened.take())
+    monkeypatch.undo()
+    assert len(segments(tmp_path)) == 3
+    with Opened(tmp_path) as opened:
+        assert await opened.take_all() == ALL
+        assert opened.buffer.take_lost() == ()
 
 
 async def test_what_was_delivered_is_not_lost_when_it_is_damaged_later(tmp_path: Path) -> None:
