@@ -19,7 +19,8 @@ test: .venv/.ready
 	$(BIN)/pytest -n 4 --dist worksteal
 
 test-long: .venv/.ready
-	$(BIN)/pytest -m long --timeout 7200
+	# What runs for hours is not stuck after two minutes, and telling where it is can end the process.
+	$(BIN)/pytest -m long --timeout 7200 -o faulthandler_timeout=0
 
 # The inner loop compiled from the same source, as the image has it, in a copy of the tree; see setup.py.
 COMPILED := build/compiled
