@@ -22,7 +22,7 @@ from agent.transform.redaction.nearly import Miss
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
-from agent.transform.redaction.windows import LONG
+from agent.transform.redaction.windows import LONG, Places
 
 __all__ = ["BadRule", "Finding", "Redacted", "Redactor", "RuleInfo"]
 
@@ -216,24 +216,28 @@ class Redactor:
             redacted = _without(text, hits).encode("utf-8", "surrogateescape") if hits else line
         else:
             hits = verifier.document(text, scans)
-            redacted = self._settled(text, hits) if hits else line
+            redacted = self._settled(text, hits, verifier.places_in(text)) if hits else line
         return redacted, Judged(hits, verifier.seen, verifier.drop)
 
-    def _settled(self, text: str, hits: list[Hit]) -> bytes:
+    def _settled(self, text: str, hits: list[Hit], places: Places | None = None) -> bytes:
         """The text without `hits`, looked at again: a mark may give its neighbours another meaning.
 
-        So what comes out has nothing left to find, and redacting it once more changes nothing.
+        So what comes out has nothing left to find, and redacting it once more changes nothing. places: where in a long text
+        the finder has matched.
         """
         assert self._parts is not None
         for _ in range(_MOST_ROUNDS):
             left = len(text) - sum(hit.end - hit.start for hit in hits)  # one hit may be nearly all of a long line
             if left > LONG and not text.startswith(("{", "[")):
                 return self._settled_nearby(text, hits)
-            text = _without(text, hits)
+            before, text = hits, _without(text, hits)
             if len(text) > LONG:
-                hits = Verifier(self._parts.tools, len(text)).document(text, frozenset())
+                verifier = Verifier(self._parts.tools, len(text))
+                scans = verifier.survey(text) if places is None else verifier.survey_again(text, places, before)
+                hits = verifier.document(text, scans)
                 if not hits:
                     return text.encode("utf-8", "surrogateescape")
+                places = verifier.places_in(text)
                 continue
             rest = self._parts.tools.marks.emptied(text)
             scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,9 @@ import pytest
 from agent import config
 from agent.transform.redact import Redactor
 from agent.transform.redaction import samples
-from agent.transform.redaction.windows import LONG
+from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.verify import Verifier
+from agent.transform.redaction.windows import LONG, Places
 
 TEMPLATES = (Path(__file__).parent / "catalogue_lines.txt").read_text().splitlines()
 WORDS = "the pump ran at speed 13 of 40 and stopped, "
@@ -51,6 +53,32 @@ def test_secrets_in_long_lines_go_and_what_is_around_stays(redactor: Redactor) -
             json.loads(out)
     assert cases > 300
     assert len(missed) <= (1 - LEAST_RECALL) * cases, (seed, missed)
+
+
+def test_looking_again_beside_what_was_replaced_finds_what_looking_everywhere_does(
+    redactor: Redactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = random.SystemRandom().randrange(10**9)
+    dice = random.Random(seed)
+    lines, looked = [], 0
+    beside = Verifier.survey_again
+
+    def counted(self: Verifier, line: str, before: Places, hits: Sequence[Hit]) -> frozenset[int]:
+        nonlocal looked
+        looked += 1
+        return beside(self, line, before, hits)
+
+    for _ in range(30):
+        texts = [samples.split_marks(samples.expand(dice.choice(TEMPLATES), dice))[0] for _ in range(6)]
+        members = {
+            f"m{n}": f"{WORDS * dice.randrange(700)}{text} {PAD[: dice.randrange(500)]}" for n, text in enumerate(texts)
+        }
+        lines.append(json.dumps(dice.choice((members, {"m": "".join(members.values())}, {"a": [members]}))).encode())
+    monkeypatch.setattr(Verifier, "survey_again", counted)
+    near = [redactor.line(line)[0] for line in lines]
+    monkeypatch.setattr(Verifier, "survey_again", lambda self, line, _before, _hits: self.survey(line))
+    assert near == [redactor.line(line)[0] for line in lines], seed
+    assert looked > 10
 
 
 def test_a_key_that_nobody_ends_takes_what_follows_it_and_not_the_whole_line(redactor: Redactor) -> None:

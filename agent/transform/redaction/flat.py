@@ -170,13 +170,15 @@ def _string(
         if verdict is None and len(verifier.seen) == seen and len(content) <= LONGEST_CLEAN and "\\" not in content:
             verifier.clean(scans).add(content)
         return found
-    if not _final(content, found, verdict, verifier):
+    if not _final(content, found, verdict, verifier, (text, start)):
         return None
     return [Hit(h.start + start, h.end + start, h.rule, h.text) for h in found]
 
 
-def _final(content: str, found: list[Hit], verdict: Verdict | None, verifier: Verifier) -> bool:
-    """Whether nothing is left to find once the hits are replaced."""
+def _final(
+    content: str, found: list[Hit], verdict: Verdict | None, verifier: Verifier, within: tuple[str, int]
+) -> bool:
+    """Whether nothing is left to find once the hits are replaced. within: the text that `content` stands in, and where."""
     if len(found) == 1 and found[0].start == 0 and found[0].end == len(content):
         return True
     parts: list[str] = []
@@ -187,7 +189,10 @@ def _final(content: str, found: list[Hit], verdict: Verdict | None, verifier: Ve
     parts.append(content[done:])
     after = "".join(parts)
     if len(after) > LONG:
-        return not verifier.string(after, verdict, frozenset())
+        places = verifier.places_within(within[0], within[1], within[1] + len(content))
+        if places is None:
+            return not verifier.string(after, verdict, frozenset())
+        return not verifier.string_again(after, verdict, places, found)
     settled = verifier.tools.settled
     if verdict is None and after in settled:
         return True

@@ -170,9 +170,31 @@ class Verifier:
         self._long = line, places
         return frozenset(scan for _, scan in places)
 
+    def survey_again(self, line: str, before: Places, hits: Sequence[Hit]) -> Scans:
+        """The same for a line in which `hits` were replaced, when `before` says where the finder matched until then.
+
+        It looks beside the hits only.
+        """
+        parts = list(windows.beside(hits))
+        if sum(end - start + windows.BEFORE for start, end in parts) > len(line) // 2:
+            return self.survey(line)
+        places = windows.apart_from(before, hits)
+        for start, end in parts:
+            left = max(0, start - windows.BEFORE)
+            near = self._places(line[left : end + windows.EDGE])
+            places += ((left + place, scan) for place, scan in near if start < left + place < end)
+        places.sort()
+        self._long = line, places
+        return frozenset(scan for _, scan in places)
+
     def places_in(self, text: str) -> Places | None:
         """Where the finder has matched in a long line, if `text` is that."""
         return self._long[1] if self._long is not None and self._long[0] is text else None
+
+    def places_within(self, text: str, start: int, end: int) -> Places | None:
+        """Likewise in a part of it, counted from its start."""
+        places = self.places_in(text)
+        return None if places is None else windows.within(places, start, end)
 
     def _places(self, text: str) -> Places:
         """Where the finder matches in a long text, by characters; in marks of ours nowhere."""
@@ -238,12 +260,19 @@ class Verifier:
         view = decode.JsonView(content)
         return [view.back(h)._replace(text=_escaped(h.text or "")) for h in hits]
 
+    def string_again(self, content: str, verdict: Verdict | None, before: Places, hits: Sequence[Hit]) -> list[Hit]:
+        """The same for a long string in which `hits` were replaced, when `before` says where the finder matched until then."""
+        line = self._long
+        self.survey_again(content, before, hits)
+        found = self.string(content, verdict, frozenset(), (content, 0))
+        self._long = line
+        return found
+
     def _long_string(self, text: str, content: str, within: tuple[str, int] | None) -> list[Hit]:
         """Hits of a long string. Where its `content` stands as it is in the line, the finder has looked at it already."""
         line = self._long
-        places = self.places_in(within[0]) if within is not None else None
-        if within is not None and places is not None and _reads_alike(text, content):
-            places = windows.within(places, within[1], within[1] + len(content))
+        places = self.places_within(within[0], within[1], within[1] + len(content)) if within is not None else None
+        if places is not None and _reads_alike(text, content):
             if content is not text:
                 places = sorted((*self._found(text), *windows.unescaped(text, places)))
         else:

@@ -18,6 +18,7 @@ EDGE = 512
 Places = list[tuple[int, int]]
 """Where a match of the finder ends, and the scan that it asks for; sorted."""
 
+_LAST = 1 << 30
 _CONTINUES = bytes(range(0x80, 0xC0))
 
 
@@ -65,6 +66,37 @@ def within(places: Places, start: int, end: int) -> Places:
 def any_within(places: Places, start: int, end: int) -> bool:
     at = bisect_left(places, (start, -1))
     return at < len(places) and places[at][0] < end + EDGE
+
+
+def apart_from(places: Places, hits: Sequence[Hit]) -> Places:
+    """What is known of a text once `hits` in it are replaced: its places but for those that a hit may have had a part in."""
+    out: Places = []
+    at = moved = behind = 0
+    for hit in hits:
+        low = bisect_left(places, (hit.start, _LAST), at)
+        out += [(place + moved, scan) for place, scan in places[at:low] if place >= behind]
+        behind = hit.end + AFTER
+        moved += len(hit.text or "") - (hit.end - hit.start)
+        at = low
+    out += [(place + moved, scan) for place, scan in places[at:] if place >= behind]
+    return out
+
+
+def beside(hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
+    """The parts of the text with `hits` replaced in which `apart_from` says nothing: each from behind where a hit began."""
+    start = end = -1
+    moved = 0
+    for hit in hits:
+        first = hit.start + moved
+        moved += len(hit.text or "") - (hit.end - hit.start)
+        if first > end and end >= 0:
+            yield start, end
+            start = first
+        elif start < 0:
+            start = first
+        end = hit.end + moved + AFTER
+    if start >= 0:
+        yield start, end
 
 
 def in_characters(data: bytes, places: Iterable[tuple[int, int]]) -> Places:
