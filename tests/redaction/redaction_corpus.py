@@ -195,6 +195,7 @@ def sample_lines(dice: random.Random, rules: tuple[Rule, ...] = RULES) -> Iterat
 BENIGN_MESSAGES: tuple[str, ...] = (
     "commit {hexl:40} deployed by ci",
     "trace {hexl:32} span {hexl:16}",
+    "took 3 ms dd.trace_id=4{d:18} dd.span_id={d:19}",
     'etag "{hexl:32}" sha256:{hexl:64}',
     "request {=uuid} took 12.5 ms",
     "image data:image/png;base64,iVBORw0KGgo{b64:400}==",

@@ -88,6 +88,9 @@ def test_findings_name_the_bytes_of_the_input_and_never_the_secret(redactor):
         ("card 4111 1111 1111 1111 ok", "card [REDACTED:card:1111] ok"),
         ("card 3056 930902 5904 ok", "card [REDACTED:card:5904] ok"),
         ("card 4222222222222 ok", "card [REDACTED:card:2222] ok"),
+        ("trace: on, card 4111111111111111 ok", "trace: on, card [REDACTED:card:1111] ok"),
+        ('{"traced":4111111111111111}', '{"traced":"[REDACTED:card:1111]"}'),
+        ('{"span_id":"4111-1111-1111-1111"}', '{"span_id":"[REDACTED:card:1111]"}'),
         ('{"n":4111111111111111}', '{"n":"[REDACTED:card:1111]"}'),
         ("DE89 3704 0044 0532 0130 00", "[REDACTED:iban:3000]"),
         ("name\ninput_value='hunter2', input_type=str", "name\ninput_value='hunter2', input_type=str"),
@@ -332,6 +335,36 @@ def test_an_end_without_its_begin_takes_the_lines_before_it(redactor):
     lines = [*private_key_lines()[2:], b"after"]
     redactor.chunk(b"\n".join(lines) + b"\n", lines)
     assert lines == [*[b"[REDACTED:pem-private-key]"] * 4, b"after"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "took 3 ms dd.trace_id=4111111111111111 dd.span_id=4222222222222 x",
+        "trace 2300672227884649 span 4111111111111111: done",
+        '{"dd.trace_id": "4111111111111111", "dd.span_id": 4222222222222, "m": "x"}',
+        '{"a": {"traceId": "4111111111111111", "parentSpanId": 4111111111111111, "parent_id": "4222222222222"}}',
+    ],
+)
+def test_ids_of_traces_are_no_cards(redactor, line):
+    assert redactor.line(line.encode())[0].decode() == line
+
+
+def test_a_value_that_is_to_go_goes_under_the_name_of_a_trace_too():
+    redactor = Redactor.build(config.Redact(), pseudonym_key=b"k" * 32, values=["4111111111111111"])
+    for line in ('{"trace_id": "4111111111111111"}', '{"a": {"trace_id": "4111111111111111"}}'):
+        assert b"4111111111111111" not in redactor.line(line.encode())[0]
+
+
+def test_what_looks_like_a_short_prefix_inside_of_base64_stays(redactor):
+    """An image of some megabytes has `cio` and 32 letters and digits behind it somewhere."""
+    token = "cioT4pQ7mZ2xW9vB6nK3jH8gF5dS1aL0eRy"
+    run = "iVBORw0KGgo" + "aB3x/Yz+" * 10
+    for left, right in ((run + "/", "/x3Yz=="), (run + "+", "+/")):
+        line = f"image data:image/png;base64,{left}{token}{right}"
+        assert redactor.line(line.encode())[0].decode() == line
+    for left in ("cargo login ", "https://host.example/a/b/", "q=a+", "data:;base64,"):
+        assert token not in redactor.line(f"{left}{token}".encode())[0].decode()
 
 
 def test_a_certificate_stays(redactor):

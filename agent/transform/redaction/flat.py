@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent.transform.redaction import traces
 from agent.transform.redaction.jsonwalk import LONGEST_CLEAN, long_number, part_of
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.windows import LONG
@@ -71,21 +72,25 @@ def _found(text: str, wanted: list[tuple[str, Verdict | None]], scans: Scans, ve
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What a member's name says by itself. is_odd: its value wants the whole walk · is_name, is_value: of a pair of members."""
+    """What a member's name says by itself.
+
+    is_odd: its value wants the whole walk · is_name, is_value: of a pair of members · is_trace: it may be the id of one.
+    """
 
     verdict: Verdict | None
     is_odd: bool
     is_name: bool
     is_value: bool
+    is_trace: bool
 
 
-_PLAIN = Member(None, False, False, False)
+_PLAIN = Member(None, False, False, False, False)
 
 
 def _member(key: str, tools: Tools) -> Member:
     """Most names of a log repeat, so what they say is remembered."""
     part = part_of(key)
-    said = Member(tools.names.verdict(key), key in _ODD, part == "name", part == "value")
+    said = Member(tools.names.verdict(key), key in _ODD, part == "name", part == "value", traces.is_name(key))
     said = _PLAIN if said == _PLAIN else said
     if len(key) <= _LONGEST_NAME:
         if len(tools.members) >= _MOST_MEMBERS:
@@ -116,6 +121,8 @@ def _wanted(
         values = values or said.is_value
         if kind not in _JUDGED or (said.verdict is None and _is_harmless(kind, value, clean, harmless)):
             continue
+        if said.is_trace and said.verdict is None and harmless is not _never and _is_trace_id(str(value)):
+            continue
         wanted.append((key, said.verdict))
         if len(wanted) > _MOST_WANTED:
             return 0, None
@@ -131,6 +138,10 @@ def _is_harmless(kind: type, value: Any, clean: set[str], harmless: Callable[[st
     if kind is str:
         return value in clean or len(value) <= 4 or bool(harmless(value))
     return kind is float or -_SHORTEST_LONG_NUMBER < value < _SHORTEST_LONG_NUMBER
+
+
+def _is_trace_id(value: str) -> bool:
+    return traces.is_id(value, 0, len(value))
 
 
 def _each_name_once(text: str, strings: int) -> bool:

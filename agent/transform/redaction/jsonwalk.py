@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from agent.transform.redaction import traces
 from agent.transform.redaction.checks import is_a_name, lower_word
 from agent.transform.redaction.decode import unescape
 from agent.transform.redaction.names import Verdict
@@ -125,6 +126,13 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
             elif part_of(key) is not None:
                 _remember(frame, key, (start, end, content))
             if verdict is None and (content in clean or (places is not None and not any_within(places, start, end))):
+                continue
+            if (
+                verdict is None
+                and traces.is_name(key)
+                and scans <= verifier.tools.built_in
+                and traces.is_id(text, start, end)
+            ):
                 continue
             if verifier.tools.by_path:
                 verifier.path = ".".join(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction import checks
+from agent.transform.redaction import checks, traces
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.shapes import BEHIND_ESCAPE
 
@@ -94,12 +94,16 @@ _CARD_WORD_WITHIN = 80
 
 
 def scan_card(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """Card numbers by issuer, length and check digit; those of UnionPay only behind a word for a card."""
+    """Card numbers by issuer, length and check digit; those of UnionPay only behind a word for a card. Ids of traces are none."""
     for found in verifier.each(_CARD, text):
         number, start = found["secret"], found.start("secret")
-        if checks.card(number) or (
-            checks.unionpay(number) and _CARD_WORD.search(text, max(0, start - _CARD_WORD_WITHIN), start)
-        ):
+        if checks.card(number):
+            is_card = not (number.isdigit() and traces.is_named_before(text, start))
+        else:
+            is_card = checks.unionpay(number) and bool(
+                _CARD_WORD.search(text, max(0, start - _CARD_WORD_WITHIN), start)
+            )
+        if is_card:
             yield Hit(*found.span("secret"), "card")
 
 

@@ -23,6 +23,7 @@ RUN_GATE = "[A-Za-z0-9+/]{24}"
 """Is found wherever base64 of a text or another long run is, and costs an eighth of what looking for that does."""
 LONGEST = 4096
 _FINDER_WIDTH = 20
+_LONG_RUN = 64
 _SHORTEST_ANCHOR = 4
 
 
@@ -40,9 +41,11 @@ def token(
     action: Action = "mask",
     traps: str = "",
     short: bool = False,
+    apart: bool = False,
 ) -> Rule:
     """`prefix` and then at least `least` of `chars` (inside of a character class), and `tail` after them.
 
+    apart: not in the middle of a long run of base64, where so short a prefix comes up by chance.
     Samples that must not match follow from the format: the prefix alone, too short, a word character before, a filler.
     """
 
@@ -53,12 +56,13 @@ def token(
     percent = "%" if "/" in chars or "+" in chars or "=" in chars else ""
     literals = tuple(dict.fromkeys(sample.partition("{")[0].replace("«", "") for sample in samples))
     literal = literals[0]
+    begin = rf"{prefix}(?<![{B64}]{{{_LONG_RUN}}}[+/]{prefix})" if apart else prefix
     return Rule(
         id=ident,
         group="",
         about=about,
         find=(f"{prefix}[{percent}{chars}]{{{min(least, _FINDER_WIDTH)}}}",),
-        pattern=f"{LEFT_SHORT if short else LEFT}(?P<secret>{prefix}[{chars}]{{{least},{LONGEST}}}+{tail})",
+        pattern=f"{LEFT_SHORT if short else LEFT}(?P<secret>{begin}[{chars}]{{{least},{LONGEST}}}+{tail})",
         check=valid,
         action=action,
         anchors=tuple(text for text in dict.fromkeys((*anchors, *literals)) if len(text) >= _SHORTEST_ANCHOR),

@@ -89,7 +89,7 @@ def beside(hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
     for hit in hits:
         first = hit.start + moved
         moved += len(hit.text or "") - (hit.end - hit.start)
-        if first > end and end >= 0:
+        if first > end >= 0:
             yield start, end
             start = first
         elif start < 0:
