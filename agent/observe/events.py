@@ -296,9 +296,10 @@ class WatcherFailed(Event, frozen=True):
     """File events are not to be had (such as: no inotify watches left); files are looked at periodically instead."""
 
     level = "warning"
-    text = "file events failed ({error}); looking at files periodically instead, see fs.inotify.max_user_watches"
+    text = "file events failed ({error}); looking at files periodically instead, {remedy}"
     counter = "watch_fallbacks"
     error: str
+    remedy: str
 
 
 class ArchiveDamaged(Event, frozen=True):

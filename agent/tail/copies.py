@@ -15,9 +15,9 @@ from dataclasses import replace
 from agent.config import Source
 from agent.model import Chunk, Origin, Position
 from agent.observe.events import CopyFound, Emit, FileTruncated
-from agent.tail.discovery import Key, NotTheFile, Sources
+from agent.tail.discovery import NotTheFile, Sources
 from agent.tail.generations import Generations
-from agent.tail.identity import Verdict
+from agent.tail.identity import Key, Verdict
 from agent.tail.likeness import (
     holds,
     is_archive_of,
@@ -116,9 +116,10 @@ class Copies:
         until = max(file.hold.until, file.quiet_since + self._generations.timing.copy_wait_s)
         if file.deleted and file.fd is not None:
             try:
-                followed = self._may_hold_the_same(file)
+                followed, ends = self._may_hold_the_same(file)
                 size = os.fstat(file.fd).st_size
-                if any(_holds_all(one, file.fd, size) for one in followed):
+                is_read = any(end.offset == size and holds(file.fd, end) for end in ends)
+                if is_read or any(_holds_all(one, file.fd, size) for one in followed):
                     self._generations.remove(file)  # compressed or removed: what is unread of it is read elsewhere
                     return False
                 # When that is read, it shows whether it was emptied, and what became of this copy.
@@ -135,10 +136,13 @@ class Copies:
         file.hold = None
         return True
 
-    def _may_hold_the_same(self, held: OneFile) -> list[OneFile]:
-        """Followed generations of what a file whose name is gone may have been a copy of."""
+    def _may_hold_the_same(self, held: OneFile) -> tuple[list[OneFile], list[Position]]:
+        """Of what a file whose name is gone may have been a copy of: generations that are followed, and where such as are over,
+        by being emptied for one, were read to their end."""
+        generations = self._generations
         chains = {original.origin.path for original in self.originals(held.origin.path, held.source)}
-        return [file for path in chains for file in self._generations.chains[path] if file is not held]
+        followed = [file for path in chains for file in generations.chains[path] if file is not held]
+        return followed, [end for path in chains for end in generations.past.ends(path)]
 
     def _is_some_copy(self, held: OneFile, now: float) -> bool:
         assert held.path is not None

@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from agent.config import Source
 from agent.globs import has_wildcard, literal, matches, part_pattern, path_pattern, root_of, states
 from agent.tail import kubernetes
+from agent.tail.directories import Directories
+from agent.tail.identity import Key
 from agent.tail.mounts import WHOLE_TREE, Area
 
 _MOST_PATHS = 100_000
-Key = tuple[int, int]
-"""(device, inode)"""
-
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -63,13 +62,13 @@ class Unseen:
 
 @dataclass(slots=True)
 class Listing:
-    """One scan. `directories`: where matching files can appear, each with its key, so that a directory removed and
-    made again under its name is another one. `roots`: of each source, the real directories its files may lie in."""
+    """One scan. `directories`: where what matches can appear. `roots`: of each source, the real directories its files may
+    lie in."""
 
+    directories: Directories
     found: list[Found] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
-    directories: frozenset[tuple[str, Key]] = frozenset()
     roots: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -79,8 +78,8 @@ class NotTheFile(Exception):
 
 def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
     """Everything in an area that matches now. A path belongs to the first source that includes it."""
-    listing = Listing()
-    directories: set[str] = set()
+    directories = Directories(area)
+    listing = Listing(directories)
     taken: set[str] = set()
     for source in sources:
         excluded = [path_pattern(pattern) for pattern in source.exclude]
@@ -88,7 +87,7 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
         for include in source.include:
             if not area.is_reached_from(root_of(include)):
                 continue
-            walk = _Walk(source, area, directories, listing)
+            walk = _Walk(source, area, listing)
             links = _Links(root_of(include))
             roots.append(links.root)
             pods: dict[str, _Links] = {}
@@ -109,7 +108,6 @@ def list_files(sources: Sequence[Source], area: Area = WHOLE_TREE) -> Listing:
             olddir = os.path.realpath(source.olddir) if area.holds(source.olddir) else source.olddir
             roots.append(os.path.join(olddir, ""))
         listing.roots[source.name] = tuple(roots)
-    listing.directories = frozenset(_with_keys(directories))
     return listing
 
 
@@ -156,10 +154,10 @@ class _Walk:
     Directories are listed only where the glob has a wildcard; names that do not match are not looked at.
     """
 
-    def __init__(self, source: Source, area: Area, directories: set[str], listing: Listing) -> None:
+    def __init__(self, source: Source, area: Area, listing: Listing) -> None:
         self._source = source
         self._area = area
-        self._directories = directories
+        self._directories = listing.directories
         self._listing = listing
 
     def matches(self, include: str) -> Iterator[str]:
@@ -180,13 +178,12 @@ class _Walk:
             if rest:
                 yield from self._below(path, rest, above)
             else:
-                self._directories.add(directory or "/")
+                self._directories.add(directory)
                 yield path
         else:
             fits = part_pattern(part).fullmatch
             hidden = part.startswith(".")
-            if not rest:
-                self._directories.add(directory or "/")
+            self._directories.add(directory)
             for entry in self._entries(directory):
                 if fits(entry.name) and (hidden or not entry.name.startswith(".")):
                     path = f"{directory}/{entry.name}"
@@ -205,10 +202,9 @@ class _Walk:
         key = (seen.st_dev, seen.st_ino)
         if key in above:
             return
+        self._directories.add(directory)
         if parts[1:]:
             yield from self._below(directory, parts[1:], above)
-        else:
-            self._directories.add(directory or "/")
         for entry in self._entries(directory):
             path = f"{directory}/{entry.name}"
             if entry.name.startswith(".") or path in self._area.foreign:
@@ -275,16 +271,6 @@ class _Links:
             inside = os.path.join(os.path.realpath(directory), "").startswith(self.root)
             self._directories[directory] = inside
         return inside
-
-
-def _with_keys(directories: set[str]) -> Iterator[tuple[str, Key]]:
-    for directory in directories:
-        try:
-            seen = os.stat(directory)
-        except OSError:  # gone again, or not ours to see: the next scan tells
-            continue
-        if stat.S_ISDIR(seen.st_mode):
-            yield directory.rstrip("/") or "/", (seen.st_dev, seen.st_ino)
 
 
 def open_regular(path: str, key: Key, roots: Sequence[str] = ()) -> tuple[int, os.stat_result]:

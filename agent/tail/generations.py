@@ -14,7 +14,8 @@ from itertools import takewhile
 
 from agent.config import Source
 from agent.model import FileId, Origin
-from agent.tail.discovery import Found, Key
+from agent.tail.discovery import Found
+from agent.tail.identity import Key
 from agent.tail.memory import Memory
 from agent.tail.one_file import OneFile
 from agent.tail.open_files import OpenFiles

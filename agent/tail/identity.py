@@ -17,6 +17,8 @@ from agent.model import Position
 PREFIX_BYTES = 4096
 ANCHOR_BYTES = 256
 GZIP_MAGIC = b"\x1f\x8b"
+Key = tuple[int, int]
+"""(device, inode)"""
 
 
 class Verdict(Enum):

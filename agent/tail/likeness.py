@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from agent.model import Position
 from agent.tail.archive import GzipReader
-from agent.tail.discovery import Key, NotTheFile, open_regular
-from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Seen, Verdict, compare, fingerprint
+from agent.tail.discovery import NotTheFile, open_regular
+from agent.tail.identity import ANCHOR_BYTES, GZIP_MAGIC, PREFIX_BYTES, Key, Seen, Verdict, compare, fingerprint
 from agent.tail.one_file import OneFile
 from agent.tail.open_files import is_want_of_room
 from agent.tail.relatives import Relative

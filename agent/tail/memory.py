@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from agent.model import FileId, Position, Resume, Span
-from agent.tail.discovery import Key
+from agent.tail.identity import Key
 from agent.tail.mounts import Area
 
 _MOST = 20_000
@@ -86,6 +86,11 @@ class Memory:
     def of_path(self, path: str) -> list[Position]:
         with self._lock:
             return [self._absent[key].known[1] for key in self._by_path.get(path, ())]
+
+    def of_key(self, key: Key) -> Position | None:
+        with self._lock:
+            absent = self._absent.get(key)
+            return absent.known[1] if absent is not None else None
 
     def expire(self, now: float, wall_ns: int) -> None:
         """Forget what has been absent for days. A wall clock that jumps by years makes nothing forgotten within an hour."""

@@ -163,18 +163,16 @@ class Missed:
     def _is_unknown_generation(
         self, kin: Relative, plain: Relative | None, path: str, source: Source, known: _Known
     ) -> bool:
-        followed = self._generations.files.get(kin.key)
-        is_followed = followed is not None and not (followed.hold or followed.ignored or followed.error in WANT_OF_ROOM)
-        if is_followed or kin.key in self._copies.pending or kin.size == 0:
-            return False
         name, base = os.path.basename(kin.path), os.path.basename(kin.log)
-        if not is_rotated_name(name, base):
+        if not is_rotated_name(name, base) or kin.size == 0:
             return False
         if may_be_a_sibling(name, base) and self._sources.of(kin.path) is not None:
             return False  # such as worker-2.log beside worker.log: a file of its own
         if any(self.knows(os.path.join(os.path.dirname(kin.log), nearer)) for nearer in nearer_bases(name, base)):
             return False
         try:
+            if self._is_known(kin):
+                return False
             if not _is_gzip(kin):
                 return not any(_holds_known(kin, known))
             if plain is not None and is_archive_beside(kin, plain):
@@ -189,6 +187,18 @@ class Missed:
         except NotTheFile:
             pass
         return False
+
+    def _is_known(self, kin: Relative) -> bool:
+        """Whether it is followed, or remembered under another name that no source includes any more: it may be wanted again.
+
+        Raises OSError and NotTheFile.
+        """
+        followed = self._generations.files.get(kin.key)
+        is_followed = followed is not None and not (followed.hold or followed.ignored or followed.error in WANT_OF_ROOM)
+        if is_followed or kin.key in self._copies.pending:
+            return True
+        remembered = self._memory.of_key(kin.key)
+        return remembered is not None and is_copy_of_position(kin, remembered)
 
 
 def _is_older(kin: Relative, than_ns: int) -> bool:

@@ -14,8 +14,8 @@ from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
 from agent.tail.content import HEAD_OF_KIND_BYTES, Content, Kind, kind_of
 from agent.tail.descriptor import generation_of
-from agent.tail.discovery import Key, open_regular
-from agent.tail.identity import Verdict
+from agent.tail.discovery import open_regular
+from agent.tail.identity import Key, Verdict
 from agent.tail.open_end import OpenEnd
 from agent.tail.open_files import WANT_OF_ROOM, OpenFiles, is_want_of_room
 from agent.tail.reader import Reader

@@ -9,9 +9,9 @@ from dataclasses import replace
 from agent.config import Source
 from agent.model import Origin, Position
 from agent.tail.copies import Copies
-from agent.tail.discovery import Found, Key, NotTheFile, Sources
+from agent.tail.discovery import Found, NotTheFile, Sources
 from agent.tail.generations import Generations
-from agent.tail.identity import Verdict
+from agent.tail.identity import Key, Verdict
 from agent.tail.kubernetes import written_ns
 from agent.tail.memory import Known, Memory
 from agent.tail.missed import Missed, known_until_ns

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from agent.config import Source
-from agent.tail.discovery import Key
+from agent.tail.identity import Key
 from agent.tail.kubernetes import written_ns
 from agent.tail.names import Names
 

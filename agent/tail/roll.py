@@ -22,9 +22,9 @@ from agent.observe.events import (
     SuccessorInvisible,
 )
 from agent.tail.copies import Copies
-from agent.tail.discovery import Found, Key, Listing, NotTheFile, Sources, list_files
+from agent.tail.discovery import Found, Listing, NotTheFile, Sources, list_files
 from agent.tail.generations import Generations, Timing
-from agent.tail.identity import Verdict
+from agent.tail.identity import Key, Verdict
 from agent.tail.kubernetes import labels_of
 from agent.tail.memory import Memory
 from agent.tail.missed import Missed

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from watchfiles._rust_notify import RustNotify
 
 from agent.observe.events import Emit, WatcherFailed, WatchMode
-from agent.tail.discovery import Key
+from agent.tail.identity import Key
 
-Directories = frozenset[tuple[str, Key]]
+Watched = frozenset[tuple[str, Key]]
 
 _DEBOUNCE_MS = 50
 _STEP_MS = 25
@@ -35,13 +35,13 @@ class Watcher:
     def __init__(self, on_change: Callable[[str, bool], None], emit: Emit) -> None:
         self._on_change = on_change
         self._emit = emit
-        self._directories: Directories = frozenset()
+        self._directories: Watched = frozenset()
         self._stop = threading.Event()
         self._runs = False
         self._retry_at = 0.0
         self.is_working = False
 
-    def watch(self, directories: Directories) -> None:
+    def watch(self, directories: Watched) -> None:
         """From now on watch these."""
         loop = asyncio.get_running_loop()
         if directories == self._directories and (self._runs or loop.time() < self._retry_at):
@@ -65,8 +65,7 @@ class Watcher:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 loop.call_soon_threadsafe(what, stop, *arguments)
 
-        # RuntimeError is what the library makes of errors of the notification system it has no name for, and names that are
-        # no UTF-8 are too much for it.
+        # RuntimeError is what the library makes of errors of the notification system it has no name for.
         try:
             with RustNotify(paths, False, False, 300, False, False) as notify:
                 tell(self._begun, len(paths))
@@ -80,8 +79,11 @@ class Watcher:
                         silent = 0
         except FileNotFoundError:
             tell(self._vanished)  # a directory went away since the scan; the next scan gives other directories
-        except (OSError, RuntimeError, UnicodeError) as error:
-            tell(self._failed, f"{type(error).__name__}: {error}", len(paths))
+        except UnicodeError:
+            named = next((path for path in paths if not _is_utf_8(path)), "")
+            tell(self._failed, f"the name {named!r} is no UTF-8", "rename or exclude that directory", len(paths))
+        except (OSError, RuntimeError) as error:
+            tell(self._failed, f"{type(error).__name__}: {error}", "see fs.inotify.max_user_watches", len(paths))
 
     # --- on the loop ------------------------------------------------------------------------------------------------
 
@@ -100,9 +102,17 @@ class Watcher:
         if not stop.is_set():
             self._runs, self.is_working, self._retry_at = False, False, 0.0
 
-    def _failed(self, stop: threading.Event, error: str, directories: int) -> None:
+    def _failed(self, stop: threading.Event, error: str, remedy: str, directories: int) -> None:
         if not stop.is_set():
             self._runs, self.is_working = False, False
             self._retry_at = asyncio.get_running_loop().time() + _RETRY_S
-            self._emit(WatcherFailed(error))
+            self._emit(WatcherFailed(error, remedy))
             self._emit(WatchMode("poll", directories))
+
+
+def _is_utf_8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeError:
+        return False
+    return True

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from agent.config import Agent, Source
 from agent.model import Chunk, Span
 from agent.observe.events import ArchiveDamaged, CharactersReplaced, Event, FileEventsMissed, FileUnreadable
+from agent.tail.directories import Directories, have_changed
 from agent.tail.discovery import NotTheFile
 from agent.tail.generations import Timing
 from agent.tail.identity import Verdict
@@ -25,7 +26,7 @@ from agent.tail.open_files import OpenFiles
 from agent.tail.reader import QUANTUM_BYTES, ContentChanged
 from agent.tail.report import NOTHING_YET, FileStatus, Report, report_on, state_of, status_of
 from agent.tail.roll import Roll
-from agent.tail.watch import Directories
+from agent.tail.watch import Watched
 
 TURN_BYTES = 4 * QUANTUM_BYTES
 """How much is read in one turn, over all files: each turn costs a hand-over between threads and a write to the disk."""
@@ -62,7 +63,7 @@ class Turn:
 
     chunks: list[Chunk]
     events: list[Event]
-    directories: Directories
+    directories: Watched
     report: Report
     more: bool
     finished: bool
@@ -116,7 +117,7 @@ class Worker:
         self._wall_ns = wall_ns
         self._clock = clock
         self._once = once
-        self._directories: Directories = frozenset()
+        self._directories = Directories(area)
         self._ready: deque[OneFile] = deque()
         self._restless: dict[OneFile, None] = {}
         self._by_path: dict[str, OneFile] = {}
@@ -155,7 +156,8 @@ class Worker:
         self._events.clear()
         trusts_events = now >= self._distrusted_until
         rest_s = self._rest_s() if ask.watched and trusts_events else 0.0
-        return Turn(chunks, events, self._directories, self._report, bool(self._ready), finished, trusts_events, rest_s)
+        directories = self._directories.with_keys()
+        return Turn(chunks, events, directories, self._report, bool(self._ready), finished, trusts_events, rest_s)
 
     def _rest_s(self) -> float:
         """While hints can be relied on, and there is no file about which time decides."""
@@ -186,7 +188,7 @@ class Worker:
         # With very many names, rest long enough to stay below 5 % of a core, or 1 % where events tell of changes.
         rest_s = (100 if ask.watched and now >= self._distrusted_until else 20) * took_s
         self._next_scan = float("inf") if self._once else now + max(self._settings.scan_interval, rest_s)
-        self._earliest_scan = now + max(_SHORTEST_SCAN_PAUSE_S, 4 * took_s)
+        self._earliest_scan = now + max(_SHORTEST_SCAN_PAUSE_S, (4 if ask.watched else 20) * took_s)
         self._find_missed(ask, now)
         files = self._generations.files.values()
         self._by_path = {file.path: file for file in files if file.path is not None}
@@ -243,6 +245,8 @@ class Worker:
 
     def _look(self, paths: Iterable[str], watched: bool, now: float) -> None:
         if now >= self._next_look:
+            if not (watched or self._once):
+                self._scan_wanted = self._scan_wanted or have_changed(self._directories.changed_ns)
             for file in list(self._restless if watched or self._once else self._generations.files.values()):
                 self._look_at(file, now)
             took_s = self._clock() - now  # with many files to look at, rest long enough to stay below 5 % of a core

@@ -750,6 +750,16 @@ async def test_when_the_system_gives_no_events_files_are_polled(
     assert run.seen(WatchMode)
 
 
+@pytest.mark.parametrize("pattern", ["*/app.log", "*/*/*.log", "new/below/app.log"])
+async def test_a_new_directory_is_noticed_by_an_event(tmp_path: Path, pattern: str) -> None:
+    async with tailing(source(tmp_path / pattern), agent=Agent(watch="auto", scan_interval="1h")) as run:
+        await run.until(lambda: run.tailer.statistics().watch_mode == "watch")
+        directory = tmp_path / "new" if pattern == "*/app.log" else tmp_path / "new" / "below"
+        directory.mkdir(parents=True)
+        write(directory / "app.log", "1")
+        await run.until_lines(1)
+
+
 # --- long lines, formats, archives ----------------------------------------------------------------------------------
 
 
@@ -777,6 +787,9 @@ async def test_a_directory_whose_name_is_no_utf_8_is_polled_and_told(tmp_path: P
         write(directory / "app.log", "2")
         await run.until_lines(2)
     assert [event.mode for event in run.seen(WatchMode)] == ["poll"]
+    (told,) = run.seen(WatcherFailed)
+    assert "\\udcff' is no UTF-8" in told.error
+    assert "rename or exclude" in told.remedy
 
 
 async def test_t09_a_line_of_many_mebibytes_comes_in_parts_and_stops_nobody(tmp_path: Path, watch_mode: Watch) -> None:

@@ -945,3 +945,68 @@ def test_the_last_lines_of_a_pod_are_read_when_its_last_alias_is_gone(logs: Path
     agent.append(log, "2026-01-02T03:04:05.678902Z stdout F 2\n")
     link.unlink()
     assert agent.after(30) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["app.log-2027010{}", "app.log.{}"])
+def test_what_was_read_under_a_name_that_is_not_included_any_more_is_no_missed_generation(
+    logs: Path, name: str
+) -> None:
+    """Under the glob it had, its name after two rotations between two looks was all that was known of it."""
+    log = logs / "app.log"
+    agent = following(logs / "app.log*")
+    agent.append(log, "1\n")
+    agent.turns(6)
+    agent.persist()
+    log.rename(logs / name.format(3 if name.endswith("log.{}") else 1))
+    agent.pass_time(0.01)
+    agent.append(log, "2\n")
+    log.rename(logs / name.format(2))
+    assert agent.after(60) == ["1", "2"]
+    agent.kill()
+    agent._sources = (Source(include=(str(log),)),)
+    agent.append(log, "4\n")
+    log.rename(logs / name.format(1 if name.endswith("log.{}") else 3))
+    agent.pass_time(1)
+    agent.append(log, "5\n")
+    agent.start()
+    assert agent.after(60) == ["1", "2", "4", "5"]
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.3, 1, 2])
+def test_a_copy_that_a_glob_shows_is_gone_when_its_log_is_found_emptied(logs: Path, after_s: float) -> None:
+    """logrotate with `copytruncate` and `rotate 0`."""
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = following(logs / "app.log*")
+    agent.append(log, "1\n2\n")
+    agent.turns(6)
+    copied(agent, log, copy)
+    agent.turn(after_s)
+    emptied(agent, log)
+    copy.unlink()
+    agent.turns(60)
+    agent.append(log, "3\n")
+    assert agent.after(60) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("phase", range(0, 20, 3))
+def test_without_events_a_file_that_lives_for_four_seconds_is_read(logs: Path, phase: int) -> None:
+    """Longer than the two seconds that are promised, and shorter than the time between two scans."""
+
+    def wait(agent: ByHand, turns: int) -> None:
+        for _ in range(turns):
+            agent.turn(0.25)
+
+    new = following(logs / "*.log", hinted=False)
+    new.append(logs / "other.log", "0\n")
+    wait(new, 40 + phase)
+    new.append(logs / "job.log", "1\n")
+    wait(new, 16)
+    (logs / "job.log").unlink()
+    assert new.after(30) == ["0", "1"]
+    replaced = following(logs / "other.log", hinted=False)
+    wait(replaced, 40 + phase)
+    for text in ("1\n", "2\n"):
+        replaced.append(logs / "next", text)
+        (logs / "next").rename(logs / "other.log")
+        wait(replaced, 16)
+    assert replaced.after(30) == ["0", "1", "2"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Source
+from agent.tail.directories import have_changed
 from agent.tail.discovery import NotTheFile, list_files, open_regular
 from agent.tail.mounts import Area
 from agent.tail.names import extends, is_rotated_name, possible_bases
@@ -22,7 +23,53 @@ def test_a_listing_tells_files_directories_and_what_may_not_be_read(tmp_path: Pa
     assert [(Path(refused.path).name, refused.reason) for refused in listing.refused] == [
         ("out.log", "link leads outside")
     ]
-    assert {path for path, _ in listing.directories} == {f"{tmp_path}/logs", f"{tmp_path}/logs/a"}
+    assert {path for path, _ in listing.directories.with_keys()} == {f"{tmp_path}/logs", f"{tmp_path}/logs/a"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "watched"),
+    [
+        ("*.log", {""}),
+        ("*/*.log", {"", "/a", "/b"}),
+        ("*/x/*.log", {"", "/a/x", "/b"}),
+        ("**/*.log", {"", "/a", "/a/x", "/b"}),
+        ("a/x/app.log", {"/a/x"}),
+        ("c/d/app.log", {""}),
+        ("c/d/*.log", {""}),
+        ("b/*/d/*.log", {"/b"}),
+    ],
+)
+def test_directories_are_all_those_in_which_what_matches_can_appear(
+    tmp_path: Path, pattern: str, watched: set[str]
+) -> None:
+    """Those that hold directories of the way, too: one that is not there is stood for by the nearest above it."""
+    (tmp_path / "a" / "x").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    listing = list_files([Source(include=(f"{tmp_path}/{pattern}",))])
+    assert {path.removeprefix(str(tmp_path)) for path, _ in listing.directories.with_keys()} == watched
+
+
+def test_a_change_in_a_directory_shows_once_it_was_listed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    source = Source(include=(f"{tmp_path}/*/*.log",))
+    long_ago_ns = 1_700_000_000 * 10**9
+
+    def listed() -> dict[str, int]:
+        return list_files([source]).directories.changed_ns
+
+    assert have_changed(listed()), "made just now: another change could have the same time"
+    for directory in (tmp_path, tmp_path / "a"):
+        os.utime(directory, ns=(long_ago_ns, long_ago_ns))
+    known = listed()
+    assert not have_changed(known)
+    (tmp_path / "a" / "x.log").write_text("x")
+    assert have_changed(known)
+    for directory in (tmp_path, tmp_path / "a"):
+        os.utime(directory, ns=(long_ago_ns, long_ago_ns))
+    assert not have_changed(known)
+    (tmp_path / "a" / "x.log").unlink()
+    (tmp_path / "a").rmdir()
+    assert have_changed({f"{tmp_path}/a": long_ago_ns})
 
 
 def test_what_was_swapped_since_the_scan_is_not_opened(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_t106_a_link_in_containers_is_the_log_it_stands_for(tmp_path: Path) -> N
     assert found(by_link) == found(by_pod) == found(by_link, by_pod) == [str(log)]
     listing = list_files([by_link])
     assert not listing.found[0].is_link
-    assert str(log.parent) in {path for path, _ in listing.directories}
+    assert str(log.parent) in {path for path, _ in listing.directories.with_keys()}
 
 
 def test_t106_a_link_whose_log_is_just_being_rotated_is_no_fault(tmp_path: Path) -> None:
