@@ -118,13 +118,14 @@ def _is_path(token: str) -> bool:
 
 def scan_basic(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`Basic x`, when x decodes to `user:password`."""
-    for found in verifier.each(_BASIC, text):
+    lower = text.lower()
+    for found in verifier.each(_BASIC, text) if "basic" in lower or "auth" in lower else ():
         if checks.basic_pair(found["secret"]) and not verifier.gate.masked(found["secret"]):
             yield Hit(*found.span("secret"), "basic")
     for found in verifier.each(_ASKED, text):
         if not verifier.gate.masked(found["secret"]):
             yield Hit(*found.span("secret"), "basic")
-    for pattern in _SASL:
+    for pattern in _SASL if any(word in lower for word in _SASL_WORDS) else _SASL[:1]:
         for found in verifier.each(pattern, text):
             if checks.sasl_plain(found["secret"]):
                 yield Hit(*found.span("secret"), "basic")
@@ -134,9 +135,10 @@ _ASKED = re.compile(
     r"334 (?:VXNlcm5hbWU6|UGFzc3dvcmQ6)(?:\\+[rnt]|[^A-Za-z0-9+/=\\\[]|C: ?){1,24}(?P<secret>[A-Za-z0-9+/]{4,512}={0,2})(?![A-Za-z0-9+/:])"
 )
 """A mail server asks for the name and the password, in base64; what follows is the answer."""
+_SASL_WORDS = ("sasl", "plain", "response")
 _SASL = (
     re.compile(r"(?P<secret>A(?<![A-Za-z0-9+/_=\-]A)[C-H][A-Za-z0-9+/]{9,1022}={0,2})"),
-    re.compile(r"\b(?i:sasl|plain|response)[^A-Za-z0-9\n]{1,8}(?P<secret>[A-Za-z0-9+/]{11,1024}={0,2})"),
+    re.compile(rf"\b(?i:{'|'.join(_SASL_WORDS)})[^A-Za-z0-9\n]{{1,8}}(?P<secret>[A-Za-z0-9+/]{{11,1024}}={{0,2}})"),
 )
 """A zero byte and a character, in base64; or whatever stands behind such a word."""
 
