@@ -198,7 +198,7 @@ class Missed:
         if is_followed or kin.key in self._copies.pending:
             return True
         remembered = self._memory.of_key(kin.key)
-        return remembered is not None and is_copy_of_position(kin, remembered)
+        return remembered is not None and remembered.offset > 0 and is_copy_of_position(kin, remembered)
 
 
 def _is_older(kin: Relative, than_ns: int) -> bool:
