@@ -2,9 +2,11 @@
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from lent_patterns import LentPatterns
 
 from agent import config
 from agent.transform.redact import Redactor
@@ -37,9 +39,21 @@ def fault_minutes(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture(scope="session")
-def redactor() -> Redactor:
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def lent(run_directory: Path) -> LentPatterns:
+    return LentPatterns(run_directory)
+
+
+@pytest.fixture(scope="session")
+def redactor(lent: LentPatterns) -> Redactor:
     """As configured by default. Made once, for compiling its patterns takes longer than most tests."""
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32, store=lent)
 
 
 @pytest.fixture(params=["auto", "poll"])

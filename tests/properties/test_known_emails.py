@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lent_patterns import LentPatterns
 
 from agent import config
 from agent.transform.redact import Redactor
@@ -43,8 +44,8 @@ PIECES = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def quick() -> Redactor:
-    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32)
+def quick(lent: LentPatterns) -> Redactor:
+    return Redactor.build(config.Redact(), pseudonym_key=b"k" * 32, store=lent)
 
 
 def redacted(redactor: Redactor, line: bytes) -> bytes:

@@ -7,14 +7,15 @@ import json
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from lent_patterns import LentPatterns
 
 from agent import config
 from agent.transform.redact import Redactor
 
 
 @pytest.fixture(scope="module")
-def hashing() -> Redactor:
-    return Redactor.build(config.Redact(mode="hash"), pseudonym_key=b"k" * 32)
+def hashing(lent: LentPatterns) -> Redactor:
+    return Redactor.build(config.Redact(mode="hash"), pseudonym_key=b"k" * 32, store=lent)
 
 
 WORDS = st.sampled_from(

@@ -417,8 +417,7 @@ FOUND = (
     "chmod(0) write(1) look() chmod(420) copy_and_truncate() replace(1) compress(0)",
     "rename(False) glance(3) write(1) copy_and_truncate() copy_and_truncate() rename(True) copy_and_truncate() copy_and_truncate() copy_and_truncate()",
     "copy_and_truncate() copy_and_truncate() copy_and_truncate() copy_and_truncate() glance(3) compress(0) compress(2) copy_and_truncate() glance(2) copy_and_truncate() write(1) look() copy_and_truncate()",
-    "copy_and_truncate() copy_and_truncate() copy_and_truncate() look() die(0) replace(1) look() replace(1) replace(1) "
-    "copy_and_truncate()",
+    "copy_and_truncate() copy_and_truncate() copy_and_truncate() look() die(0) replace(1) look() replace(1) replace(1) copy_and_truncate()",
 )
 """Steps after which something was missing or repeated once, as failures tell them."""
 

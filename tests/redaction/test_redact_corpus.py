@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redaction_corpus as corpus
+from lent_patterns import LentPatterns
 
 from agent import config
 from agent.transform.redact import Redactor
@@ -42,15 +44,17 @@ OPTIONAL = tuple(rule.id for rule in RULES if not rule.default)
 
 
 @pytest.fixture(scope="module")
-def everything() -> Redactor:
+def everything(lent: LentPatterns) -> Redactor:
     settings = config.Redact(enable=OPTIONAL, actions={"high-entropy": "mask"})
-    return Redactor.build(settings, pseudonym_key=KEY)
+    return Redactor.build(settings, pseudonym_key=KEY, store=lent)
 
 
-GIVEN = {
-    "sensitive-key": lambda given: Redactor.build(config.Redact(keys=(given,)), pseudonym_key=KEY),
-    "own-secret": lambda given: Redactor.build(config.Redact(), pseudonym_key=KEY, own_secrets=[given]),
-    "value-list": lambda given: Redactor.build(config.Redact(), pseudonym_key=KEY, values=[given]),
+GIVEN: dict[str, Callable[[str, LentPatterns], Redactor]] = {
+    "sensitive-key": lambda given, lent: Redactor.build(config.Redact(keys=(given,)), pseudonym_key=KEY, store=lent),
+    "own-secret": lambda given, lent: Redactor.build(
+        config.Redact(), pseudonym_key=KEY, own_secrets=[given], store=lent
+    ),
+    "value-list": lambda given, lent: Redactor.build(config.Redact(), pseudonym_key=KEY, values=[given], store=lent),
 }
 """Rules that need something of the configuration."""
 
@@ -67,12 +71,12 @@ def redact(redactor: Redactor, text: str, by_chunk: bool) -> tuple[str, set[str]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_a_rule_finds_its_samples_and_leaves_what_looks_alike(redactor, everything, rule):
+def test_a_rule_finds_its_samples_and_leaves_what_looks_alike(redactor, everything, lent, rule):
     redactor = redactor if rule.default else everything
     dice = random.Random(rule.id)
     given = samples.expand(rule.given, dice)
     if given:
-        redactor = GIVEN[rule.id](given)
+        redactor = GIVEN[rule.id](given, lent)
     for template in rule.must:
         for _ in range(3):
             text, secrets = samples.split_marks(samples.expand(samples.with_given(template, given), dice))
@@ -228,9 +232,9 @@ def test_a_line_made_to_be_slow_is_not(redactor, unit):
     assert time.process_time() - begin < 1.0
 
 
-def test_no_source_file_holds_a_token():
+def test_no_source_file_holds_a_token(lent):
     """The samples are templates: a scanner of this repository stays quiet."""
-    redactor = Redactor.build(config.Redact(presets=("secrets",)), pseudonym_key=KEY)
+    redactor = Redactor.build(config.Redact(presets=("secrets",)), pseudonym_key=KEY, store=lent)
     here = Path(samples.__file__).parent
     by_shape = {
         rule.id

@@ -1,6 +1,5 @@
 """An agent to launch and a Loki stand-in to ship to."""
 
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -18,10 +17,9 @@ async def loki() -> AsyncIterator[LokiStandIn]:
 
 
 @pytest.fixture(scope="session")
-def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def patterns(run_directory: Path) -> Path:
     """Where compiled patterns are lent to all agents of a run, in whatever process of it."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "patterns.hyperscan"
+    return run_directory / "patterns.hyperscan"
 
 
 @pytest.fixture
