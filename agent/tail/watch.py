@@ -44,7 +44,8 @@ class Watcher:
     def watch(self, directories: Watched) -> None:
         """From now on watch these."""
         loop = asyncio.get_running_loop()
-        if directories == self._directories and (self._runs or loop.time() < self._retry_at):
+        is_same = directories is self._directories or directories == self._directories
+        if is_same and (self._runs or loop.time() < self._retry_at):
             return
         self.close()
         self._directories = directories

@@ -118,6 +118,7 @@ class Worker:
         self._clock = clock
         self._once = once
         self._directories = Directories(area)
+        self._watched: Watched = frozenset()
         self._ready: deque[OneFile] = deque()
         self._restless: dict[OneFile, None] = {}
         self._by_path: dict[str, OneFile] = {}
@@ -156,8 +157,7 @@ class Worker:
         self._events.clear()
         trusts_events = now >= self._distrusted_until
         rest_s = self._rest_s() if ask.watched and trusts_events else 0.0
-        directories = self._directories.with_keys()
-        return Turn(chunks, events, directories, self._report, bool(self._ready), finished, trusts_events, rest_s)
+        return Turn(chunks, events, self._watched, self._report, bool(self._ready), finished, trusts_events, rest_s)
 
     def _rest_s(self) -> float:
         """While hints can be relied on, and there is no file about which time decides."""
@@ -184,6 +184,7 @@ class Worker:
     def _scan(self, ask: Ask, now: float) -> None:
         self._scan_wanted = self._is_reported = False
         self._directories = self._roll.scan(now).directories
+        self._watched = self._directories.with_keys()
         took_s = self._clock() - now
         # With very many names, rest long enough to stay below 5 % of a core, or 1 % where events tell of changes.
         rest_s = (100 if ask.watched and now >= self._distrusted_until else 20) * took_s
