@@ -30,6 +30,7 @@ from agent.tail.likeness import (
     is_copy_of_position,
     is_shorter_copy,
     opened,
+    verdict_on,
 )
 from agent.tail.memory import Known
 from agent.tail.names import is_rotated_name, may_be_a_sibling, possible_bases
@@ -57,6 +58,14 @@ def _rotated_from(path: str) -> str | None:
     return None if base is None else os.path.join(directory, base)
 
 
+def _looked_at(file: OneFile, now: float) -> Verdict:
+    """Whether an open file still holds what was read of it. Of an archive only that it did not shrink."""
+    file.look(now)
+    if file.shrank:
+        return Verdict.SHORTER
+    return Verdict.SAME if file.fd is None or file.is_archive else verdict_on(file.fd, file.position())
+
+
 class Copies:
     """notes:   chunks without lines; each carries the position of a copy, or of a generation whose turn is yet to come, so that a restart
              does not take it for a new file, or for one older than what is known.
@@ -72,6 +81,7 @@ class Copies:
         emit: Emit,
         cannot_see: Callable[[str, str, OSError], None],
         gone: Callable[[OneFile, float], None],
+        overwritten: Callable[[OneFile, Verdict, float], None],
         wall_ns: Callable[[], int],
         *,
         once: bool,
@@ -82,6 +92,7 @@ class Copies:
         self._emit = emit
         self._cannot_see = cannot_see
         self._gone = gone
+        self._overwritten = overwritten
         self._wall_ns = wall_ns
         self._once = once
         self.notes: list[Chunk] = []
@@ -149,18 +160,16 @@ class Copies:
         copy = Relative(held.path, held.key, held.size, held.mtime_ns)
         try:
             for original in list(self.originals(held.path, held.source)):
-                if original.open() is not Verdict.SAME:
-                    self.start_over(original, Verdict.DIFFERS_BEFORE_OFFSET, now)
-                    return held.hold is not None
-                if original.fd is None:
-                    continue
-                if is_copy_of_file(copy, original.fd):
+                verdict = original.open()
+                if verdict is Verdict.SAME and original.fd is not None and is_copy_of_file(copy, original.fd):
                     if held.hold is not None:
                         held.hold = replace(held.hold, copy_of=original.key)
                     return True
-                original.look(now)
-                if original.shrank:
-                    self.start_over(original, Verdict.SHORTER, now)
+                if verdict is Verdict.SAME:
+                    verdict = _looked_at(original, now)
+                if verdict is not Verdict.SAME:
+                    # Emptied since, and perhaps more than once: then what is held may be what it held in between.
+                    self._overwritten(original, verdict, now)
                     return held.hold is not None
                 if original.offset and is_copy_of_position(copy, original.position()):
                     return True  # and the original was emptied and has grown, which reading it will show
@@ -395,8 +404,8 @@ class Copies:
         return any(end.offset > known.offset and is_archive_of(archive, end) for end in ends)
 
     def _is_archive_of_waiting(self, archive: Relative, path: str) -> bool:
-        """Whether it is what a generation became that waits for its turn, held open."""
-        waiting = (file for file in self._generations.chains.get(path, ()) if file.deleted and file.is_open)
+        """Whether it is what a generation became, or is becoming, that waits for its turn, held open."""
+        waiting = (file for file in self._generations.chains.get(path, ()) if file.is_open)
         return any(is_archive_of_unread(archive, file) for file in waiting)
 
     def _adopt_archive(self, found: Relative, known: Position, source: Source, now: float) -> OneFile | None:

@@ -43,9 +43,13 @@ def _opened(path: str, key: Key) -> Iterator[int | None]:
         os.close(fd)
 
 
+def verdict_on(fd: int, known: Position) -> Verdict:
+    """Whether a file holds what was read up to `known`, and if not, what shows it."""
+    return compare(known, look_at(fd, known))
+
+
 def holds(fd: int, known: Position) -> bool:
-    """Whether a file holds what was read up to `known`."""
-    return compare(known, look_at(fd, known)) is Verdict.SAME
+    return verdict_on(fd, known) is Verdict.SAME
 
 
 def is_copy_of_position(copy: Relative, known: Position) -> bool:

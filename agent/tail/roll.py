@@ -69,7 +69,15 @@ class Roll:
         wanted = Sources(sources)
         self.relatives = relatives = Relatives()
         self.copies = copies = Copies(
-            wanted, self.generations, relatives, emit, self._cannot_see, self._gone, wall_ns, once=once
+            wanted,
+            self.generations,
+            relatives,
+            emit,
+            self._cannot_see,
+            self._gone,
+            self.start_over,
+            wall_ns,
+            once=once,
         )
         self._missed = Missed(wanted, memory, self.generations, copies, relatives, self._cannot_see)
         self._recall = Recall(
@@ -83,6 +91,7 @@ class Roll:
             self._cannot_see,
             once=once,
         )
+        self.has_started_over = False
         self._refused: set[tuple[str, str]] = set()
         self._mounted_alone: set[str] = set()
         self._unseen: set[tuple[str, int]] = set()
@@ -268,6 +277,7 @@ class Roll:
         known = before if file.is_known_by_content else None
         since_ns = before.mtime_ns if known is not None else file.unseen_since_ns or before.mtime_ns
         self.copies.start_over(file, verdict, now)
+        self.has_started_over = True
         if since_ns and not self._once:
             self._missed.between(file.origin, since_ns, now, known)
             again = self.generations.files.get(file.key)

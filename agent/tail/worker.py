@@ -124,7 +124,6 @@ class Worker:
         self._by_path: dict[str, OneFile] = {}
         self._next_scan = self._earliest_scan = self._next_look = self._next_report = 0.0
         self._scan_wanted = True
-        self._started_over = False
         self._report = NOTHING_YET
         self._is_reported = False
         self._watched_scans = 0
@@ -196,7 +195,7 @@ class Worker:
         self._find_restless()
         for file in list(files):
             if file.shrank and not file.done:
-                self._start_over(file, Verdict.SHORTER, now)
+                self._roll.start_over(file, Verdict.SHORTER, now)
             else:
                 self._queue(file)
         self._close_idle(now)
@@ -263,7 +262,7 @@ class Worker:
             if file.path is not None or file.is_open:
                 file.look(now)
             if file.error and (verdict := file.open()) is not Verdict.SAME:
-                self._start_over(file, verdict, now)
+                self._roll.start_over(file, verdict, now)
                 return
             file.recovered()
         except (FileNotFoundError, NotTheFile):
@@ -273,7 +272,7 @@ class Worker:
             self._failed(file, error, now)
             return
         if file.shrank:
-            self._start_over(file, Verdict.SHORTER, now)
+            self._roll.start_over(file, Verdict.SHORTER, now)
         else:
             self._scan_wanted |= bool(file.unseen_since_ns)
             self._queue(file)
@@ -288,15 +287,11 @@ class Worker:
             file.close()  # opening it again may help (ESTALE), and checks what it is
         self._restless[file] = None
 
-    def _start_over(self, file: OneFile, verdict: Verdict, now: float) -> None:
-        self._roll.start_over(file, verdict, now)
-        self._started_over = True
-
     def _take_in_started_over(self) -> None:
         """Once for all that were emptied, which may be thousands: each may have brought a copy too."""
-        if not self._started_over:
+        if not self._roll.has_started_over:
             return
-        self._started_over = False
+        self._roll.has_started_over = False
         self._by_path = {file.path: file for file in self._generations.files.values() if file.path is not None}
         self._find_restless()
         for file in self._generations.files.values():
@@ -391,7 +386,7 @@ class Worker:
                 if replaced := file.take_replaced():
                     self._events.append(CharactersReplaced(file.source.name, file.path or file.origin.path, replaced))
         except ContentChanged as changed:
-            self._start_over(file, changed.verdict, now)
+            self._roll.start_over(file, changed.verdict, now)
         except (FileNotFoundError, NotTheFile):
             self._scan_wanted = True
             self._gone_before_reading(file)
@@ -403,7 +398,7 @@ class Worker:
         if not file.is_open:
             verdict = file.open()
             if verdict is not Verdict.SAME:
-                self._start_over(file, verdict, now)
+                self._roll.start_over(file, verdict, now)
                 return False
         return True
 

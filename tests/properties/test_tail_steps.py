@@ -197,6 +197,8 @@ truncate() turn(0.3) persist(0.29) kill()
 
 shift() rename() compress() unlink() shift() rename() compress() unlink() turn(1) persist(1.0) write(1) shift()
 rename() compress() unlink() write(3) turn(1) persist(0.33) kill() shift() rename() compress() unlink()
+
+shift() copy() truncate() write(1) shift() copy() truncate() write(1)
 """
 """Steps after which lines were once missing, repeated, out of order, or under the name of a copy."""
 
