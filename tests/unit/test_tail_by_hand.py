@@ -21,7 +21,7 @@ from by_hand import ByHand, following
 
 from agent.buffer import meta
 from agent.config import Multiline, Source
-from agent.tail import likeness
+from agent.tail import likeness, worker
 
 DAY_NS = 86400 * 10**9
 
@@ -811,7 +811,13 @@ def test_a_log_whose_name_is_that_of_another_and_a_number_is_a_log_of_its_own(lo
 
 
 @pytest.mark.parametrize("olddir", [None, "old"])
-def test_a_copy_that_was_missed_and_read_is_not_read_again_from_its_archive(logs: Path, olddir: str | None) -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_a_copy_that_was_missed_and_read_is_not_read_again_from_its_archive(
+    logs: Path, olddir: str | None, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of it a scan comes between."""
+    dice = random.Random(seed)
+    monkeypatch.setattr(worker, "have_changed", lambda _: dice.random() < 0.5)
     (logs / "old").mkdir()
     log, old = logs / "app.log", logs / (olddir or "")
     agent = following(log, olddir=olddir, hinted=False)
