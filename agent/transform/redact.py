@@ -22,7 +22,7 @@ from agent.transform.redaction.nearly import Miss
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
-from agent.transform.redaction.windows import LONG, Places
+from agent.transform.redaction.windows import EDGE, LONG, Places
 
 __all__ = ["BadRule", "Finding", "Redacted", "Redactor", "RuleInfo"]
 
@@ -35,6 +35,8 @@ _LOCAL_BYTES = LOCAL_CHARACTERS.encode()
 _EDGES = b".!#$&*+?^{|}~-"
 _KEY_FOLLOWS = re.compile(rb"[\"'\\]{1,16}\s{0,4}:")
 _PERCENT, _SLASH, _AT, _BRACKET, _BACKSLASH = b"%/@[\\"
+_FULL_WIDTH = b"\xef"[0]
+"""The first byte of full-width letters and signs, which may be of an address too."""
 _MEMBER_ENDS = (b",", b"}")
 _STUB_SEARCH_BYTES = 4096
 _MOST_EMAILS = 65_536
@@ -258,6 +260,9 @@ class Redactor:
                 count += 1
             near, hits = hits[:count], hits[count:]
             start, end = max(done, near[0].start - _SURROUNDINGS), near[-1].end + _SURROUNDINGS
+            # Not in the middle of a word or a number, which would be read as another.
+            start = text.rfind(" ", max(done, start - EDGE), start) + 1 or start
+            end = text.find(" ", end, end + EDGE) if " " in text[end : end + EDGE] else end
             if end - start - sum(hit.end - hit.start for hit in near) > LONG:
                 raise WorkLimit("too many findings in a long line")
             moved = [hit._replace(start=hit.start - start, end=hit.end - start) for hit in near]
@@ -271,7 +276,7 @@ class Redactor:
         parts = self._parts
         if parts is None:
             return line, []
-        scans = parts.finder.scans_of(line)
+        scans = parts.finder.flag(line + b"\n", [line]).get(0)
         if not scans:
             return line, []
         redacted, judged = self._verified(line, scans)
@@ -305,7 +310,7 @@ class Redactor:
         """
         left, _, right = line.partition(b"@")
         # A byte that is given as a number is looked for four times as fast as one that is given as bytes.
-        if _AT in right or _PERCENT in line or _BACKSLASH in line:
+        if _AT in right or _PERCENT in line or _BACKSLASH in line or _FULL_WIDTH in line:
             return None
         before, opening, local = left.rpartition(b'"')
         domain, closing, behind = right.partition(b'"')
@@ -326,6 +331,7 @@ class Redactor:
             (_SLASH in line and b"//" in line)
             or (_PERCENT in line and b"%40" in line)
             or (_BACKSLASH in line and b"u0040" in line)
+            or _FULL_WIDTH in line
         ):
             return None
         if _BRACKET in line and (

@@ -341,13 +341,85 @@ def test_an_end_without_its_begin_takes_the_lines_before_it(redactor):
     "line",
     [
         "took 3 ms dd.trace_id=4111111111111111 dd.span_id=4222222222222 x",
-        "trace 2300672227884649 span 4111111111111111: done",
+        "trace f63ad6b3bf652e3624a842ed0677879a span 4111111111111111: done",
         '{"dd.trace_id": "4111111111111111", "dd.span_id": 4222222222222, "m": "x"}',
         '{"a": {"traceId": "4111111111111111", "parentSpanId": 4111111111111111, "parent_id": "4222222222222"}}',
     ],
 )
 def test_ids_of_traces_are_no_cards(redactor, line):
     assert redactor.line(line.encode())[0].decode() == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01 12:00:00 TRACE 4111111111111111 charged",
+        "level=trace 4111111111111111",
+        '{"trace":"4111111111111111","amount":12}',
+        "card trace_id=4111111111111111",
+    ],
+)
+def test_a_card_beside_the_word_trace_goes(redactor, text):
+    assert b"4111111111111111" not in redactor.line(text.encode())[0]
+
+
+@pytest.mark.parametrize("number", ["4111111111111111", "DE89370400440532013000", "123-45-6789"])
+@pytest.mark.parametrize(
+    "text",
+    ['{{"m": "Zahlung\\u00a0{} ok"}}', 'msg="Zahlung\\u20ac{} ok"', "GET /a?x=key%20{}", "x=%5B{}%5D", "%C2%A0{}"],
+)
+def test_a_number_behind_an_escape_goes(redactor, text, number):
+    line = text.format(number).encode()
+    lines = [line]
+    redactor.chunk(line + b"\n", lines)
+    assert number.encode() not in lines[0]
+    assert lines[0] == redactor.line(line)[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["bob@example\uff0ecom", '{"u":"bob@example.com","v":"eve\uff20example.com"}', "bob\uff20ex.com bob@example.com"],
+)
+def test_full_width_addresses_go_in_a_chunk_too(redactor, line):
+    data = line.encode()
+    lines = [data]
+    redactor.chunk(data + b"\n", lines)
+    assert lines[0] == redactor.line(data)[0] != data
+    assert "\uff20" not in lines[0].decode()
+
+
+def test_what_was_clean_under_a_name_is_judged_anew_in_a_list(redactor):
+    redactor.line(b'{"a":{"log":"DB_PASSWORD=blue.sky.river"}}')
+    assert b"blue.sky" not in redactor.line(b'{"pod":["a"],"env":["DB_PASSWORD=blue.sky.river"]}')[0]
+
+
+@pytest.mark.parametrize("column", ["session_id", "cookie", "authorization"])
+def test_literals_of_an_insert_go_by_any_sensitive_column(redactor, column):
+    line = f"INSERT INTO t (user, {column}) VALUES ('bob', 'tR5hT8sSttH593eJxWc4EFlD7iD')"
+    assert b"tR5hT8s" not in redactor.line(line.encode())[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQoavr1/Pw== operator@host",
+        "integrity sha512-abcdEFGH1234abcdEFGHavr1/Pw== react@18.2.0",
+        "token_type=bearer req-12345678",
+        "token_type: Bearer eu-west-1a",
+    ],
+)
+def test_what_only_ends_or_begins_like_a_secret_stays(redactor, line):
+    assert redactor.line(line.encode())[0].decode() == line
+
+
+def test_a_number_beside_the_surroundings_of_a_hit_stays(redactor):
+    """They are read by themselves, and half a number is another."""
+    words, number = "the pump ran at speed slowly and stopped, ", "47877893287921707312"
+    for before, behind in ((f"{(words * 200)[:4078]} {number} ", ""), ("", f"{number} {(words * 200)[:4075]} ")):
+        line = f"X {words * 1200} {behind}password=hunter2x9 {before}{words * 1200}".encode()
+        out = redactor.line(line)[0]
+        assert number.encode() in out
+        assert b"hunter2x9" not in out
 
 
 def test_a_value_that_is_to_go_goes_under_the_name_of_a_trace_too():
@@ -363,6 +435,7 @@ def test_what_looks_like_a_short_prefix_inside_of_base64_stays(redactor):
     for left, right in ((run + "/", "/x3Yz=="), (run + "+", "+/")):
         line = f"image data:image/png;base64,{left}{token}{right}"
         assert redactor.line(line.encode())[0].decode() == line
+    assert b"cio" not in redactor.line(f"cargo login {token}aB".encode())[0]
     for left in ("cargo login ", "https://host.example/a/b/", "q=a+", "data:;base64,"):
         assert token not in redactor.line(f"{left}{token}".encode())[0].decode()
 

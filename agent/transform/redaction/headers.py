@@ -102,12 +102,14 @@ def scan_bearer(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`Bearer x`: a digit in it, or 20 characters, or it is a word."""
     for found in verifier.each(_BEARER, text):
         token = found["secret"].rstrip(".")
-        if _NO_TOKEN.match(token):
+        if _NO_TOKEN.match(token) or _KIND_BEFORE.search(text, max(0, found.start() - 24), found.start()):
             continue
         if (checks.has_digit(token) or len(token) >= 20) and not verifier.gate.masked(token) and not _is_path(token):
             yield Hit(found.start("secret"), found.start("secret") + len(token), "bearer")
 
 
+_KIND_BEFORE = re.compile(r"(?i)token_?type[\"'\\]{0,4} ?[=:] ?[\"'\\]{0,4}\Z")
+"""`token_type=bearer` says what kind the token is, which stands elsewhere."""
 _NO_TOKEN = re.compile(r"[A-Za-z_.\-]{2,40}=[^=]|HTTP/[\d.]{1,3}\Z")
 """`bearer expires_in=3600`: the next parameter; what ends a request line."""
 

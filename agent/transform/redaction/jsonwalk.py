@@ -125,7 +125,10 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                         _remember(frame, "second", (start, end, content))
             elif part_of(key) is not None:
                 _remember(frame, key, (start, end, content))
-            if verdict is None and (content in clean or (places is not None and not any_within(places, start, end))):
+            # What is clean under a name need not be that in a list, where `NAME=value` is a variable.
+            is_variable = in_array and content is not None and "=" in content
+            is_known = content in clean and not is_variable
+            if verdict is None and (is_known or (places is not None and not any_within(places, start, end))):
                 continue
             if (
                 verdict is None
@@ -139,7 +142,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                     name for name in (*(f.key for f in stack), frame.key, key) if name not in ("", _TOP)
                 )
             before = len(hits) + len(verifier.seen)
-            if in_array and verdict is None and content and "=" in content:
+            if is_variable and verdict is None and content:
                 verdict = _variable(content, verifier)
                 if verdict is not None:
                     equals = start + content.index("=") + 1

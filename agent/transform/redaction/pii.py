@@ -97,13 +97,10 @@ def scan_card(text: str, verifier: Verifier) -> Iterator[Hit]:
     """Card numbers by issuer, length and check digit; those of UnionPay only behind a word for a card. Ids of traces are none."""
     for found in verifier.each(_CARD, text):
         number, start = found["secret"], found.start("secret")
-        if checks.card(number):
-            is_card = not (number.isdigit() and traces.is_named_before(text, start))
-        else:
-            is_card = checks.unionpay(number) and bool(
-                _CARD_WORD.search(text, max(0, start - _CARD_WORD_WITHIN), start)
-            )
-        if is_card:
+        if not checks.card(number) and not checks.unionpay(number):
+            continue
+        may_be_another = not checks.card(number) or traces.is_named_before(text, start)
+        if not may_be_another or _CARD_WORD.search(text, max(0, start - _CARD_WORD_WITHIN), start):
             yield Hit(*found.span("secret"), "card")
 
 

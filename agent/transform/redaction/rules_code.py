@@ -85,7 +85,7 @@ RULES = group(
         B62,
         32,
         "cio{b62:32}",
-        check=lambda found: len(found) == 35 and checks.mixed(found),
+        check=checks.mixed,
         must_not=("MIIBIjAN/cio{b62:40}",),
         short=True,
         apart=True,

@@ -16,8 +16,8 @@ _EDGE = r"(?:^|[^0-9A-Za-lo-qsu-z.])"
 
 
 def _behind_edge(number: str) -> tuple[str, ...]:
-    """Finder patterns for a number at an edge, and behind a typographic quote as JSON escapes it."""
-    return rf"(?m){_EDGE}{number}", rf"\\u20[13][0-9a-fA-F]{number}"
+    """Finder patterns for a number at an edge, and behind an escape whose last character is a letter or a digit."""
+    return rf"(?m){_EDGE}{number}", rf"(?:\\u[0-9a-fA-F]{{2}}|%)[0-9a-fA-F]{{2}}{number}"
 
 
 _RULES = group(

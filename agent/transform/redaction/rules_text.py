@@ -305,7 +305,7 @@ PROSE = group(
             r"(?i)(?:SET[ \t]{1,3}PASSWORD[^\n]{0,80}|crypt\(|digest\()[= (]{0,4}\\{0,8}['\"]",
             r"\[parameters: [\[(]|-- PARAMETERS: [\[(]",
             r"Duplicate entry \\{0,8}'[^']",
-            r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,400}(?:pass|pw|kennw|pin|otp|cred|secret|token|key)",
+            r"(?i)(?:INSERT|REPLACE)[ \t]{1,3}INTO[ \t]{1,3}[^\s(]{1,80}[ \t]{0,3}\([^()\n]{0,400}(?:pass|pw|kennw|pin|otp|cred|secret|token|key|session|cookie|auth)",
         ),
         scanner="sql",
         must=(

@@ -45,7 +45,8 @@ def token(
 ) -> Rule:
     """`prefix` and then at least `least` of `chars` (inside of a character class), and `tail` after them.
 
-    apart: not in the middle of a long run of base64, where so short a prefix comes up by chance.
+    apart: in base64 so short a prefix comes up by chance; behind one of its signs the token is as long as the least, and there is
+    no long run of base64 before it.
     Samples that must not match follow from the format: the prefix alone, too short, a word character before, a filler.
     """
 
@@ -56,13 +57,16 @@ def token(
     percent = "%" if "/" in chars or "+" in chars or "=" in chars else ""
     literals = tuple(dict.fromkeys(sample.partition("{")[0].replace("«", "") for sample in samples))
     literal = literals[0]
-    begin = rf"{prefix}(?<![{B64}]{{{_LONG_RUN}}}[+/]{prefix})" if apart else prefix
+    body = f"{prefix}[{chars}]{{{least},{LONGEST}}}+"
+    if apart:
+        alone, inside = rf"(?<![+/]{prefix})", rf"(?<![{B64}]{{{_LONG_RUN}}}[+/]{prefix})"
+        body = rf"{prefix}(?:{alone}[{chars}]{{{least},{LONGEST}}}+|{inside}[{chars}]{{{least}}}(?![{chars}]))"
     return Rule(
         id=ident,
         group="",
         about=about,
         find=(f"{prefix}[{percent}{chars}]{{{min(least, _FINDER_WIDTH)}}}",),
-        pattern=f"{LEFT_SHORT if short else LEFT}(?P<secret>{begin}[{chars}]{{{least},{LONGEST}}}+{tail})",
+        pattern=f"{LEFT_SHORT if short else LEFT}(?P<secret>{body}{tail})",
         check=valid,
         action=action,
         anchors=tuple(text for text in dict.fromkeys((*anchors, *literals)) if len(text) >= _SHORTEST_ANCHOR),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_NAME = r"(?:(?:dd|otel|parent|root)?[_.\-]?(?:span|trace)(?:[_.\-]?id)?|parent[_.\-]?id)"
+_NAME = r"(?:(?:dd|otel|parent|root)?[_.\-]?(?:span|trace)|parent)[_.\-]?id"
 _WHOLE = re.compile(_NAME, re.IGNORECASE)
-_BEFORE = re.compile(rf"(?i)(?<![A-Za-z]){_NAME}[\"'\\]{{0,4}}(?: ?[=:] ?| )[\"'\\]{{0,4}}\Z")
+_BEFORE = re.compile(
+    rf"(?i)(?:(?<![A-Za-z]){_NAME}|trace[ =:][0-9a-f]{{16,32}}[ ,;]{{1,2}}span)[\"'\\]{{0,4}}(?: ?[=:] ?| )[\"'\\]{{0,4}}\Z"
+)
 _ID = re.compile(r"[0-9]{13,20}|[0-9a-fA-F]{16,32}")
-_LONGEST = 48
+_LONGEST = 64
 
 
 @lru_cache(maxsize=4_096)
 def is_name(key: str) -> bool:
-    """Of a member or an option: `dd.trace_id`, `parentSpanId`, `span`."""
+    """Of a member or an option: `dd.trace_id`, `parentSpanId`."""
     return len(key) < _LONGEST and _WHOLE.fullmatch(key) is not None
 
 
@@ -23,5 +25,5 @@ def is_id(text: str, start: int, end: int) -> bool:
 
 
 def is_named_before(text: str, start: int) -> bool:
-    """Whether what begins at `start` is said to be one: `span_id=`, `trace `."""
+    """Whether what begins at `start` is said to be one: `span_id=`, or `span ` behind the id of a trace."""
     return _BEFORE.search(text, max(0, start - _LONGEST), start) is not None

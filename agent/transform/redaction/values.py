@@ -156,4 +156,14 @@ def name_before(text: str, at: int) -> tuple[str, int]:
         kept = kept[:-1].rstrip(_NAME_CHARACTERS)
     name = closed[len(kept) :]
     start = low + len(closed) - len(name)
-    return ("", at) if text.startswith(MARK, start - len(MARK)) else (name, start)
+    if text.startswith(MARK, start - len(MARK)) or (len(name) <= 4 and _ends_base64(text, start, at)):
+        return "", at
+    return name, start
+
+
+_BASE64_BEFORE = re.compile(r"[A-Za-z0-9+/]{20}[+/]")
+
+
+def _ends_base64(text: str, start: int, at: int) -> bool:
+    """Whether what looks like a name and a separator is the end of a long run of base64, padding included."""
+    return text.startswith("==", at) and _BASE64_BEFORE.fullmatch(text, max(0, start - 21), start) is not None
