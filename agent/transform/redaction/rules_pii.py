@@ -16,8 +16,11 @@ _EDGE = r"(?:^|[^0-9A-Za-lo-qsu-z.])"
 
 
 def _behind_edge(number: str) -> tuple[str, ...]:
-    """Finder patterns for a number at an edge, and behind an escape whose last character is a letter or a digit."""
-    return rf"(?m){_EDGE}{number}", rf"(?:\\u[0-9a-fA-F]{{2}}|%)[0-9a-fA-F]{{2}}{number}"
+    """Finder patterns for a number at an edge, and behind an escape whose last character is a letter or a digit.
+
+    Of percent escapes those of spaces, quotes and separators: all of them would cost a third of the whole scan.
+    """
+    return rf"(?m){_EDGE}{number}", rf"(?:\\u[0-9a-fA-F]{{4}}|%(?:2[0278Cc]|3[ADad]|5[Bb]|[Aa]0)){number}"
 
 
 _RULES = group(
