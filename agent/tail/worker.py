@@ -31,6 +31,10 @@ from agent.tail.watch import Watched
 TURN_BYTES = 4 * QUANTUM_BYTES
 """How much is read in one turn, over all files: each turn costs a hand-over between threads and a write to the disk."""
 
+_MOST_NOTES = 2_000
+"""In one turn, and nothing is read before the last of them is handed over. A start may find tens of thousands of new files, whose notes
+would hold up the event loop for seconds."""
+
 _SHORTEST_SCAN_PAUSE_S = 0.05
 _SHORTEST_REPORT_PAUSE_S = 0.25
 _MISSED_AFTER_NS = 2 * 10**9
@@ -143,7 +147,9 @@ class Worker:
         for span in self._memory.take_lost(self._generations.files):
             self._read_again(span, now)
         chunks = self._settle(now, ask.read)
-        if ask.read:
+        if ask.read and len(self._copies.notes) > _MOST_NOTES and not chunks:
+            chunks, self._copies.notes = self._copies.notes[:_MOST_NOTES], self._copies.notes[_MOST_NOTES:]
+        elif ask.read:
             chunks += self._read(now)
             chunks, self._copies.notes = self._copies.notes + chunks, []
         else:
@@ -156,7 +162,8 @@ class Worker:
         self._events.clear()
         trusts_events = now >= self._distrusted_until
         rest_s = self._rest_s() if ask.watched and trusts_events else 0.0
-        return Turn(chunks, events, self._watched, self._report, bool(self._ready), finished, trusts_events, rest_s)
+        more = bool(self._ready or (ask.read and self._copies.notes))
+        return Turn(chunks, events, self._watched, self._report, more, finished, trusts_events, rest_s)
 
     def _rest_s(self) -> float:
         """While hints can be relied on, and there is no file about which time decides."""

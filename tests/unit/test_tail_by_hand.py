@@ -1016,3 +1016,20 @@ def test_without_events_a_file_that_lives_for_four_seconds_is_read(logs: Path, p
         (logs / "next").rename(logs / "other.log")
         wait(replaced, 16)
     assert replaced.after(30) == ["0", "1", "2"]
+
+
+def test_what_is_noted_of_very_many_new_files_is_handed_over_by_and_by(tmp_path: Path) -> None:
+    """All at once it would hold up the event loop for seconds; and no line may come before what is noted."""
+    for number in range(4_500):
+        (tmp_path / f"{number}.log").touch()
+    agent = following(tmp_path / "*.log")
+    handed_over = []
+    agent.append(tmp_path / "7.log", "1\n")
+    for _ in range(4):
+        agent.turn()
+        handed_over.append([len(chunk.data) for chunk in agent._taken])
+        agent.persist()
+    assert [len(sizes) for sizes in handed_over] == [2_000, 2_000, 500, 0]
+    assert handed_over[2][-1] == len("1\n")
+    assert agent.lines() == ["1"]
+    assert len(agent.positions) == 4_500
