@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Scans, Tools, Verifier
 
 _MEMBER = re.compile(r'\s*:\s*(?:"|([^\s,}"]++))')
+_CLOSING_QUOTE = re.compile(r'"(?<!\\")')
+"""There is no escaped backslash in the text, and it is valid JSON."""
 _HARMLESS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
@@ -62,7 +64,8 @@ def _found(text: str, wanted: list[tuple[str, Verdict | None]], scans: Scans, ve
         if member[1] is not None:
             found += _number(text, member.span(1), verdict, scans, verifier)
             continue
-        changed = _string(text, member.end(), _closing_quote(text, member.end()), verdict, scans, verifier)
+        end = _CLOSING_QUOTE.search(text, member.end())
+        changed = _string(text, member.end(), end.start(), verdict, scans, verifier) if end else None
         if changed is None:
             return None
         found += changed
@@ -150,14 +153,6 @@ def _each_name_once(text: str, strings: int) -> bool:
     There is no escaped backslash in the text, so a backslash before a quote escapes it.
     """
     return text.count('"') - text.count('\\"') == 2 * strings
-
-
-def _closing_quote(text: str, at: int) -> int:
-    """There is no escaped backslash in the text, and it is valid JSON."""
-    end = text.index('"', at)
-    while text[end - 1] == "\\":
-        end = text.index('"', end + 1)
-    return end
 
 
 def _number(text: str, span: tuple[int, int], verdict: Verdict | None, scans: Scans, verifier: Verifier) -> list[Hit]:
