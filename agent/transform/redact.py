@@ -22,7 +22,7 @@ from agent.transform.redaction.nearly import Miss
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
-from agent.transform.redaction.windows import EDGE, LONG, Places
+from agent.transform.redaction.windows import LONG
 
 __all__ = ["BadRule", "Finding", "Redacted", "Redactor", "RuleInfo"]
 
@@ -42,7 +42,6 @@ _STUB_SEARCH_BYTES = 4096
 _MOST_EMAILS = 65_536
 _MOST_ROUNDS = 4
 _MOST_ADDRESSES = 6_000
-_SURROUNDINGS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,24 +217,22 @@ class Redactor:
             redacted = _without(text, hits).encode("utf-8", "surrogateescape") if hits else line
         else:
             hits = verifier.document(text, scans)
-            redacted = self._settled(text, hits, verifier.places_in(text)) if hits else line
+            redacted = self._settled(text, hits, verifier) if hits else line
         return redacted, Judged(hits, verifier.seen, verifier.drop)
 
-    def _settled(self, text: str, hits: list[Hit], places: Places | None = None) -> bytes:
-        """The text without `hits`, looked at again: a mark may give its neighbours another meaning.
+    def _settled(self, text: str, hits: list[Hit], before: Verifier) -> bytes:
+        """The text without `hits`, which `before` has found, looked at again: a mark may give its neighbours another meaning.
 
-        So what comes out has nothing left to find, and redacting it once more changes nothing. places: where in a long text
-        the finder has matched.
+        So what comes out has nothing left to find, and redacting it once more changes nothing.
         """
         assert self._parts is not None
+        places = before.places_in(text)
+        work = before.work if len(text) > LONG else None
         for _ in range(_MOST_ROUNDS):
-            left = len(text) - sum(hit.end - hit.start for hit in hits)  # one hit may be nearly all of a long line
-            if left > LONG and not text.startswith(("{", "[")):
-                return self._settled_nearby(text, hits)
-            before, text = hits, _without(text, hits)
+            replaced, text = hits, _without(text, hits)
             if len(text) > LONG:
-                verifier = Verifier(self._parts.tools, len(text))
-                scans = verifier.survey(text) if places is None else verifier.survey_again(text, places, before)
+                verifier = Verifier(self._parts.tools, len(text), work)
+                scans = verifier.survey(text) if places is None else verifier.survey_again(text, places, replaced)
                 hits = verifier.document(text, scans)
                 if not hits:
                     return text.encode("utf-8", "surrogateescape")
@@ -243,33 +240,10 @@ class Redactor:
                 continue
             rest = self._parts.tools.marks.emptied(text)
             scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))
-            hits = Verifier(self._parts.tools, len(text)).document(text, scans) if scans else []
+            hits = Verifier(self._parts.tools, len(text), work).document(text, scans) if scans else []
             if not hits:
                 return text.encode("utf-8", "surrogateescape")
         raise WorkLimit("no end to it")
-
-    def _settled_nearby(self, text: str, hits: list[Hit]) -> bytes:
-        """The same for a long text, where only the surroundings of the marks are looked at again."""
-        assert self._parts is not None
-        out: list[bytes] = []
-        done = 0
-        while hits:
-            # Hits whose surroundings meet are looked at together.
-            count = 1
-            while count < len(hits) and hits[count].start - hits[count - 1].end < 2 * _SURROUNDINGS:
-                count += 1
-            near, hits = hits[:count], hits[count:]
-            start, end = max(done, near[0].start - _SURROUNDINGS), near[-1].end + _SURROUNDINGS
-            # Not in the middle of a word or a number, which would be read as another.
-            start = text.rfind(" ", max(done, start - EDGE), start) + 1 or start
-            end = text.find(" ", end, end + EDGE) if " " in text[end : end + EDGE] else end
-            if end - start - sum(hit.end - hit.start for hit in near) > LONG:
-                raise WorkLimit("too many findings in a long line")
-            moved = [hit._replace(start=hit.start - start, end=hit.end - start) for hit in near]
-            out += (text[done:start].encode("utf-8", "surrogateescape"), self._settled(text[start:end], moved))
-            done = end
-        out.append(text[done:].encode("utf-8", "surrogateescape"))
-        return b"".join(out)
 
     def line(self, line: bytes) -> tuple[bytes, list[Finding]]:
         """One line, and where it was changed."""

@@ -127,6 +127,35 @@ def test_a_long_list_of_ids_does_not_cost_the_line_either(redactor: Redactor) ->
     assert redactor.line(line.encode())[0].decode() == line.replace("hunter2hunter", "[REDACTED:password]")
 
 
+@pytest.mark.parametrize(
+    "phrase", ["password is required", "code is 404123", "mysql -p", "user login: admin", "password for x"]
+)
+def test_a_phrase_each_few_kilobytes_does_not_cost_a_line_of_a_megabyte(redactor: Redactor, phrase: str) -> None:
+    text = f"{phrase}; {WORDS * 70}" * (1_000_000 // (len(WORDS) * 70))
+    for line in (f"{text} password=hunter2hunter .", json.dumps({"m": f"{text}\npassword=hunter2hunter ."})):
+        out = redactor.line(line.encode())[0].decode()
+        assert out == line.replace("hunter2hunter", "[REDACTED:password]")
+
+
+@pytest.mark.parametrize("unit", ["PIN ", "cookie ", "session. ", "password is required, "])
+def test_nothing_but_such_words_for_a_megabyte_is_given_up_before_it_is_looked_at(
+    redactor: Redactor, unit: str
+) -> None:
+    line = unit.encode() * (1_000_000 // len(unit)) + b" password=hunter2hunter"
+    assert redactor.line(line)[0].startswith(b'{"redaction":"failed"')
+
+
+def test_no_sample_makes_the_finder_match_all_over_the_text_behind_it(redactor: Redactor) -> None:
+    assert redactor._parts is not None
+    dice = random.Random(4)
+    behind = f' {WORDS * 300} (the 12 values, a=b -p x /d 5 > 3 to somewhere-far-away-x from "a" % user@example) {WORDS * 300}'
+    for template in TEMPLATES:
+        text = samples.split_marks(samples.expand(template, dice))[0].replace("\n", " ")
+        places = redactor._parts.finder.places_of((text + behind).encode("utf-8", "surrogatepass"))
+        assert places is not None
+        assert sum(place > len(text.encode("utf-8", "surrogatepass")) + 200 for place, _ in places) < 40, template
+
+
 @pytest.mark.parametrize("engine", ["re2", "re"])
 def test_the_other_finders_look_at_the_same_places(redactor: Redactor, engine: str) -> None:
     if engine == "re2":

@@ -62,8 +62,9 @@ def test_the_short_road_of_flat_objects_says_what_the_long_one_says(redactor, se
         quick = flat.hits(text, Verifier(parts.tools, len(text)), scans) if scans else None
         if quick is not None:
             short += 1
-            found = Verifier(parts.tools, len(text)).document(text, scans)
-            long = redactor._settled(text, found).decode("utf-8", "surrogateescape") if found else text
+            verifier = Verifier(parts.tools, len(text))
+            found = verifier.document(text, scans)
+            long = redactor._settled(text, found, verifier).decode("utf-8", "surrogateescape") if found else text
             assert _without(text, quick) == long, text
     assert short > 1_000
 

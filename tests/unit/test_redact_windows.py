@@ -9,32 +9,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.transform.redaction import windows
-from agent.transform.redaction.decode import base64_runs, base64_runs_at
+from agent.transform.redaction.decode import base64_runs, base64_runs_at, unescape
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.windows import AFTER, BEFORE, EDGE, Window
+from agent.transform.redaction.windows import CLOSE, EDGE, FAR, Window
 
 SIZE = 200_000
-PLACES = st.lists(st.tuples(st.integers(1, SIZE), st.integers(0, 3)), max_size=30).map(sorted)
+PLACES = st.lists(st.integers(1, SIZE), max_size=30).map(sorted)
+CHANGES = FAR.before + FAR.after + EDGE
+FOUND = st.lists(st.tuples(st.integers(1, SIZE), st.integers(0, 3)), max_size=30).map(sorted)
 
 
 @given(PLACES)
-def test_each_place_is_in_a_window_with_its_scan_and_windows_are_apart(places: list[tuple[int, int]]) -> None:
+def test_each_place_is_in_a_window_and_windows_are_apart(places: list[int]) -> None:
     made = windows.around(places, SIZE)
-    for place, scan in places:
-        assert any(
-            w.start <= max(0, place - BEFORE) and min(SIZE, place + AFTER) <= w.end and scan in w.scans for w in made
-        )
+    for place in places:
+        assert any(w.start <= max(0, place - FAR.before) and min(SIZE, place + FAR.after) <= w.end for w in made)
     assert all(a.end < b.start for a, b in pairwise(made))
     assert bool(made) == bool(places)
 
 
 def test_a_window_grows_to_the_side_where_a_hit_comes_near_its_end() -> None:
-    window = Window(10_000, 20_000, frozenset({1}))
+    window = Window(10_000, 20_000)
     inside = Hit(EDGE, 10_000 - EDGE, "x")
     assert windows.wider(window, [inside], SIZE) is None
     assert windows.wider(window, [], SIZE) is None
-    assert windows.wider(window, [inside, Hit(9_000, 9_999, "x")], SIZE) == (10_000, 30_000, {1})
-    assert windows.wider(window, [Hit(3, 9, "x")], SIZE) == (0, 20_000, {1})
+    assert windows.wider(window, [inside, Hit(9_000, 9_999, "x")], SIZE) == (10_000, 30_000)
+    assert windows.wider(window, [Hit(3, 9, "x")], SIZE) == (0, 20_000)
     assert windows.wider(window, [Hit(9_000, 10_000, "x")], 20_000) is None, "there is no more text"
 
 
@@ -52,12 +52,40 @@ def test_places_behind_escaped_line_breaks_find_their_way_back(text: str, data: 
     assert list(windows.unescaped(text, places)) == [(end, end) for end in ends]
 
 
-@given(PLACES, st.integers(0, SIZE), st.integers(0, SIZE))
+@given(FOUND, st.integers(0, SIZE), st.integers(0, SIZE))
 def test_what_is_within_a_part_is_counted_from_its_beginning(places: list[tuple[int, int]], a: int, b: int) -> None:
     start, end = sorted((a, b))
     found = windows.within(places, start, end)
     assert [(min(p, end) - start, scan) for p, scan in places if start <= p < end + EDGE] == found
-    assert windows.any_within(places, start, end) == bool(found)
+
+
+@given(FOUND, st.lists(st.tuples(st.integers(0, 40_000), st.integers(1, 5_000)), max_size=5))
+def test_what_is_known_after_replacing_is_what_stands_near_and_has_no_part_in_it(
+    places: list[tuple[int, int]], gaps: list[tuple[int, int]]
+) -> None:
+    hits: list[Hit] = []
+    for gap, length in gaps:
+        start = (hits[-1].end if hits else 0) + gap
+        hits.append(Hit(start, start + length, "x", "ab"))
+    kept = [
+        (place, scan)
+        for place, scan in places
+        if any(hit.start - CHANGES <= place <= hit.end + CHANGES for hit in hits)
+        and not any(hit.start < place < hit.end + FAR.after for hit in hits)
+    ]
+    moved = [(place + sum(2 - hit.end + hit.start for hit in hits if hit.start < place), scan) for place, scan in kept]
+    assert windows.near(places, hits) == moved
+
+
+@given(
+    st.lists(st.sampled_from(["a word ", "x" * 40, "\\n", "\\\\", "\\u00e4", r"\ud83d\ude00"])).map("".join), st.data()
+)
+def test_a_part_of_a_string_begins_and_ends_between_escapes(content: str, data: st.DataObject) -> None:
+    start, end = sorted(data.draw(st.tuples(st.integers(0, len(content)), st.integers(0, len(content)))))
+    low, high = windows.apart_from_escapes(content, start, end)
+    assert low <= start <= end <= high
+    before, part, behind = content[:low], content[low:high], content[high:]
+    assert unescape(before) + unescape(part) + unescape(behind) == unescape(content)
 
 
 @given(st.lists(st.sampled_from(["A" * 23, "b" * 24, "c" * 5_000, "d/" * 3_000, " ", "=", ".", "\n"])), st.data())
@@ -76,5 +104,6 @@ def test_a_finder_that_knows_no_places_gives_those_of_its_pieces() -> None:
     text = b"x" * at + b"secret" + b"y" * 9_000
     places = windows.places_by_piece(text, lambda piece: frozenset({4} if re.search(b"secret", piece) else ()))
     assert {scan for _, scan in places} == {4}
-    assert any(w.start <= at and w.end >= at + 6 for w in windows.around(places, len(text)))
+    near = windows.around([place for place, _ in places], len(text), CLOSE)
+    assert any(w.start <= at and w.end >= at + 6 for w in near)
     assert all(0 < place <= len(text) for place, _ in places)

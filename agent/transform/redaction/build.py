@@ -19,6 +19,7 @@ from agent.transform.redaction.names import PERSONAL_STEMS, Names
 from agent.transform.redaction.rule import Action, BadRule, Rule
 from agent.transform.redaction.shapes import RUN_GATE
 from agent.transform.redaction.verify import Scan, Tools, Verifier
+from agent.transform.redaction.windows import CLOSE, FAR
 
 _NEVER_IN_PART = frozenset(
     [
@@ -142,14 +143,19 @@ def assemble(
     for name, scan in SHARED.items():
         numbers[name] = len(scans)
         scans.append(scan)
-    needles = _needles(settings, planned, scans, numbers)
+    costs = {numbers[name]: cost for name, cost in catalogue.COST.items()}
+    needles = _needles(settings, planned, scans, numbers, costs)
+    users = sum(user.id in planned.on for user in settings.rule)
+    reach = {numbers[name]: reach for name, reach in catalogue.REACH.items()}
+    reach |= dict.fromkeys(range(len(SHARED), len(scans) - users), CLOSE)
     # Ids, addresses and times may stand unread in the common line, unless a rule asks for them.
-    built_in = frozenset(range(len(scans) - sum(user.id in planned.on for user in settings.rule)))
+    built_in = frozenset(range(len(scans) - users))
     if "ip-address" in planned.on:
         built_in -= {numbers["address"]}
     for rule, exact in (("own-secret", own_secrets), ("value-list", values)):
         if rule in planned.on and exact:
             needles += own.needles(exact, len(scans))
+            reach[len(scans)] = FAR
             scans.append(own.scan_for(exact, rule))
     finder = (
         finders.best(needles, store)
@@ -168,6 +174,8 @@ def assemble(
         marks=marks,
         base64=numbers["base64"],
         wordy=frozenset(numbers.values()) - {numbers["card"]},
+        reach=reach,
+        cost=costs,
         clean={},
         built_in=built_in,
         settled=set(),
@@ -189,7 +197,9 @@ def assemble(
     )
 
 
-def _needles(settings: config.Redact, planned: Plan, scans: list[Scan | None], numbers: dict[str, int]) -> list[Needle]:
+def _needles(
+    settings: config.Redact, planned: Plan, scans: list[Scan | None], numbers: dict[str, int], costs: dict[int, int]
+) -> list[Needle]:
     needles: list[Needle] = []
     wrapped: list[str] = []
     for rule in planned.rules:
@@ -200,7 +210,9 @@ def _needles(settings: config.Redact, planned: Plan, scans: list[Scan | None], n
         else:
             number = len(scans)
             scans.append(catalogue.pattern_scan(rule))
+            costs[number] = catalogue.pattern_cost(rule)
         needles += [Needle(pattern, number, gate=rule.gate) for pattern in rule.find]
+        needles += [Needle(pattern, numbers[name]) for name, patterns in rule.also for pattern in patterns]
         wrapped += rule.anchors
     if "base64-wrapped" in planned.on:
         needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], gate=RUN_GATE))

@@ -17,6 +17,7 @@ from agent.transform.redaction import (
     pairs,
     pem,
     personal,
+    phrases,
     pii,
     prose,
     rules_ai,
@@ -34,6 +35,7 @@ from agent.transform.redaction import (
 from agent.transform.redaction.rule import Hit, Rule
 from agent.transform.redaction.shapes import LEFT, LEFT_SHORT
 from agent.transform.redaction.verify import Scan, Verifier
+from agent.transform.redaction.windows import CLOSE, FAR
 
 RULES: tuple[Rule, ...] = (
     *rules_cloud.RULES,
@@ -85,8 +87,23 @@ SHARED: dict[str, Scan | None] = {
     "jwt": headers.scan_jwt,
     "pair": prose.scan_pair,
     "prose": prose.scan_prose,
+    "changed": phrases.scan_changed,
+    "with": phrases.scan_with,
+    "of-user": phrases.scan_of_user,
+    "got": phrases.scan_got,
+    "key-of": phrases.scan_key_of,
+    "told": phrases.scan_told,
+    "code": phrases.scan_code,
+    "as": phrases.scan_as,
     "foreign": lambda text, verifier: chain.from_iterable(scan(text, verifier) for scan in _FOREIGN),
-    "cli": command.scan_cli,
+    "user": command.scan_user,
+    "added-user": command.scan_added_user,
+    "tool": command.scan_tool,
+    "env": command.scan_env,
+    "client": command.scan_client,
+    "directive": command.scan_directive,
+    "oracle": command.scan_oracle,
+    "piped": command.scan_piped,
     "sql": sql.scan_sql,
     "pydantic": sql.scan_pydantic,
     "email": pii.scan_email,
@@ -98,6 +115,30 @@ SHARED: dict[str, Scan | None] = {
     "entropy": personal.scan_entropy,
 }
 """Procedures shared by rules; None stands for one the verifier itself performs."""
+
+REACH = {
+    **dict.fromkeys(("columns", "frames", "pem", "jwk", "foreign", "sql", "pydantic"), FAR),
+    **dict.fromkeys(
+        ("prose", "changed", "with", "of-user", "got", "key-of", "told", "code", "as", "pair", "userinfo", "client"),
+        CLOSE,
+    ),
+}
+"""Of procedures that look farther in a long text than others do, or less far."""
+COST = {
+    **dict.fromkeys(("prose", "changed", "with", "of-user", "got", "key-of", "told", "code", "as", "pair"), 1),
+    "names": 3,
+    "address": 4,
+    "sql": 4,
+    "card": 4,
+    "directive": 4,
+    "oracle": 4,
+    "entropy": 5,
+    "iban": 5,
+    "pairs": 5,
+    "foreign": 9,
+    "national-id": 14,
+}
+"""What a procedure costs for as much text as takes the fastest seven microseconds; two where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +184,11 @@ def _next_beginning(text: str, at: int) -> int:
         return at + 1
     end = _NO_WORD.search(text, at)
     return end.start() if end else len(text)
+
+
+def pattern_cost(rule: Rule) -> int:
+    """Like those of COST. What does not begin with its literal is tried at each character."""
+    return 2 if rule.pattern.startswith((LEFT, LEFT_SHORT)) else 4
 
 
 def pattern_scan(rule: Rule) -> Scan:

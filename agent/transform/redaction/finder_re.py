@@ -23,20 +23,24 @@ _CLASSES = {"[+-]": "+-", "[/_]": "/_"}
 _PART = re.compile(r"\[\+-\]|\[/_\]|[A-Za-z0-9]")
 
 
-_STEMS = (b"pass", b"token", b"secret", b"login", b"key")
-_MOST_STEMS = 20_000
+_STEMS = (
+    *(b"pass", b"token", b"secret", b"login", b"key", b"session", b"pin", b"otp"),
+    *(b"pw", b"jwt", b"csrf", b"iban", b"cred", b"cookie", b"psk", b"auth"),
+)
+_MOST_STEMS = 12_000
 _LONG = 64 * 1024
+_SAMPLES, _SAMPLE_BYTES = 256, 256
 
 
 def is_dense(text: bytes) -> bool:
-    """A long text of little but the words that patterns begin with: no automaton is quick where each word is a beginning."""
-    if len(text) < _LONG or _stems(text[:_LONG]) * 64 < _LONG:
+    """A long text of little but the words that patterns begin with: no automaton is quick where each word is a beginning.
+
+    Judged by samples from all over it.
+    """
+    if len(text) < _LONG:
         return False
-    return _stems(text) > _MOST_STEMS
-
-
-def _stems(text: bytes) -> int:
-    return sum(map(text.lower().count, _STEMS))
+    sample = b"".join([text[at : at + _SAMPLE_BYTES] for at in range(0, len(text), len(text) // _SAMPLES)]).lower()
+    return sum(map(sample.count, _STEMS)) * len(text) > _MOST_STEMS * len(sample)
 
 
 class ReFinder:

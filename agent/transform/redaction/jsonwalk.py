@@ -13,7 +13,7 @@ from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
 from agent.transform.redaction.rule import Hit, WorkLimit
 from agent.transform.redaction.values import DESCRIPTIVE
-from agent.transform.redaction.windows import any_within
+from agent.transform.redaction.windows import within
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Scans, Verifier
@@ -128,12 +128,15 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
             # What is clean under a name need not be that in a list, where `NAME=value` is a variable.
             is_variable = in_array and content is not None and "=" in content
             is_known = content in clean and not is_variable
-            if verdict is None and (is_known or (places is not None and not any_within(places, start, end))):
+            if verdict is None and is_known:
+                continue
+            asked = scans if places is None else frozenset([scan for _, scan in within(places, start, end)])
+            if verdict is None and not asked and places is not None:
                 continue
             if (
                 verdict is None
                 and traces.is_name(key)
-                and scans <= verifier.tools.built_in
+                and asked <= verifier.tools.built_in
                 and traces.is_id(text, start, end)
             ):
                 continue
@@ -149,7 +152,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
                     _secret((equals, end, text[equals:end]), verdict, hits, verifier)
                     verdict = None
                     continue
-            _leaf((start, end, content), text, verdict, scans, hits, verifier)
+            _leaf((start, end, content), text, verdict, asked, hits, verifier)
             if (
                 verdict is None
                 and content
@@ -180,10 +183,7 @@ def _leaf(leaf: Leaf, text: str, verdict: Verdict | None, scans: Scans, hits: li
         elif end - start >= 12:
             hits += long_number(leaf, text, scans, verifier)
     elif content and (verdict is not None or len(content) > 4):
-        hits += [
-            hit._replace(start=hit.start + start, end=hit.end + start)
-            for hit in verifier.string(content, verdict, scans, (text, start))
-        ]
+        hits += [hit.moved(start) for hit in verifier.string(content, verdict, scans, (text, start))]
 
 
 def long_number(leaf: Leaf, text: str, scans: Scans, verifier: Verifier) -> list[Hit]:
@@ -253,4 +253,4 @@ def _secret(leaf: Leaf, verdict: Verdict, hits: list[Hit], verifier: Verifier) -
     if content is None:
         return
     found = verifier.string(content, verdict, frozenset())
-    hits += [hit._replace(start=hit.start + start, end=hit.end + start) for hit in found]
+    hits += [hit.moved(start) for hit in found]

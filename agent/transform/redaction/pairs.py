@@ -12,6 +12,7 @@ from agent.transform.redaction.named import hit
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import is_random, strong
 from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.stems import lowered, stems
 from agent.transform.redaction.values import bare, name_before, quoted
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _element(text: str, tag: re.Match[str], verdict: Verdict | None, verifier: V
 _PASSWORD = Verdict("password", "any")
 _PAIR = re.compile(r"[\"']\\{0,8}[\"']?[ ]{0,2},[ ]{0,2}(?=[brBR]?\\{0,8}[\"'])")
 _VALUE_KEY = re.compile(r"b?\\{0,8}[\"']?(?:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}[:=][ ]{0,2}")
+_PART_STEMS = stems("name", "key", "field", "header", "param", "variable", "property")
 _MEMBERS = re.compile(
     r"\b(?P<stem>[A-Za-z]{0,20}?_?)(?i:name|key|field|header|param|variable|property)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,2}\\{0,8}[\"']?(?P<name>[\w.\-\[\]]{1,80}?)\\{0,8}[\"']?"
     r"[,;]?(?:\s|\\+[rnt]){0,24}(?:\\{0,8}[\"']?(?!(?i:\w{0,20}(?:name|key|value))\b)\w{1,40}\\{0,8}[\"']? ?[:=] ?[^\r\n\\,;:{}\[\]]{0,80}[,;]?(?:\s|\\+[rnt]){1,24}){0,3}"
@@ -121,11 +123,46 @@ _USERLIST = re.compile(
 _HASHED = re.compile(r"md5[0-9a-f]{32}|SCRAM-SHA-(?:1|256)\$.*")
 _ATOM = re.compile(r"\{:?(?P<name>[A-Za-z_]\w{1,60}), ?(?:<<)?(?=\\{0,8}[\"'])")
 """Erlang's and Elixir's `{password, "x"}`."""
+_VERBS = stems(
+    "set", "check", "verify", "hash", "validate", "change", "reset", "update", "compare", "with", "encode", "encrypt"
+)
 _CALL = re.compile(
     r"\b(?P<name>(?:set|check|verify|hash|validate|change|reset|update|compare|with|encode|encrypt)_?(?:[A-Z][a-z]+|[a-z]+_)?(?i:pass(?:word|wd|phrase)?|pw|secret|token|(?:api|secret|access|private)_?key))"
     r"\((?=b?\\*[\"'])"
 )
 """`user.set_password("x")`; what a call of another verb is given is a name: `get_secret("db/main")`."""
+_CALL_STEMS = stems(
+    *(
+        "httpbasic",
+        "httpdigest",
+        "httpauth",
+        "http_auth",
+        "basic",
+        "digest",
+        "auth",
+        "_auth",
+        "log",
+        "sign",
+        "credential",
+    ),
+    *(
+        "simple",
+        "plain",
+        "user",
+        "password",
+        "with",
+        "set",
+        "use",
+        "add",
+        "using",
+        "hashpw",
+        "checkpw",
+        "generate_",
+        "check_",
+    ),
+    *("bcrypt.", "argon2.", "scrypt.", "pwd_context.", "pgp_sym_", "aes_", "mysql", "pdo-", "ftp_login", "ldap_bind"),
+    *("imap_open", "oci_connect", "ssh2_auth", "hmac", "jwt.", "jsonwebtoken."),
+)
 _LOGIN = re.compile(
     r"\b(?i:(?:http)?(?:basic|digest)?_?auth|log_?in|log_?on|sign_?in|authenticate|credentials?|(?:basic|simple|plain|username_?password|password)_?(?:auth(?:entication)?(?:token)?|credentials?)"
     r"|(?:with|set|use|add|using)_?(?:basic_?)?(?:auth|credentials?|login|creds)|(?:auth|userauth|login|user(?:name)?)_?(?:password|passwd|pw)(?:_?set)?)"
@@ -136,6 +173,7 @@ _CASE_CLASS = re.compile(
     r"\b(?:[A-Z][a-z0-9]{1,20}){0,3}(?:Login|Logon|SignIn|Credentials?|Creds|BasicAuth|UserPass|UsernamePassword)(?:Request|Command|Form)?\([\w.@\-]{1,64}, ?(?P<secret>[^\s,()\"']{8,256})(?=[,)])"
 )
 """`Login(bob,x)`, as Scala prints it."""
+_CASES = ("Login", "Logon", "SignIn", "Cred", "BasicAuth", "UserPass", "UsernamePass")
 _SIGNED_WITH = re.compile(
     r"\b(?i:sign(?:with)?|hmac(?:_?sha_?\d{1,3})?|jwt\.(?:encode|decode|sign|verify)|jsonwebtoken\.(?:sign|verify))\([^\n'\"()]{1,200}, ?(?=b?\\{0,8}['\"])"
 )
@@ -151,6 +189,7 @@ _TYPED = re.compile(
     r"\((?:[\w.*]{0,60}\.)?(?P<name>[A-Za-z]{0,40}(?:Password|Secret|Token|Key))\) (?:\(len=\d{1,9}\) )?(?=\\{0,8}\")"
 )
 """`(config.Secret) (len=32) "x"`."""
+_TYPE_ENDS = ("Passw", "Passphrase", "Secret", "Token", "Key")
 _ONE_ARGUMENT = re.compile(r"\.(?i:auth|authenticate)\((?=\\{0,8}[\"'][^\"'\\]{4,200}\\{0,8}[\"']\))")
 _THIRD = re.compile(
     r"\b(?:mysqli?_p?connect|(?:mysqli|PDO)->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)\b[^\n]{0,200}?"
@@ -175,14 +214,15 @@ _FORM = re.compile(
 )
 
 
+_LEAST_GIVEN = {_LOGIN: 6, _HASH_CALL: 4, _THIRD: 4, _CRYPT: 4, _SIGNED_WITH: 12}
+"""Calls that are given a secret, and how long it is at least."""
+_VALUES = stems("val", "content", "default")
 _FORMS = (
-    (_MEMBERS, ("al", "AL", "ontent", "ONTENT", "efault", "EFAULT")),
     (_SERIALIZED, ("s:",)),
     (_BLOCK, ("variable ", "output ")),
     (_ATOM, ("{",)),
     (_ABOUT, ("alue",)),
     (_REGISTRY, ("/d ",)),
-    (_CALL, ("(",)),
 )
 """Each with literals of which it needs one: to look for these is a hundred times as fast."""
 
@@ -194,31 +234,39 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     yield from _by_form(text, verifier)
     for comma in verifier.each(_PAIR, text):
         yield from _pair(text, comma, verifier)
-    for pattern, literals in _FORMS:
-        for found in verifier.each(pattern, text) if any(literal in text for literal in literals) else ():
-            verdict = verifier.names.verdict(found["name"])
-            value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
-            if verdict and value:
-                yield from hit(text, value, found["name"], verdict, False, verifier)
-    for calls, least in (
-        ((_LOGIN, 6), (_HASH_CALL, 4), (_ONE_ARGUMENT, 7), (_THIRD, 4), (_CRYPT, 4), (_SIGNED_WITH, 12))
-        if "(" in text
-        else ()
-    ):
-        for found in verifier.each(calls, text):
-            value = quoted(text, found.end())
-            secret = text[value.start : value.end] if value else ""
-            if value and strong(secret, least) and not verifier.gate.leaves(secret, _PASSWORD):
-                yield Hit(value.start, value.end, "name-value-pair")
+    members = verifier.each_at(_PART_STEMS, text, _MEMBERS, within_word=True) if _VALUES.search(lowered(text)) else ()
+    forms = (
+        verifier.each(pattern, text) if any(literal in text for literal in literals) else ()
+        for pattern, literals in _FORMS
+    )
+    calls = verifier.each_at(_VERBS, text, _CALL) if "(" in text else ()
+    for found in chain(members, *forms, calls):
+        verdict = verifier.names.verdict(found["name"])
+        value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
+        if verdict and value:
+            yield from hit(text, value, found["name"], verdict, False, verifier)
+    if "(" in text:
+        for found in verifier.each_at(_CALL_STEMS, text, *_LEAST_GIVEN):
+            yield from _given(text, found, _LEAST_GIVEN[found.re], verifier)
+        for found in verifier.each(_ONE_ARGUMENT, text):
+            yield from _given(text, found, 7, verifier)
     for found in verifier.each(_FORM, text):
         verdict = verifier.names.verdict(found["name"])
         if verdict and not verifier.gate.leaves(found["secret"], verdict):
             yield Hit(*found.span("secret"), verdict.rule)
 
 
+def _given(text: str, found: re.Match[str], least: int, verifier: Verifier) -> Iterator[Hit]:
+    """The string that a call is given."""
+    value = quoted(text, found.end())
+    secret = text[value.start : value.end] if value else ""
+    if value and strong(secret, least) and not verifier.gate.leaves(secret, _PASSWORD):
+        yield Hit(value.start, value.end, "name-value-pair")
+
+
 def _held(text: str, verifier: Verifier) -> Iterator[Hit]:
     """What types that are named after secrets hold."""
-    for held in (_WRAPPED, _TYPED) if "(" in text or "[" in text or "{" in text else ():
+    for held in (_WRAPPED, _TYPED) if any(literal in text for literal in _TYPE_ENDS) else ():
         for found in verifier.each(held, text):
             verdict = verifier.names.verdict(found["name"])
             value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
@@ -243,7 +291,7 @@ def _by_form(text: str, verifier: Verifier) -> Iterator[Hit]:
         value = quoted(text, found.end())
         if value and not verifier.gate.leaves(text[value.start : value.end], _PASSWORD):
             yield Hit(value.start, value.end, "name-value-pair")
-    for found in verifier.each(_CASE_CLASS, text) if "(" in text else ():
+    for found in verifier.each(_CASE_CLASS, text) if any(literal in text for literal in _CASES) else ():
         if strong(found["secret"], 8) and not is_a_name(found["secret"]):
             yield Hit(*found.span("secret"), "name-value-pair")
     for found in verifier.each(_AS_CHARACTERS, text) if ".toCharArray(" in text else ():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction import checks
 from agent.transform.redaction.names import FOREIGN_WORDS, QUALIFIERS, Verdict
 from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.stems import is_behind, lowered, stems
 from agent.transform.redaction.values import Value, bare, name_before, quoted
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ANY = Verdict("password", "any")
 AUTHORIZATION = Verdict("authorization", "authorization")
 
+_HEADINGS = stems("cred", "log", "auth", "sign", "zugangsdaten", "anmeldedaten", "benutzerdaten", "identifiants")
 _PAIR = re.compile(
     r"(?i:\b(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ -]?in"
     r"|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten|identifiants))(?![.\w-])"
@@ -51,7 +53,7 @@ _NO_NAMES = frozenset(["http", "https", "urn", "arn", "sha256", "file"])
 
 def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
     """A heading such as `credentials` and then `name:secret` or `name/secret`: what stands behind the mark."""
-    for found in verifier.each(_PAIR, text):
+    for found in verifier.each_at(_HEADINGS, text, _PAIR):
         secret = found["secret"].rstrip(".,;:!)]}") if found["secret"][-1] in ".,;:)]}" else found["secret"]
         if not secret or found["name"].isdigit() or secret.startswith("//") or _TIME_OR_PORT.fullmatch(secret):
             continue
@@ -63,15 +65,40 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 
 _ENDINGS = "|".join(sorted((*QUALIFIERS, "hash", "digest")))
-# It begins with a class of characters, which the engine looks for fast. What stands before is for `_name_of` to judge.
+_STEMS = stems(
+    "pass",
+    "pw",
+    "pin",
+    "psk",
+    "kennwort",
+    "key",
+    "mot de",
+    "mot_de",
+    "contrase",
+    "code",
+    "cookie",
+    "cred",
+    "csrf",
+    "xsrf",
+    "jwt",
+    "otp",
+    "totp",
+    "token",
+    "authorization",
+    "secret",
+    "senha",
+    "sess",
+    "sid",
+)
+# What stands before is for `_name_of` to judge.
 _WORD = re.compile(
-    r"[aAcCjJkKmMoOpPsStTxX](?:(?<=[pP])(?i:ass(?:word|wd|[ -]?phrase|code|wort)?|wd?|in|sk)|(?<=[kK])(?i:ennwort|ey)|(?<=[mM])(?i:ot[ _]de[ _]passe)"
-    r"|(?<=[cC])(?i:ontrase(?:ñ|n)a|ode|ookie|reds?|redentials?|srf)|(?<=[xX])(?i:srf)|(?<=[jJ])(?i:wt)|(?<=[oO])(?i:tp)|(?<=[tT])(?i:oken|otp)"
-    r"|(?<=[aA])(?i:uthorization)|(?<=[sS])(?i:ecret|enha|ess(?:ion)?[ _-]?id|id))"
+    r"(?i:pass(?:word|wd|[ -]?phrase|code|wort)?|pwd?|pin|psk|kennwort|key|mot[ _]de[ _]passe|contrase(?:ñ|n)a|code|cookie|creds?|credentials?"
+    r"|[cx]srf|jwt|t?otp|token|authorization|secret|senha|sess(?:ion)?[ _-]?id|sid)"
     rf"(?:(?i:[_.-](?:{_ENDINGS}))|(?:{'|'.join(ending.capitalize() for ending in _ENDINGS.split('|'))}))?(?![A-Za-z])(?:_\d{{1,2}}(?!\w))?"
 )
-_YOUR = re.compile(
-    r"(?i:\b(?:your|2fa|mfa|totp|otp|verification|login|security|auth|access|sms|confirmation|activation|one-time) )\Z"
+_YOUR = (
+    *("your ", "2fa ", "mfa ", "totp ", "otp ", "verification ", "login ", "security ", "auth ", "access ", "sms "),
+    *("confirmation ", "activation ", "one-time "),
 )
 _SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
 _CODES = frozenset({"pin", "otp", "code"})
@@ -113,26 +140,14 @@ _ALGORITHM = re.compile(
 _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 
+_WEIGHT = 3
+"""Three patterns are tried behind each word, and what they find is judged."""
+
+
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
-    yield from _used_as_password(text, verifier)
-    yield from _got(text, verifier)
-    yield from _told(text, verifier)
-    for pattern in (_API_KEY, _CREDENTIALS_FOR):
-        for found in verifier.each(pattern, text):
-            if checks.mixed(found["secret"]) and strong(found["secret"], 8):
-                yield Hit(*found.span("secret"), "prose-password")
-    yield from _changed_from(text, verifier)
-    yield from _old_and_new(text, verifier)
-    lowered = text.lower()
-    if any(word in lowered for word in ("with", "using", " key", "auth", "log", "attempt")):
-        yield from _with_words_between(text, verifier)
-    if any(
-        word in lowered
-        for word in ("user ", "account ", "login ", "as ", "accepted ", "basic ", "digest ", "ntlm ", "password:")
-    ):
-        yield from _of_users(text, verifier)
-    for word in verifier.each(_WORD, text):
+    for word in verifier.each_at(_STEMS, text, _WORD):
+        verifier.step(_WEIGHT)
         # `password to x`: x is whom it is for, or what it was set to.
         if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
             yield from _header(header, text, verifier)
@@ -182,7 +197,7 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         return None  # `password for user: x` says whose
     what = word[0].lower().rstrip("_0123456789")
     what = name.lower() if what == "key" else what
-    if what == "code" and _YOUR.search(text, max(0, word.start() - 24), word.start()):
+    if what == "code" and is_behind(_YOUR, text, word.start()):
         what = "otp" if found["linked"] or _SIX_DIGITS.match(text, found.end()) else what
     if not found["bracket"]:
         value = _value(what, len(name) > len(word[0]), found, text, verifier)
@@ -190,7 +205,7 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
             return None  # `PSK for endpoint urn:dev:7`
         return None if value and _is_place(word, found, text, value) else value
     inside = _BRACKETED.match(text, found.end())
-    if inside is None or not (_certain(what, inside[0]) or (len(name) > len(word[0]) and _dense(inside[0]))):
+    if inside is None or not (certain(what, inside[0]) or (len(name) > len(word[0]) and dense(inside[0]))):
         return None
     return Value(*inside.span(), False)
 
@@ -257,166 +272,6 @@ def _of_two_words(word: re.Match[str], text: str, verifier: Verifier) -> str:
     return name if before and verifier.names.verdict(name) is not None else ""
 
 
-_OLD_NEW = re.compile(
-    r"(?i:\b(?:pass(?:word|phrase|code)|secret|token|credentials?|(?:api|access|secret|private|signing|encryption|device|account) ?key)s?\b[^\n=:\"']{0,48} (?:old|new|from|to|previous|next|current)(?:[=:] ?| ))\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
-)
-_NEXT = re.compile(
-    r"\\*[\"'`]?,? (?i:old|new|from|to|previous|next|current)(?:[=:] ?| )\\*[\"'`]?(?P<secret>[^\s\"'`\\,;&)]{8,256})"
-)
-
-
-_CHANGES = re.compile(r" (?i:old|new|from|to|previous|next|current)[=: ]")
-
-
-def _old_and_new(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`rotated credential old=x new=y`."""
-    for found in verifier.each(_OLD_NEW, text) if _CHANGES.search(text) else ():
-        member: re.Match[str] | None = found
-        while member is not None:
-            if (
-                strong(member["secret"], 12)
-                and (text[member.start("secret") - 1] != " " or checks.mixed(member["secret"]))
-                and not checks.is_a_name(member["secret"])
-                and not checks.UUID.fullmatch(member["secret"])
-            ):
-                yield Hit(*member.span("secret"), "prose-password")
-            member = _NEXT.match(text, member.end())
-
-
-_METHOD = re.compile(
-    r"(?i:\bpass(?:word|phrase|code)[ -](?:auth(?:entication)?|log_?in|attempt)[a-z ]{0,20}? (?:with|using|as|of):? )(?=\\*[\"'`])"
-)
-_WITH = re.compile(
-    r"(?i:\b(?:with|using) (?:the |a )?pass(?:word|phrase|code)? )(?P<secret>[^\s\"'`\\:,;]{7,128})(?=[:,;](?:\s|$))"
-)
-_SERIAL = re.compile(
-    r"(?i:\b(?:licen[cs]e|activat|product|serial|registration|volume)[^\n]{0,40}?\bkey[ :=]{1,3})\\*[\"'`]?(?P<secret>[A-Z0-9]{4,8}(?:-[A-Z0-9]{4,8}){3,7})(?![\w-])"
-)
-
-
-_OF_USER = re.compile(
-    r"(?i:\b(?:user|account|login|as|accepted) )[\w.\-]{1,40}/(?P<secret>[^\s\"'`\\/,;]{8,128})|(?i:\b(?:basic|digest|ntlm) )[\w.@+\-]{1,64}:(?P<beside>[^\s\"'`\\/,;]{8,128})"
-    r"|(?i:password:)\\*[\"'] (?:send |then )?\\*[\"']?(?P<sent>[^\s\"'`\\,;]{7,128})|\blogin (?P<token>[A-Za-z0-9_\-]{24,512})(?![\w.@/:-])"
-)
-"""`user admin/x`, `basic bob:x`, `expect "Password:" send x`, `login TOKEN`."""
-
-
-def _of_users(text: str, verifier: Verifier) -> Iterator[Hit]:
-    for found in verifier.each(_OF_USER, text):
-        part = found.lastgroup or ""
-        secret = found[part].rstrip(".)]}")
-        if _dense(secret) and not checks.UUID.fullmatch(secret) and (part != "token" or checks.mixed(secret)):
-            yield Hit(found.start(part), found.start(part) + len(secret), "prose-password")
-
-
-def _with_words_between(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`password auth with 'x'`, `with password x: failed`, `license activated: key ABCDE-12345-…`."""
-    for found in verifier.each(_METHOD, text):
-        value = quoted(text, found.end())
-        if value and strong(text[value.start : value.end], 6):
-            yield Hit(value.start, value.end, "prose-password")
-    for found in verifier.each(_WITH, text):
-        if _dense(found["secret"]):
-            yield Hit(*found.span("secret"), "prose-password")
-    for found in verifier.each(_SERIAL, text):
-        if checks.has_digit(found["secret"]):
-            yield Hit(*found.span("secret"), "secret-key")
-
-
-_FROM_TO = re.compile(
-    r"(?i:pass(?:word|phrase|code)?|secret|token) from (?=[^\s])\\*[\"'`]?(?P<secret>[^\s\"'`\\]{6,200})\\*[\"'`]? to "
-)
-
-
-def _changed_from(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`changed the password from x to y`: y is found without this."""
-    for found in verifier.each(_FROM_TO, text) if " from " in text else ():
-        if strong(found["secret"], 7) and not verifier.gate.leaves(found["secret"], ANY):
-            yield Hit(*found.span("secret"), "prose-password")
-
-
-_GOT = re.compile(
-    r"(?i:(?P<what>(?:\b|(?<=_))pass(?:word|phrase|code)|\bsecret|\btoken|api[ _-]?key)s?(?![\w-])[ ,:;a-z]{0,40}?\b(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2})"
-    r"(?=\\{0,8}[\"'`])"
-)
-_API_KEY = re.compile(r"(?i:\bapi (?:[a-z]{2,12} ){0,3}key ?[=:] ?)(?P<secret>[A-Za-z0-9_\-]{20,512}+)(?![.:/])")
-_CREDENTIALS_FOR = re.compile(
-    r"(?i:\bcredentials? for (?:(?:user|account) )?)(?!user\b|account\b)[\w.@\-]{1,64}: (?P<secret>[A-Za-z0-9_!#$%&*+.\-]{8,128}+)(?![/:(=@])"
-)
-"""`calling the API with key=x`, `invalid credentials for bob: x`."""
-_FRESH = re.compile(
-    r"(?i:\b(?:following|generated|temporary|initial|default|random|one-time|new|admin|root|superuser)[ -](?:[a-z]{2,12} ){0,2}?pass(?:word|phrase|code)\b(?P<between>[^\n:=]{0,80})[:=])"
-    r"(?:\s|\\+[rn]){0,8}(?P<secret>[^\s\"'`\\]{7,128})"
-)
-_MADE = re.compile(r"(?i)(?:following|generated|temporary|initial|random|one-time)[ -]")
-_FOR_WHOM = re.compile(r"(?i:password|passwd|pwd) (?P<whom>[a-z][\w.@\-]{1,40}) ?= ?(?P<secret>[^\s\"'`\\]{8,128})")
-_SENT_CODE = re.compile(r"(?i:(?P<kind>[a-z]+ )?\bcode(?: is)?[ :]{1,3})(?P<secret>\d{6,8})(?![\w.-])")
-_LOCK_CODE = re.compile(
-    r"(?i:\b(?:tan|passkey|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass) (?:code|pin)|your (?:[a-z\-]{2,16} ){0,2}(?:code|pin))(?: (?:is|was|set to|changed to)|:)? )(?P<secret>\d{4,8})(?![\w.%/:-])"
-)
-"""What opens a door, or a bank account."""
-_FOUR_DIGITS = re.compile(r" \d{4}")
-_IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")
-_OTHER_CODE = re.compile(
-    r"(?i:error|exit|status|return|country|zip|postal|reason|response|event|fault|product|article|bar|area) "
-)
-
-
-def _told(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """What an installer or a mailer tells: `generated password for root: x`, `PASSWORD elastic = x`, `SMS sent: code 123456`."""
-    for found in verifier.each(_FRESH, text):
-        secret = found["secret"].rstrip(".,;)")
-        whose = found["between"].lower().rstrip().endswith(("user", "account", "name", "host", "path", "file"))
-        if (
-            not whose
-            and not _ABOUT_IT.search(found["between"].lower())
-            and strong(secret, 7)
-            and (_MADE.search(found[0]) or not checks.is_a_name(secret))
-            and not verifier.gate.leaves(secret, ANY)
-        ):
-            yield Hit(found.start("secret"), found.start("secret") + len(secret), "prose-password")
-    for found in verifier.each(_FOR_WHOM, text):
-        if strong(found["secret"], 12) and checks.mixed(found["secret"]):
-            yield Hit(*found.span("secret"), "prose-password")
-    for found in verifier.each(_LOCK_CODE, text) if _FOUR_DIGITS.search(text) else ():
-        yield Hit(*found.span("secret"), "one-time-code")
-    for found in verifier.each(_SENT_CODE, text):
-        near = text[max(0, found.start() - 80) : found.end() + 40]
-        if _IS_SENT.search(near) and not _OTHER_CODE.fullmatch(found["kind"] or ""):
-            yield Hit(*found.span("secret"), "one-time-code")
-
-
-_ABOUT_IT = re.compile(r"\b(?:type|name|ids?|length|version|kind|policy|count|format|prefix|algorithm|header|field)\b")
-"""What is not the secret itself but said about it."""
-_CARD_CODE = re.compile(r"(?i:\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| ))(?P<secret>\d{3,4})(?![\w.%/:-])")
-
-
-def _got(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`password mismatch: got 'x'`; `cvv 123`."""
-    for found in verifier.each(_GOT, text):
-        value = quoted(text, found.end())
-        secret = text[value.start : value.end] if value else ""
-        if value and _ABOUT_IT.search(found[0].lower()) is None and _certain(found["what"].lower(), secret):
-            yield Hit(value.start, value.end, "prose-password")
-    if "card-data" in verifier.tools.actions:
-        for found in verifier.each(_CARD_CODE, text):
-            yield Hit(*found.span("secret"), "card-data")
-
-
-_AS = re.compile(r" as (?:the |a |your |my |new |initial ){0,2}(?P<what>pass(?:word|phrase|code)|login)\b")
-_LONGEST_USED = 200
-
-
-def _used_as_password(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """`… hunter2 as password`, `bob:hunter2 as login`."""
-    for found in verifier.each(_AS, text):
-        low = max(0, found.start() - _LONGEST_USED)
-        token = re.split(r"[\s\"'`]", text[low : found.start()])[-1]
-        name, _, secret = token.rpartition(":")
-        if strong(secret, 7) and (name or found["what"] != "login") and not verifier.gate.leaves(secret, ANY):
-            yield Hit(found.start() - len(secret), found.start(), "prose-password")
-
-
 _FOREIGN = tuple(
     (word.partition("+")[0], re.compile(word.replace("+", "[ _-]"), re.IGNORECASE))
     for word in (*FOREIGN_WORDS, "passwort", "kennwort")
@@ -429,18 +284,16 @@ _FOREIGN_REST = re.compile(
 
 def scan_foreign(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`La contraseña es hunter2`, `密码是hunter2`: what follows must look like no word."""
-    lowered = text.lower()
-    if len(lowered) != len(text):
-        lowered = text
+    low = lowered(text)
     for literal, pattern in _FOREIGN:
-        at = lowered.find(literal)
+        at = low.find(literal)
         while at >= 0:
             verifier.step()
             word = pattern.match(text, at)
             found = _FOREIGN_REST.match(text, word.end()) if word else None
             if found is not None:
                 yield from _foreign(found, verifier)
-            at = lowered.find(literal, at + 1)
+            at = low.find(literal, at + 1)
 
 
 def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
@@ -490,7 +343,7 @@ def _value(what: str, long: bool, found: re.Match[str], text: str, verifier: Ver
         loose = found["direct"] is not None or (
             found["colon"] is not None and (_is_token(what) or found["filler"].lower().endswith(_DONE))
         )
-        if not ((_certain(what, token) if loose else _looks_secret(what, token)) or (long and _dense(token))):
+        if not ((certain(what, token) if loose else _looks_secret(what, token)) or (long and dense(token))):
             return None
     elif not _quoted_secret(
         "a token" if long and what == "token" else what,
@@ -516,7 +369,7 @@ def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> 
         return False
     if (what == "pass" and not strong(secret, 6)) or (what == "token" and len(secret) < 12):
         return False  # to pass `--strict` is a verb, and a parser's tokens are short
-    if direct and (what == "secret" or what.startswith("cred")) and not (_certain(what, secret) or _dense(secret)):
+    if direct and (what == "secret" or what.startswith("cred")) and not (certain(what, secret) or dense(secret)):
         return False  # `secret "db-main-2" not found`
     if _PERSON_AT.fullmatch(secret):
         return False  # whose it is
@@ -532,7 +385,7 @@ _PERSON_AT = re.compile(r"[a-z][a-z0-9.]{0,40}@[a-z][a-z0-9.-]{1,60}")
 _SYMBOLS = frozenset("!#$%^&*+~?@")
 
 
-def _dense(token: str) -> bool:
+def dense(token: str) -> bool:
     """So mixed that eight characters are enough beside a name such as `access_token`."""
     if len(token) < 8 or not strong(token, 8):
         return False
@@ -561,7 +414,7 @@ def _looks_secret(what: str, token: str) -> bool:
     return len(token) >= least and (checks.like_no_word(token) or not token.isalpha())
 
 
-def _certain(what: str, token: str) -> bool:
+def certain(what: str, token: str) -> bool:
     """For a value with no verb before it: it must look random by itself."""
     if what in _CODES:
         return what != "code" and re.fullmatch(r"\d{4,8}", token) is not None

@@ -21,6 +21,21 @@ class WorkLimit(Exception):
     """A line asks for more work than a line may; it is replaced by a stub."""
 
 
+class Work:
+    """What a line may still cost, in steps of some five microseconds: none takes longer than the bound, whatever is in it."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self, weight: int = 1) -> None:
+        """Called for each candidate, and for what costs as much. Raises WorkLimit when too much was done."""
+        self.left -= weight
+        if self.left < 0:
+            raise WorkLimit("too much to look at")
+
+
 class Hit(NamedTuple):
     """A secret in a text. `text` is what to write instead; None lets the rule's action decide."""
 
@@ -28,6 +43,9 @@ class Hit(NamedTuple):
     end: int
     rule: str
     text: str | None = None
+
+    def moved(self, by: int) -> Hit:
+        return self._replace(start=self.start + by, end=self.end + by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +57,7 @@ class Rule:
     pattern:  for the verifier, bounded and linear; a group `secret`, if there is one, is what goes.
     check:    the verifier's last word on a candidate.
     scanner:  the shared procedure that finds it, for rules that no single pattern can express.
+    also:     more shared procedures, each with the patterns for the finder that ask for it.
     anchors:  literals whose base64 forms the finder looks for as well.
     default:  whether it is on without being asked for.
     must:     templates (see samples.py) of texts with such a secret; the part in « » is what has to go.
@@ -56,6 +75,7 @@ class Rule:
     pattern: str = ""
     check: Callable[[str], bool] | None = None
     scanner: str = ""
+    also: tuple[tuple[str, tuple[str, ...]], ...] = ()
     action: Action = "mask"
     preset: Preset = "secrets"
     default: bool = True

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from agent.transform.redaction import checks
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.rule import Hit
+from agent.transform.redaction.stems import stems
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,20}):(?:\\{0,4}/){2}(?P<rest>[^\s\"'`<>]{1,2048}+)")
+_SCHEMES = stems("postgres", "mysql", "mariadb", "mongodb", "redis", "amqp", "http", "ldap", "mqtt", "ftp", "sftp")
 _SLOPPY_AUTHORITY = re.compile(
     r"\b(?P<scheme>(?i:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|https?|ldaps?|mqtts?|s?ftps?)(?:\+[a-z]{1,12})?)(?:;?//|:/(?!/)|//:)(?P<rest>[^\s\"'`<>:@]{0,128}:[^\s\"'`<>]{1,2048}+)"
 )
@@ -46,15 +48,18 @@ _PASSWORD = Verdict("url-userinfo", "any")
 _OTPAUTH = re.compile(r"otpauth://[^\s\"']{1,512}?[?&]secret=(?P<secret>[A-Za-z2-7=]{8,256})", re.IGNORECASE)
 
 
+_GO_HOSTS = ("@tcp(", "@unix(", "@udp(")
 _GO_DSN = re.compile(r"(?<![\w.\-/])[\w.\-]{1,64}:(?P<secret>[^\s\"'`]{1,256}?)@(?:tcp|unix|udp)\(")
 
 
 def scan_userinfo(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`scheme://user:PASSWORD@host` and `https://TOKEN@host`; the password may hold `@`."""
-    for dsn in verifier.each(_GO_DSN, text) if "@" in text else ():
+    for dsn in verifier.each(_GO_DSN, text) if any(literal in text for literal in _GO_HOSTS) else ():
         if not verifier.gate.leaves(dsn["secret"], _PASSWORD):
             yield Hit(*dsn.span("secret"), "go-dsn")
-    for url in chain(verifier.each(_AUTHORITY, text), verifier.each(_SLOPPY_AUTHORITY, text) if "@" in text else ()):
+    whole = verifier.each(_AUTHORITY, text) if "//" in text or "\\/" in text else ()
+    sloppy = verifier.each_at(_SCHEMES, text, _SLOPPY_AUTHORITY) if "@" in text else ()
+    for url in chain(whole, sloppy):
         rest = url["rest"]
         yield from _user_of(url["scheme"], rest, url.start("rest"), verifier)
         # A URL that is a parameter of this one; nearly none has one.

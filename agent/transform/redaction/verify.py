@@ -19,9 +19,10 @@ from agent.transform.redaction.gate import Gate
 from agent.transform.redaction.headers import Headers, whole_header
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Names, Verdict
-from agent.transform.redaction.rule import Action, Hit, WorkLimit
+from agent.transform.redaction.rule import Action, Hit, Work, WorkLimit
+from agent.transform.redaction.stems import lowered, word_start
 from agent.transform.redaction.values import name_before
-from agent.transform.redaction.windows import Places, Window
+from agent.transform.redaction.windows import Places, Reach, Window
 
 if TYPE_CHECKING:
     from agent.transform.redaction.flat import Member
@@ -34,12 +35,22 @@ HOPELESS = -1
 """Instead of a scan: so much matches that the line is not worth the time."""
 
 _DEEPEST = 4
-_MOST_PIECES = 64
-_MOST_TIMES_SIZE = 4
+_MOST_PIECES = 256
+_MOST_TIMES_SIZE = 16
 _MOST_HITS = 5_000
 _MOST_CLEAN = 4_096
 _MOST_CLEAN_SETS = 64
-_MOST_STEPS = 6_000
+_MOST_STEPS = 6_500
+_STEMS_A_STEP = 16
+_MATCHES_A_STEP = 2
+_LOOKED_AT_A_STEP = 512
+"""Characters of a long text that a procedure of cost one looks at."""
+_FOUND_IN_A_STEP = 1_024
+"""Those that the finder does."""
+_ESCAPES_A_STEP = 32
+_STEPS_A_HIT = 3
+_STEPS_TO_ASK = 6
+_STEPS_TO_DECODE = 4
 _EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
 _ESCAPE_LEFT = re.compile(r"[nrt]|u[0-9A-Fa-f]{4}")
 _MOST_EMBEDDED = 8
@@ -56,6 +67,7 @@ class Tools:
     actions:  of every rule that is on.
     exemptions: what rules leave alone · by_path: whether one of them goes by the place in the JSON.
     base64: number of the scan that stands for this encoding.
+    reach:  how far around a match in a long text a scan looks, where that is not NEAR · cost: what it costs, where not two.
     built_in: the scans of the rules that come with the agent; an operator's own may concern any value.
     settled: texts with marks in which nothing is left to find.
     members: what the names of members say.
@@ -74,6 +86,8 @@ class Tools:
     marks: Marks
     base64: int
     wordy: Scans
+    reach: Mapping[int, Reach]
+    cost: Mapping[int, int]
     clean: dict[Scans, set[str]]
     built_in: Scans
     settled: set[str]
@@ -85,10 +99,10 @@ class Verifier:
 
     __slots__ = (
         "_budget",
+        "_changed",
         "_depth",
         "_long",
         "_pieces",
-        "_steps",
         "drop",
         "gate",
         "headers",
@@ -96,36 +110,36 @@ class Verifier:
         "names",
         "path",
         "seen",
+        "step",
         "tools",
+        "work",
     )
 
-    def __init__(self, tools: Tools, size: int) -> None:
+    def __init__(self, tools: Tools, size: int, work: Work | None = None) -> None:
+        """size: of the line in characters · work: what it may still cost, where it has cost something before."""
         self.tools = tools
+        self.work = work or Work(_MOST_STEPS)
+        self.step = self.work.step
         self.names = tools.names
         self.gate = tools.gate
         self.headers = Headers(self)
         self._depth = 0
         self._pieces = 0
         self._budget = _MOST_TIMES_SIZE * size + 4096
-        self._steps = _MOST_STEPS
         # Set by who has parsed the whole text already.
         self.is_json = False
         # The whole of a long line, and where the finder has matched in it.
         self._long: tuple[str, Places] | None = None
+        # Where in it something was replaced since it was looked at; empty when it was not, or all is looked at again.
+        self._changed: list[tuple[int, int]] = []
         # Findings of rules that only count; whether a rule orders the line out; where in the JSON the value stands.
         self.seen: dict[str, int] = {}
         self.drop = False
         self.path = ""
 
-    def step(self, weight: int = 1) -> None:
-        """Called for each candidate, so that no text can make a line take longer than the bound."""
-        self._steps -= weight
-        if self._steps < 0:
-            raise WorkLimit("too many candidates")
-
     def affords(self, steps: int) -> None:
         """Raises WorkLimit when what is sure to come is more than is left."""
-        if steps > self._steps:
+        if steps > self.work.left:
             raise WorkLimit("too many candidates")
 
     def each(self, pattern: re.Pattern[str], text: str, weight: int = 1) -> Iterator[re.Match[str]]:
@@ -133,6 +147,26 @@ class Verifier:
         for found in pattern.finditer(text):
             self.step(weight)
             yield found
+
+    def each_at(
+        self, stems: re.Pattern[str], text: str, *patterns: re.Pattern[str], within_word: bool = False
+    ) -> Iterator[re.Match[str]]:
+        """`each`, for patterns that begin with one of the `stems`, of small letters, whatever their case in the text.
+
+        Looking for these is many times as fast as trying a pattern without regard to case at each character.
+        within_word: the patterns begin with the word that the stem is a part of.
+        """
+        done = [0] * len(patterns)
+        for count, stem in enumerate(stems.finditer(lowered(text)), 1):
+            if count % _STEMS_A_STEP == 0:
+                self.step()
+            at = word_start(text, stem.start()) if within_word else stem.start()
+            for number, pattern in enumerate(patterns):
+                found = pattern.match(text, at) if at >= done[number] else None
+                if found is not None:
+                    self.step()
+                    done[number] = found.end()
+                    yield found
 
     def document(self, text: str, scans: Scans) -> list[Hit]:
         """Hits of a line, or of a text that may be JSON as a whole."""
@@ -161,6 +195,10 @@ class Verifier:
         view = decode.undressed(text)
         if view is None:
             return self._scan(text, scans)
+        return self._through(view)
+
+    def _through(self, view: decode.View) -> list[Hit]:
+        """Hits of a text as it is meant, in the places of the text as it stands."""
         hits = self.settle(view.text, self._scan(view.text, self.scans_of(view.text)))
         return [view.back(hit) for hit in hits]
 
@@ -176,11 +214,12 @@ class Verifier:
         It looks beside the hits only.
         """
         parts = list(windows.beside(hits))
-        if sum(end - start + windows.BEFORE for start, end in parts) > len(line) // 2:
+        if sum(end - start + windows.FAR.before for start, end in parts) > len(line) // 2:
             return self.survey(line)
-        places = windows.apart_from(before, hits)
+        self._changed = [(start - windows.FAR.before, end + windows.EDGE) for start, end in parts]
+        places = windows.near(before, hits)
         for start, end in parts:
-            left = max(0, start - windows.BEFORE)
+            left = max(0, start - windows.FAR.before)
             near = self._places(line[left : end + windows.EDGE])
             places += ((left + place, scan) for place, scan in near if start < left + place < end)
         places.sort()
@@ -210,27 +249,60 @@ class Verifier:
         found = self.tools.places_of(data)
         if found is None:
             raise WorkLimit("too many matches")
+        self.step(len(data) // _FOUND_IN_A_STEP + len(found) // _MATCHES_A_STEP)
         return windows.in_characters(data, found)
 
     def _nearby(self, text: str) -> Iterator[Hit]:
-        """The hits of a long text. A window is read like a line of its own, and grows while a hit may reach out of it."""
+        """The hits of a long text: each procedure looks around the places that ask for it, and the decoders around all."""
         places = self.places_in(text)
         places = self._places(text) if places is None else places
         wrapped = [place for place, scan in places if scan == self.tools.base64]
         if wrapped:
             yield from self._wrapped_at(text, wrapped)
-        todo = windows.around((found for found in places if found[1] != self.tools.base64), len(text))
+            places = [found for found in places if found[1] != self.tools.base64]
+        dressed: list[Window] = []
+        plain: dict[int, list[int]] = {}
+        for window in windows.around((place for place, _ in places), len(text)):
+            view = decode.undressed(text[window.start : window.end])
+            if view is not None:
+                found = self._through(view)
+                if windows.wider(window, found, len(text)) is None:
+                    yield from (hit.moved(window.start) for hit in found)
+                else:
+                    dressed.append(window)
+                continue
+            for place, scan in windows.between(places, window.start, window.end):
+                plain.setdefault(scan, []).append(place)
+            yield from self._growing(text, [window], self._percent)
+        yield from self._growing(text, dressed, lambda piece: self._undressed(piece, frozenset()))
+        for number, asked in sorted(plain.items()):
+            near = windows.around(asked, len(text), self.tools.reach.get(number, windows.NEAR))
+            self._charge(sum(window.end - window.start for window in near), number)
+            yield from self._growing(text, near, self._one(number))
+
+    def _charge(self, characters: int, *scans: int) -> None:
+        """For what `scans` are about to look at."""
+        cost = self.tools.cost.get
+        self.step(characters * sum([cost(scan, 2) for scan in scans]) // _LOOKED_AT_A_STEP)
+
+    def _one(self, number: int) -> Callable[[str], Iterable[Hit]]:
+        """A procedure by itself."""
+        scan = self.tools.scans[number]
+        return (lambda _: ()) if scan is None else (lambda text: scan(text, self))
+
+    def _growing(self, text: str, todo: list[Window], look: Callable[[str], Iterable[Hit]]) -> Iterator[Hit]:
+        """What `look` finds in windows of a long text. Each is read like a line of its own, and grows while a hit may reach
+        out of it."""
         todo.reverse()
         while todo:
             window = todo.pop()
-            found = list(self._undressed(text[window.start : window.end], window.scans))
+            found = list(look(text[window.start : window.end]))
             wider = windows.wider(window, found, len(text))
             if wider is None:
-                yield from (hit._replace(start=hit.start + window.start, end=hit.end + window.start) for hit in found)
+                yield from (hit.moved(window.start) for hit in found)
                 continue
             while todo and todo[-1].start < wider.end:
-                _, end, scans = todo.pop()
-                wider = Window(wider.start, max(end, wider.end), wider.scans | scans)
+                wider = Window(wider.start, max(todo.pop().end, wider.end))
             self._budget -= wider.end - wider.start
             if self._budget < 0:
                 raise WorkLimit("too much to look at")
@@ -249,14 +321,18 @@ class Verifier:
         within: the text that the string stands in, and where.
         """
         escaped = "\\" in content
+        if escaped and verdict is None and within is not None and self._changed and len(content) > windows.LONG:
+            return self._beside_changes(content, within[1])
         text = decode.unescape(content) if escaped else content
         hits = self._valued(text, verdict)
         if not hits and len(text) > windows.LONG:
             hits = self._long_string(text, content, within)
         elif not hits:
-            hits = self.plain(text, scans | self.tools.scans_of(_bytes(text)) if escaped else scans)
+            hits = self.plain(text, scans | self.asked_by(text) if escaped else scans)
         if not hits or not escaped:
             return hits
+        if len(content) > windows.LONG:
+            self.step(content.count("\\") // _ESCAPES_A_STEP)
         view = decode.JsonView(content)
         return [view.back(h)._replace(text=_escaped(h.text or "")) for h in hits]
 
@@ -265,7 +341,17 @@ class Verifier:
         line = self._long
         self.survey_again(content, before, hits)
         found = self.string(content, verdict, frozenset(), (content, 0))
-        self._long = line
+        self._long, self._changed = line, []
+        return found
+
+    def _beside_changes(self, content: str, at: int) -> list[Hit]:
+        """Hits of a long string that stands `at` in the line, near to what was changed there: elsewhere are none, as is known."""
+        found: list[Hit] = []
+        for start, end in self._changed:
+            if start < at + len(content) and at < end:
+                low, high = windows.apart_from_escapes(content, max(0, start - at), min(len(content), end - at))
+                part = content[low:high]
+                found += [hit.moved(low) for hit in self.string(part, None, self.asked_by(part))]
         return found
 
     def _long_string(self, text: str, content: str, within: tuple[str, int] | None) -> list[Hit]:
@@ -284,10 +370,15 @@ class Verifier:
 
     def scans_of(self, text: str) -> Scans:
         """What a decoded text needs. Patterns know a line break only in its escaped form, as lines have it."""
-        scans = self.tools.scans_of(_bytes(text))
-        if "\n" in text:
-            scans |= self.tools.scans_of(_bytes(text.replace("\n", "\\n").replace("\r", "\\r")))
-        return scans
+        scans = self.asked_by(text)
+        return scans | self.asked_by(windows.with_breaks_escaped(text)) if "\n" in text else scans
+
+    def asked_by(self, text: str) -> Scans:
+        """The scans that the finder's matches in `text` ask for."""
+        data = _bytes(text)
+        if self._long is not None:
+            self.step(_STEPS_TO_ASK + len(data) // _FOUND_IN_A_STEP)
+        return self.tools.scans_of(data)
 
     def clean(self, scans: Scans) -> set[str]:
         """Short strings known to hold nothing for `scans`. A bounded memory of a pure decision."""
@@ -314,6 +405,8 @@ class Verifier:
     def _scan(self, text: str, scans: Scans) -> Iterator[Hit]:
         """What all asked-for procedures find."""
         tools = self.tools
+        if self._long is not None:
+            self._charge(len(text), *scans)
         found: list[Hit] = []
         for number in sorted(scans):
             scan = tools.scans[number]
@@ -345,7 +438,7 @@ class Verifier:
             piece = text[opening.start() : end]
             with self._deeper(piece):
                 for hit in self.settle(piece, jsonwalk.walk(piece, self, self.scans_of(piece))):
-                    yield hit._replace(start=hit.start + opening.start(), end=hit.end + opening.start())
+                    yield hit.moved(opening.start())
 
     def _is_named(self, text: str, at: int) -> bool:
         """Whether JSON at `at` is the value of a sensitive name, as in `"token": {"value": …}`: then the name counts too."""
@@ -385,6 +478,7 @@ class Verifier:
 
     def _deeper(self, piece: str) -> _Deeper:
         self._pieces += 1
+        self.step(_STEPS_TO_DECODE)
         self._budget -= len(piece)
         if self._pieces > _MOST_PIECES or self._budget < 0 or self._depth >= _DEEPEST:
             raise WorkLimit("too much to decode")
@@ -432,6 +526,8 @@ class Verifier:
                     raise WorkLimit("too many findings")
         if not found:
             return found
+        if self._long is not None:
+            self.step(_STEPS_A_HIT * len(found))
         if len(found) > 1:
             found.sort(key=lambda h: (h.start, -h.end))
         out: list[Hit] = []

@@ -9,9 +9,22 @@ from typing import NamedTuple
 
 from agent.transform.redaction.rule import Hit
 
-LONG = 65_536
+LONG = 16_384
 """A text of more characters is looked at in windows. A shorter one is looked at whole, which costs less than to choose."""
-BEFORE, AFTER = 4_096, 2_048
+
+
+class Reach(NamedTuple):
+    """How far around a match to look."""
+
+    before: int
+    after: int
+
+
+FAR = Reach(4_096, 2_048)
+"""For decoding, and for procedures that put together what stands apart: a heading and its rows, a statement and its values."""
+NEAR = Reach(1_024, 1_024)
+CLOSE = Reach(448, 448)
+"""For words in a sentence."""
 EDGE = 512
 """A hit that comes so near to an end of its window may go on behind it, or begin before it."""
 
@@ -19,42 +32,41 @@ Places = list[tuple[int, int]]
 """Where a match of the finder ends, and the scan that it asks for; sorted."""
 
 _LAST = 1 << 30
+_CHANGES = FAR.before + FAR.after + EDGE
+"""So far from a hit its replacement may change what is found."""
 _CONTINUES = bytes(range(0x80, 0xC0))
 
 
 class Window(NamedTuple):
     start: int
     end: int
-    scans: frozenset[int]
 
 
-def around(places: Iterable[tuple[int, int]], size: int) -> list[Window]:
-    """Windows around `places`, apart from one another."""
+def around(places: Iterable[int], size: int, reach: Reach = FAR) -> list[Window]:
+    """Windows around `places`, which are sorted; apart from one another."""
     out: list[Window] = []
     start = end = -1
-    scans: set[int] = set()
-    for place, scan in places:
-        if place - BEFORE > end and scans:
-            out.append(Window(start, end, frozenset(scans)))
-            scans = set()
-        if not scans:
-            start = max(0, place - BEFORE)
-        end = min(size, place + AFTER)
-        scans.add(scan)
-    if scans:
-        out.append(Window(start, end, frozenset(scans)))
+    for place in places:
+        if place - reach.before > end or start < 0:
+            if start >= 0:
+                out.append(Window(start, end))
+            start = max(0, place - reach.before)
+        end = min(size, place + reach.after)
+    if start >= 0:
+        out.append(Window(start, end))
     return out
 
 
 def wider(window: Window, hits: Iterable[Hit], size: int) -> Window | None:
     """Twice as much to the side where one of the `hits`, in places of the window, comes near its end; None when none does."""
-    start, end, scans = window
+    start, end = window
     length = end - start
+    edge = min(EDGE, length // 4)
     first = min((hit.start for hit in hits), default=length)
     last = max((hit.end for hit in hits), default=0)
-    low = max(0, start - length) if first < EDGE else start
-    high = min(size, end + length) if last > length - EDGE else end
-    return None if (low, high) == (start, end) else Window(low, high, scans)
+    low = max(0, start - length) if first < edge else start
+    high = min(size, end + length) if last > length - edge else end
+    return None if (low, high) == (start, end) else Window(low, high)
 
 
 def within(places: Places, start: int, end: int) -> Places:
@@ -63,27 +75,28 @@ def within(places: Places, start: int, end: int) -> Places:
     return [(min(place, end) - start, scan) for place, scan in places[low:high]]
 
 
-def any_within(places: Places, start: int, end: int) -> bool:
-    at = bisect_left(places, (start, -1))
-    return at < len(places) and places[at][0] < end + EDGE
+def between(places: Places, start: int, end: int) -> Places:
+    return places[bisect_left(places, (start, -1)) : bisect_left(places, (end, _LAST))]
 
 
-def apart_from(places: Places, hits: Sequence[Hit]) -> Places:
-    """What is known of a text once `hits` in it are replaced: its places but for those that a hit may have had a part in."""
+def near(places: Places, hits: Sequence[Hit]) -> Places:
+    """What is known of a text once `hits` in it are replaced: of its places those near to a hit, but for those that a hit may
+    have had a part in. Around others all is as it was."""
     out: Places = []
-    at = moved = behind = 0
-    for hit in hits:
-        low = bisect_left(places, (hit.start, _LAST), at)
-        out += [(place + moved, scan) for place, scan in places[at:low] if place >= behind]
-        behind = hit.end + AFTER
+    moved = behind = 0
+    for hit, following in zip(hits, [*(hit.start for hit in hits[1:]), _LAST], strict=False):
+        known = between(places, max(behind, hit.start - _CHANGES), hit.start)
+        out += [(place + moved, scan) for place, scan in known]
         moved += len(hit.text or "") - (hit.end - hit.start)
-        at = low
-    out += [(place + moved, scan) for place, scan in places[at:] if place >= behind]
+        behind = hit.end + FAR.after
+        end = min(hit.end + _CHANGES, following - _CHANGES - 1)
+        out += [(place + moved, scan) for place, scan in between(places, behind, end)]
+        behind = max(behind, end + 1)
     return out
 
 
 def beside(hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
-    """The parts of the text with `hits` replaced in which `apart_from` says nothing: each from behind where a hit began."""
+    """The parts of the text with `hits` replaced in which `near` says nothing: each from behind where a hit began."""
     start = end = -1
     moved = 0
     for hit in hits:
@@ -94,9 +107,24 @@ def beside(hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
             start = first
         elif start < 0:
             start = first
-        end = hit.end + moved + AFTER
+        end = hit.end + moved + FAR.after
     if start >= 0:
         yield start, end
+
+
+_LONGEST_ESCAPE = len(r"\ud83d\ude00")
+
+
+def apart_from_escapes(content: str, start: int, end: int) -> tuple[int, int]:
+    """A part of a JSON string's inside, a little more where it would begin or end within a word or an escape."""
+    start = content.rfind(" ", max(0, start - EDGE), start) + 1 or start
+    while start > 0 and "\\" in content[max(0, start - _LONGEST_ESCAPE) : start]:
+        start = max(0, start - _LONGEST_ESCAPE)
+    space = content.find(" ", end, end + EDGE)
+    end = space if space >= 0 else end
+    while end < len(content) and "\\" in content[max(0, end - _LONGEST_ESCAPE) : end]:
+        end = min(len(content), end + _LONGEST_ESCAPE)
+    return start, end
 
 
 def in_characters(data: bytes, places: Iterable[tuple[int, int]]) -> Places:
@@ -138,6 +166,6 @@ def places_by_piece(text: bytes, scans_of: Callable[[bytes], frozenset[int]]) ->
         end = min(start + _PIECE, len(text))
         scans = scans_of(text[max(0, start - _OVERLAP) : end])
         # So near to one another that their windows meet, and what comes before the piece is in them.
-        ends = [*range(start + 1, end, AFTER), end]
+        ends = [*range(start + 1, end, CLOSE.before), end]
         out += ((place, scan) for place in ends for scan in sorted(scans))
     return out
