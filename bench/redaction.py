@@ -12,6 +12,7 @@ import time
 from agent import config
 from agent.transform.redact import Redactor
 from agent.transform.redaction import samples
+from agent.transform.redaction.catalogue import RULES
 from agent.transform.redaction.engine import Engine
 
 CHUNK_BYTES = 256 * 1024
@@ -195,7 +196,66 @@ def adversarial() -> dict[str, bytes]:
     lines["flat members"] = json.dumps({f"password{i}": f"x{i}" for i in range(30_000)}).encode()
     lines["json in json"] = json.dumps({"a": json.dumps({"b": json.dumps([{"token": "a"}] * 60_000)})}).encode()
     lines["deep"] = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    return lines | prose_and_rows(dice) | samples_of_rules(dice)
+
+
+def prose_and_rows(dice: random.Random) -> dict[str, bytes]:
+    """Long prose with a harmless phrase each kilobyte, and logs as one line, of which a part is about credentials."""
+    lines: dict[str, bytes] = {}
+    for phrase in ("password is required", "code is 404123", "token expired for user 7", "user login: admin"):
+        text = f"{phrase} {words(dice, 1_000)} " * (SIZE // 1_020)
+        lines[f"{phrase!r} + secret"] = json.dumps({"message": f"{text}password={SECRET}"}).encode()
+    about = (
+        "password reset mail sent to user 7",
+        "PIN pad 3 attached",
+        "api key from header is unknown",
+        "code 4: invalid password",
+    )
+    for share in (0.02, 0.1, 0.5):
+        rows = "\n".join(
+            f"2026-11-26 14:05:07 INFO app: {dice.choice(about) if dice.random() < share else 'pump 7 ran at 13 of 40'}"
+            for _ in range(SIZE // 60)
+        )
+        lines[f"{share:.0%} about secrets"] = rows.replace("\n", "\\n").encode()
+        lines[f"{share:.0%} about secrets, JSON + secret"] = json.dumps({"out": rows, "password": SECRET}).encode()
     return lines
+
+
+def samples_of_rules(dice: random.Random) -> dict[str, bytes]:
+    """A sample of each rule, and what only looks like one, again and again with prose between."""
+    lines: dict[str, bytes] = {}
+    for rule in (rule for rule in RULES if not rule.given):
+        for kind, templates in (("", rule.must), ("no ", rule.must_not)):
+            unit = samples.split_marks(samples.expand(templates[0], dice))[0] + " " + words(dice, 500) + "\n"
+            text = unit * (SIZE // len(unit))
+            lines[f"{kind}{rule.id} + secret"] = json.dumps({"m": text, "password": SECRET}).encode(
+                "utf-8", "surrogatepass"
+            )
+    return lines
+
+
+def words(dice: random.Random, size: int) -> str:
+    vocabulary = [
+        "the",
+        "pump",
+        "ran",
+        "well",
+        "and",
+        "the",
+        "valve",
+        "opened",
+        "again",
+        "while",
+        "a",
+        "sensor",
+        "reported",
+        "its",
+        "state",
+        "to",
+        "the",
+        "controller",
+    ]
+    return " ".join(dice.choice(vocabulary) for _ in range(size // 5))[:size]
 
 
 def main() -> None:
@@ -228,16 +288,21 @@ def main() -> None:
             if "secret" in name or harmful.startswith((b"{", b"["))
             else harmful + b" password=" + SECRET.encode()
         )
-        out = [line]
-        begin = time.process_time()
-        facts = redactor.chunk(line + b"\n", out)
-        took.append(((time.process_time() - begin) * 1000, name, bool(facts.failed), SECRET.encode() in out[0]))
+        spent = []
+        for _ in range(3):  # the least, as others use the machine too
+            out = [line]
+            begin = time.process_time()
+            facts = redactor.chunk(line + b"\n", out)
+            spent.append((time.process_time() - begin) * 1000)
+        took.append((min(spent), name, bool(facts.failed), SECRET.encode() in out[0]))
     took.sort(reverse=True)
     for place, (ms, name, stubbed, leaked) in enumerate(took):
         if place < 10 or ms > LIMIT_MS or leaked:
-            print(f"  {name:<28}{ms:>8.1f}{'  stub' if stubbed else ''}{'  LEAKED' if leaked else ''}")
+            print(f"  {name:<44}{ms:>8.1f}{'  stub' if stubbed else ''}{'  LEAKED' if leaked else ''}")
     stubs = sum(stubbed for _, _, stubbed, _ in took)
-    print(f"  slowest {took[0][0]:.1f} ms, median {statistics.median(ms for ms, *_ in took):.1f}")
+    print(
+        f"  {sum(ms > LIMIT_MS for ms, *_ in took)} above {LIMIT_MS:.0f} ms, slowest {took[0][0]:.1f} ms, median {statistics.median(ms for ms, *_ in took):.1f}"
+    )
     print(f"  {len(took)} lines, {stubs} given up as stubs, {sum(leaked for *_, leaked in took)} leaked")
 
 
