@@ -42,11 +42,10 @@ _MOST_CLEAN = 4_096
 _MOST_CLEAN_SETS = 64
 _MOST_STEPS = 6_500
 _STEMS_A_STEP = 16
-_MATCHES_A_STEP = 2
 _LOOKED_AT_A_STEP = 512
 """Characters of a long text that a procedure of cost one looks at."""
 _FOUND_IN_A_STEP = 1_024
-"""Those that the finder does."""
+"""Those that the finder does; each of its matches is a step of its own."""
 _ESCAPES_A_STEP = 32
 _STEPS_A_HIT = 3
 _STEPS_TO_ASK = 6
@@ -249,7 +248,7 @@ class Verifier:
         found = self.tools.places_of(data)
         if found is None:
             raise WorkLimit("too many matches")
-        self.step(len(data) // _FOUND_IN_A_STEP + len(found) // _MATCHES_A_STEP)
+        self.step(len(data) // _FOUND_IN_A_STEP + len(found))
         return windows.in_characters(data, found)
 
     def _nearby(self, text: str) -> Iterator[Hit]:
@@ -358,7 +357,9 @@ class Verifier:
         """Hits of a long string. Where its `content` stands as it is in the line, the finder has looked at it already."""
         line = self._long
         places = self.places_within(within[0], within[1], within[1] + len(content)) if within is not None else None
-        if places is not None and _reads_alike(text, content):
+        if places is not None:
+            self.affords(len(text) // _FOUND_IN_A_STEP + len(places))  # it would find as much again
+        if places is not None and self._reads_alike(text, content):
             if content is not text:
                 places = sorted((*self._found(text), *windows.unescaped(text, places)))
         else:
@@ -367,6 +368,10 @@ class Verifier:
         hits = self.plain(text, frozenset())
         self._long = line
         return hits
+
+    def _reads_alike(self, text: str, content: str) -> bool:
+        """Whether `content`, the inside of a JSON string, is the text but for its line breaks; marks are read otherwise."""
+        return content is text or (windows.with_breaks_escaped(text) == content and not self.tools.marks.spans(text))
 
     def scans_of(self, text: str) -> Scans:
         """What a decoded text needs. Patterns know a line break only in its escaped form, as lines have it."""
@@ -537,11 +542,6 @@ class Verifier:
             else:
                 out.append(hit)
         return [h if h.text is not None else h._replace(text=self._mark(h.rule, text[h.start : h.end])) for h in out]
-
-
-def _reads_alike(text: str, content: str) -> bool:
-    """Whether `content`, the inside of a JSON string, is the text but for its line breaks; marks are read otherwise."""
-    return content is text or ("[" not in text and windows.with_breaks_escaped(text) == content)
 
 
 def _escaped(mark: str) -> str:
