@@ -205,13 +205,15 @@ class Redactor:
         if len(line) > LONG and line.count(b"@") > _MOST_ADDRESSES:
             raise WorkLimit("too many addresses")
         text = line.decode("utf-8", "surrogateescape")
-        if b"[" in line and (rest := self._parts.tools.marks.emptied(text)) != text:
+        if len(text) <= LONG and b"[" in line and (rest := self._parts.tools.marks.emptied(text)) != text:
             scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))
             if not scans:
                 return line, Judged([], {}, False)
         verifier = Verifier(self._parts.tools, len(text))
         if len(text) > LONG and HOPELESS not in scans:
             scans = verifier.survey(text)
+            if not scans:
+                return line, Judged([], {}, False)
         hits = None if HOPELESS in scans else flat.hits(text, verifier, scans)
         if hits is not None:
             redacted = _without(text, hits).encode("utf-8", "surrogateescape") if hits else line

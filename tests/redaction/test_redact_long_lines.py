@@ -167,3 +167,66 @@ def test_the_other_finders_look_at_the_same_places(redactor: Redactor, engine: s
         for context in ("text", "string"):
             line = CONTEXTS[context](text).encode()
             assert other.line(line)[0] == redactor.line(line)[0], template
+
+
+def test_rows_of_a_statement_go_with_its_columns_as_long_as_the_line_is_read_whole(redactor: Redactor) -> None:
+    rows = 500
+    text = (
+        "[SQL: INSERT INTO users (name, password) VALUES "
+        + ", ".join(["(%s, %s)"] * rows)
+        + "]\n[parameters: ("
+        + ", ".join(f"'bob{n}', 'aB3dEf9hIjKlM{n}'" for n in range(rows))
+        + ")]"
+    )
+    out = redactor.line(json.dumps({"m": text}).encode())[0]
+    assert b"aB3dEf9hIjKlM" not in out
+    assert out.count(b"[REDACTED:sql-password]") >= rows
+
+
+@pytest.mark.parametrize("size", [1_100, 1_900])
+def test_an_element_that_is_longer_than_most_goes_as_a_whole(redactor: Redactor, size: int) -> None:
+    value = "".join(f"K{n:03}xQ9z" for n in range(240))[:size]
+    for pad in (WORDS, PAD):
+        out = redactor.line(f"{pad}<config><accessToken>{value}</accessToken></config>{pad}".encode())[0].decode()
+        assert "xQ9z" not in out
+        assert out.endswith(f"</accessToken></config>{pad}")
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ('expect "Password:" send KzZc28fF4w9x', 'expect "Password:" send [REDACTED:prose-password]'),
+        (" used Kez7DWRnaT9x as password ", " used [REDACTED:prose-password] as password "),
+        ("password is KcYdBD3JiC9x\nnext line", "password is [REDACTED:prose-password]\nnext line"),
+        ("has passwords: yes\npassword for bob is KcYdBD3JiC9x ok", "has passwords: yes\npassword for bob is [REDACTED:prose-password] ok"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_in_long_json_within_json_only_the_secret_goes(redactor: Redactor, text: str, after: str, repeats: int) -> None:
+    out = redactor.line(json.dumps({"m": json.dumps({"b": PAD * repeats + text, "n": 1})}).encode())[0]
+    assert json.loads(json.loads(out)["m"]) == {"b": PAD * repeats + after, "n": 1}
+
+
+def test_a_long_line_with_a_mark_in_it_is_looked_at_like_one_without(redactor: Redactor) -> None:
+    words = "der Zähler für Öl läuft – 13 von 40 über Grenze, "
+    for repeats in (1_000, 1_400):
+        line = json.dumps({"body": json.dumps({"m": words * repeats + " x-api-key: abcd1234efgh5678ijkl "})}).encode()
+        out = redactor.line(line)[0]
+        assert b"abcd1234efgh5678ijkl" not in out
+        assert not out.startswith(b'{"redaction"')
+        assert redactor.line(out)[0] == out
+
+
+@pytest.mark.parametrize("unit", ["AccessToken[va.", "\\token", "pin:1", "login:pin:sign", "(InvalidToken(x"])
+def test_names_whose_values_reach_to_the_end_of_the_line_each_are_given_up(redactor: Redactor, unit: str) -> None:
+    line = unit.encode() * (60_000 // len(unit))
+    assert redactor.line(line)[0].startswith(b'{"redaction":"failed"')
+
+
+def test_an_access_log_as_one_string_is_no_stub(redactor: Redactor) -> None:
+    rows = [
+        f'10.0.0.{n % 250} - - [26/Nov/2026:14:05:07] "GET /api/devices/{n} HTTP/1.1" 200 {n} "-" "curl/8.0"'
+        for n in range(2_400)
+    ]
+    line = json.dumps({"m": "\n".join([*rows, "GET /x?api_key=abcd1234efgh5678ijkl"])})
+    assert redactor.line(line.encode())[0].decode() == line.replace("abcd1234efgh5678ijkl", "[REDACTED:secret-key]")

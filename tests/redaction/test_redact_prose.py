@@ -76,3 +76,36 @@ def test_sentences_about_secrets_stay(redactor: Redactor) -> None:
         json.dumps({"level": "INFO", "message": line}).encode() for line in lines
     ]
     assert [text for text in texts if redactor.line(text)[0] != text] == []
+
+
+FOUND_ONCE_MORE = (
+    "password expired; the following password was set: {}",
+    "Your password has expired. The following temporary password was generated for you: {}",
+    "password policy ok, generated password for root is now active: {}",
+    "passphrase required. Using generated passphrase below:\\n{}",
+    "db_credentials for bob: {}",
+    "7_credentials for bob: {}",
+    "ftp login as bob {}",
+    "smtp login as bob {}; curl -u a:b https://x",
+)
+CODES_OF_SOMETHING_ELSE = (
+    "zip code 123456, Kazakhstan 010000",
+    "error code 500123 in Pakistan 74000",
+    "response code is 2003; flight from Kabul, Afghanistan 123456",
+    "ISO8583 STAN 123456 response code is 0000",
+    "bypasskey: 123456",
+    "last_error code 100452 while sending sms",
+    "http_status code 404123, otp service",
+    "modbus_exit code: 100452, valid for node 3",
+)
+
+
+def test_a_phrase_is_found_behind_another_that_begins_alike(redactor: Redactor) -> None:
+    for template in FOUND_ONCE_MORE:
+        line = template.format("KyEMb6I6eZ9x")
+        assert "KyEMb6I6eZ9x" not in redactor.line(line.encode())[0].decode(), line
+
+
+def test_numbers_that_are_no_codes_to_enter_stay(redactor: Redactor) -> None:
+    for line in CODES_OF_SOMETHING_ELSE:
+        assert redactor.line(line.encode())[0].decode() == line

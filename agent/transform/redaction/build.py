@@ -176,6 +176,7 @@ def assemble(
         wordy=frozenset(numbers.values()) - {numbers["card"]},
         reach=reach,
         cost=costs,
+        implied={numbers[name]: numbers["prose"] for name in catalogue.PHRASES},
         clean={},
         built_in=built_in,
         settled=set(),

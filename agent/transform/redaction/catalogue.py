@@ -116,16 +116,16 @@ SHARED: dict[str, Scan | None] = {
 }
 """Procedures shared by rules; None stands for one the verifier itself performs."""
 
+PHRASES = ("changed", "with", "of-user", "got", "key-of", "told", "code", "as")
+"""Procedures for one form of a sentence; where one is asked for, so is that for all: what is none of the form may be one of others."""
+COMMANDS = ("user", "added-user", "tool", "env", "client", "directive", "oracle", "piped")
 REACH = {
-    **dict.fromkeys(("columns", "frames", "pem", "jwk", "foreign", "sql", "pydantic"), FAR),
-    **dict.fromkeys(
-        ("prose", "changed", "with", "of-user", "got", "key-of", "told", "code", "as", "pair", "userinfo", "client"),
-        CLOSE,
-    ),
+    **dict.fromkeys(("columns", "frames", "markup", "pem", "jwk", "foreign", "sql", "pydantic"), FAR),
+    **dict.fromkeys(("prose", *PHRASES, "pair", "userinfo", *COMMANDS), CLOSE),
 }
 """Of procedures that look farther in a long text than others do, or less far."""
 COST = {
-    **dict.fromkeys(("prose", "changed", "with", "of-user", "got", "key-of", "told", "code", "as", "pair"), 1),
+    **dict.fromkeys(("prose", *PHRASES, "pair"), 1),
     "names": 3,
     "address": 4,
     "sql": 4,

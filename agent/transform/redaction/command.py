@@ -11,7 +11,6 @@ from agent.transform.redaction.checks import mixed
 from agent.transform.redaction.prose import ANY, strong
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.stems import stems
-from agent.transform.redaction.values import bare, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -160,7 +159,7 @@ def scan_user(text: str, verifier: Verifier) -> Iterator[Hit]:
         if not found["secret"].isdigit() and not leaves(found["secret"], ANY):
             yield Hit(*found.span("secret"), "cli-password")
     for found in verifier.each(_USER_AND, text) if " -" in text or "/" in text else ():
-        value = quoted(text, found.end()) or bare(text, found.end())
+        value = verifier.value(text, found.end())
         secret = text[value.start : value.end] if value else ""
         if value and strong(secret, 6) and not leaves(secret, ANY):
             yield Hit(value.start, value.end, "cli-password")
@@ -194,7 +193,7 @@ def scan_env(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`ENV API_TOKEN x` of a Dockerfile, `setx API_TOKEN x`."""
     for found in verifier.each(_NEXT_WORD, text):
         verdict = verifier.names.verdict(found["name"])
-        value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
+        value = verifier.value(text, found.end()) if verdict else None
         if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
 
@@ -236,7 +235,7 @@ def _options(text: str, found: re.Match[str], verifier: Verifier) -> Iterator[Hi
     kind = next((kind for start, kind in _KIND if found["tool"].startswith(start)), "login")
     places = _OPTIONS[kind].finditer(text, found.start("rest"), found.end())
     for place in islice(places, 1) if kind == "next" else places:
-        value = quoted(text, place.end()) or bare(text, place.end())
+        value = verifier.value(text, place.end())
         if value is not None:
             secret = text[value.start : value.end]
             if not (verifier.gate.leaves(secret, ANY) or secret.startswith("-") or re.fullmatch(r"\d{2,5}", secret)):

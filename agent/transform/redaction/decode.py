@@ -33,7 +33,7 @@ _BASE64_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_\-]{24,}+={0,2}")
 
 
-_MOST_REPLACED = 20_000
+_MOST_REPLACED = 8_000
 _MOST_ESCAPES = 100_000
 
 

@@ -107,7 +107,7 @@ class HyperscanFinder:
         if is_dense(text):
             return frozenset((HOPELESS,))
         try:
-            return frozenset(scan for _, scan in self._scan(text, _MOST_MATCHES // 4))
+            return frozenset(scan for _, scan in self._scan(text, _MOST_MATCHES // 2))
         except TooManyMatches:
             return frozenset((HOPELESS,))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.transform.redaction.prose import is_random
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.values import MARK, bare, name_before, quoted
+from agent.transform.redaction.values import MARK, name_before
 
 if TYPE_CHECKING:
     from agent.transform.redaction.names import Verdict
@@ -47,7 +47,7 @@ def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
     for gap in verifier.each(_GAP, text) if "\t" in text or "\\t" in text or "  " in text else ():
         name, _ = name_before(text, gap.start())
         verdict = verifier.names.verdict(name) if name else None
-        value = (quoted(text, gap.end()) or bare(text, gap.end())) if verdict else None
+        value = verifier.value(text, gap.end()) if verdict else None
         if verdict and value and is_random(text[value.start : value.end], verdict):
             yield Hit(value.start, value.end, verdict.rule)
 
@@ -87,6 +87,8 @@ def _rows(
         start = at
         for cell, name, verdict in zip(row.split(comma), names, verdicts, strict=True):
             value = cell.strip(_QUOTES)
+            if verdict:
+                verifier.step()
             if verdict and value and not verifier.gate.leaves_in_text(name, value, verdict, True, False):
                 begin = start + cell.index(value)
                 yield Hit(begin, begin + len(value), verdict.rule)
@@ -121,6 +123,6 @@ def scan_frames(text: str, verifier: Verifier) -> Iterator[Hit]:
 def _named_above(text: str, above: str, column: int, at: int, verifier: Verifier) -> Iterator[Hit]:
     name = next((found[0] for found in _IDENTIFIER.finditer(above) if found.start() <= column < found.end()), "")
     verdict = verifier.names.verdict(name) if name else None
-    value = (quoted(text, at) or bare(text, at)) if verdict else None
+    value = verifier.value(text, at) if verdict else None
     if verdict and value and not verifier.gate.leaves(text[value.start : value.end], verdict):
         yield Hit(value.start, value.end, verdict.rule)

@@ -211,7 +211,7 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
         for item in items(text, begin, verifier.step):
             yield from hit(text, item, name, verdict, spaced, verifier)
         return
-    value = found or bare(text, begin, query)
+    value = verifier.weighed(found or bare(text, begin, query))
     if value is None:
         return
     yield from hit(text, value, name, verdict, spaced, verifier)
@@ -231,7 +231,7 @@ def _more_codes(text: str, at: int, name: str, verdict: Verdict) -> Iterator[Hit
 def _changed_to(text: str, value: Value, name: str, verdict: Verdict, verifier: Verifier) -> Iterator[Hit]:
     """The new value behind the old one."""
     changed = _CHANGED.match(text, value.end)
-    second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
+    second = verifier.value(text, changed.end()) if changed else None
     if second is not None:
         yield from hit(text, second, name, verdict, True, verifier)
 

@@ -13,7 +13,7 @@ from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import is_random, strong
 from agent.transform.redaction.rule import Hit
 from agent.transform.redaction.stems import lowered, stems
-from agent.transform.redaction.values import bare, name_before, quoted
+from agent.transform.redaction.values import name_before, quoted
 
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
@@ -25,7 +25,7 @@ def scan_flags(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`--password x` on a command line; `--password-stdin` and `--token-file` have other heads."""
     for flag in verifier.each(_FLAG, text) if "-" in text else ():
         verdict = verifier.names.verdict(flag[1])
-        value = (quoted(text, flag.end()) or bare(text, flag.end())) if verdict else None
+        value = verifier.value(text, flag.end()) if verdict else None
         if verdict and value and not _is_usage(flag[1], text[value.start : value.end], verifier, verdict):
             yield Hit(value.start, value.end, verdict.rule)
 
@@ -117,7 +117,7 @@ _COMPARED = re.compile(
 )
 """`assert 'x' == user.password`."""
 _USERLIST = re.compile(
-    r"(?P<quote>\\{0,8}\")[\w.@\-]{1,63}(?P=quote) (?P=quote)(?P<secret>[^\"\\\s]{6,512})(?P=quote)(?=\s|\\+[rnt]|\\*[\"']|\Z)"
+    r"(?P<quote>\\{0,8}\")[\w.@\-]{0,62}[\w.@](?P=quote) (?P=quote)(?P<secret>[^\"\\\s]{6,512})(?P=quote)(?=\s|\\+[rnt]|\\*[\"']|\Z)"
 )
 """`"bob" "md5…"`: a line of the file that a connection pooler knows its users from."""
 _HASHED = re.compile(r"md5[0-9a-f]{32}|SCRAM-SHA-(?:1|256)\$.*")
@@ -242,7 +242,7 @@ def scan_pairs(text: str, verifier: Verifier) -> Iterator[Hit]:
     calls = verifier.each_at(_VERBS, text, _CALL) if "(" in text else ()
     for found in chain(members, *forms, calls):
         verdict = verifier.names.verdict(found["name"])
-        value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
+        value = verifier.value(text, found.end()) if verdict else None
         if verdict and value:
             yield from hit(text, value, found["name"], verdict, False, verifier)
     if "(" in text:
@@ -269,7 +269,7 @@ def _held(text: str, verifier: Verifier) -> Iterator[Hit]:
     for held in (_WRAPPED, _TYPED) if any(literal in text for literal in _TYPE_ENDS) else ():
         for found in verifier.each(held, text):
             verdict = verifier.names.verdict(found["name"])
-            value = (quoted(text, found.end()) or bare(text, found.end())) if verdict else None
+            value = verifier.value(text, found.end()) if verdict else None
             if verdict and value and is_random(text[value.start : value.end], verdict):
                 yield Hit(value.start, value.end, verdict.rule)
 

@@ -155,7 +155,7 @@ _FOR_WHOM = re.compile(r"(?i:password|passwd|pwd) (?P<whom>[a-z][\w.@\-]{1,40}) 
 
 def scan_told(text: str, verifier: Verifier) -> Iterator[Hit]:
     """What an installer tells: `generated password for root: x`, `PASSWORD elastic = x`."""
-    for found in verifier.each_at(_PASS, text, _FRESH):
+    for found in verifier.each_at(_PASS, text, _FRESH, apart=False):
         before = _FRESH_BEFORE.search(text, max(0, found.start() - _FARTHEST), found.start())
         if before is None:
             continue
@@ -182,7 +182,7 @@ _LOCK_BEFORE = re.compile(
     r"(?i:\b(?:(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass) |your (?:[a-z\-]{2,16} ){0,2}))\Z"
 )
 """What opens a door, or a bank account."""
-_NO_LETTER = re.compile(r"(?<!\w)")
+_NO_LETTER = re.compile(r"(?<!\w)\Z")
 _SENT_CODE = re.compile(r"(?i:\bcode(?: is)?[ :]{1,3})(?P<secret>\d{6,8})(?![\w.-])")
 _SENT = stems("sms", "otp", "2fa", "mfa", "one-time", "verif", "expires in", "valid for")
 _IS_SENT = re.compile(r"(?i:\bsms\b|\botp\b|2fa|\bmfa\b|\bone-time\b|\bverif|expires in|valid for)")
@@ -212,7 +212,7 @@ def scan_code(text: str, verifier: Verifier) -> Iterator[Hit]:
             is_one = (
                 _SENT.search(lowered(near))
                 and _IS_SENT.search(near)
-                and not is_behind(_OTHER_CODE, text, found.start())
+                and not is_behind(_OTHER_CODE, text, found.start(), joined=True)
             )
         else:
             is_one = _follows(_NO_LETTER if found["what"].lower() in ("tan", "passkey") else _LOCK_BEFORE, found, text)

@@ -140,14 +140,9 @@ _ALGORITHM = re.compile(
 _BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 
-_WEIGHT = 3
-"""Three patterns are tried behind each word, and what they find is judged."""
-
-
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`password for bob is hunter2`: a token with a digit or symbol, or in quotes; a plain word is a sentence."""
     for word in verifier.each_at(_STEMS, text, _WORD):
-        verifier.step(_WEIGHT)
         # `password to x`: x is whom it is for, or what it was set to.
         if word[0][:1] in "aAcC" and (header := _HEADER.match(text, word.start())):
             yield from _header(header, text, verifier)
@@ -180,7 +175,7 @@ def _header(header: re.Match[str], text: str, verifier: Verifier) -> Iterator[Hi
 def _changed_to(text: str, at: int, verifier: Verifier) -> Iterator[Hit]:
     """The new value behind the old one."""
     changed = _CHANGED_TO.match(text, at)
-    second = (quoted(text, changed.end()) or bare(text, changed.end())) if changed else None
+    second = verifier.value(text, changed.end()) if changed else None
     if second is not None and not verifier.gate.leaves(text[second.start : second.end], ANY):
         yield Hit(second.start, second.end, "prose-password")
 
@@ -192,6 +187,7 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
         return None
     if found["colon"] and not (found["for"] or found["filler"]) and found["colon"].strip()[0] in ":=":
         return None  # `password: x` is a name and its value
+    verifier.step()
     name = _name_of(word, text, verifier)
     if not name or (found["colon"] and (found["for"] or "").lower().endswith((" user", " account"))):
         return None  # `password for user: x` says whose
@@ -336,7 +332,7 @@ def _value(what: str, long: bool, found: re.Match[str], text: str, verifier: Ver
     """The value that the words in `found` announce, if it is one. long: the name has more words than `what`."""
     value = quoted(text, found.end())
     if value is None:
-        value = bare(text, found.end())
+        value = verifier.weighed(bare(text, found.end()))
         if value is None:
             return None
         token = text[value.start : value.end]

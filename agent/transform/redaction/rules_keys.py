@@ -161,7 +161,7 @@ def pair_needles(stems: str) -> tuple[str, ...]:
         r"(?i)(?:pgp_sym|aes)_(?:en|de)crypt(?:_bytea)?\(",
         r"(?i)\.(?:auth|authenticate)\(\\{0,8}[\"'][^\"'\\]{4}",
         r"(?:mysqli?_p?connect|->__construct|ftp_login|ldap_bind|imap_open|oci_connect|ssh2_auth_password)[^\n]*, ?\\{0,8}['\"][^\n]*, ?\\{0,8}['\"]",
-        r"[\w.@\-]\\{0,8}\" \\{0,8}\"(?:md5[0-9a-f]|SCRAM-SHA-|[^\"\\\s]{8,64}\\{0,8}\"(?:$|\\))",
+        r"[A-Za-z0-9_.@]\\{0,8}\" \\{0,8}\"(?:md5[0-9a-f]|SCRAM-SHA-|[^\"\\\s]{8,64}\\{0,8}\"(?:$|\\))",
         r"(?i)(?:pass(?:word|wd|phrase)?|pw|secret|token|key|hash|verify|encrypt)\(b?\\{0,8}[\"'][^\"'\\]",
         r"(?i)(?:auth|log_?in|log_?on|sign_?in|authenticate|credentials?|authentication|token)=?\(\\{0,8}[\"'][^\"'\\\s]+\\{0,8}[\"'], ?b?\\{0,8}[\"'][^\"'\\]",
     )

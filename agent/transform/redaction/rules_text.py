@@ -340,7 +340,7 @@ PROSE = group(
                 "client",
                 (
                     r"chpasswd:",
-                    r"(?i)(?:smtp|imap|pop3?|ftp|ssh|telnet|nntp|xmpp|mqtt|ldap|sasl)s?[ _.\-]?(?:auth )?(?:log_?in|log_?on|auth):? [^\s]+ [^\s]+[0-9]",
+                    r"(?i)(?:smtp|imap|pop3?|ftp|ssh|telnet|nntp|xmpp|mqtt|ldap|sasl)s?[ _.\-]?(?:auth )?(?:log_?in|log_?on|auth):? (?:as |user |with )?[^\s]+ [^\s]+[0-9]",
                     r"keys? [0-9]{1,5} (?:SHA[0-9]{0,3}|MD5|M|AES[A-Z0-9]*) [^\s]{4}|\]:[0-9]{2,5}[ \t]+[^\s:]+:[^\s]{4}|PLAIN\([^\s]{4}|(?:[kK]ey|KEY)\\{0,8}[\"']? ?[:=]? ?\\{0,8}[\"']?[A-Za-z0-9+/]{22}[A-Za-z0-9+/]*=|encrypt\\{0,8}[\"']? ?[:=] ?\\{0,8}[\"'][A-Za-z0-9+/]{22}",
                     r"(?i)\bu(?:ser)?[:=] ?[^\s]+[ ,;/]{1,3}p(?:w|wd)?[:=] ?[^\s]{4}",
                     r"<<< ?\\{0,8}[\"']?[^\s\"'\\]{6}",

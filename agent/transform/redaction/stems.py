@@ -23,24 +23,27 @@ def _shared(words: Iterable[str]) -> str:
 
 
 def lowered(text: str) -> str:
-    """In lower case, each character where it was; of the few that two would stand for the text keeps its capitals."""
-    low = text.lower()
-    return low if len(low) == len(text) else "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
+    """In lower case, each character where it was: the one that two would stand for becomes the first of these."""
+    return text.replace("İ", "i").lower()
 
 
 _LONGEST = 32
 
 
-def is_behind(words: tuple[str, ...], text: str, at: int) -> bool:
-    """Whether one of `words`, of small letters, ends at `at` and begins as a word, whatever its case."""
+def is_behind(words: tuple[str, ...], text: str, at: int, joined: bool = False) -> bool:
+    """Whether one of `words`, of small letters, ends at `at` and begins as a word, whatever its case.
+
+    joined: it may also begin behind an underscore or a digit.
+    """
     before = lowered(text[max(0, at - _LONGEST) : at])
     if not before.endswith(words):
         return False
-    return any(before.endswith(word) and not _goes_on(before[: -len(word)]) for word in words)
+    return any(before.endswith(word) and not _goes_on(before[: -len(word)], joined) for word in words)
 
 
-def _goes_on(before: str) -> bool:
-    return before[-1:].isalnum() or before[-1:] == "_"
+def _goes_on(before: str, joined: bool) -> bool:
+    last = before[-1:]
+    return last.isalpha() or (not joined and (last.isalnum() or last == "_"))
 
 
 def word_start(text: str, at: int) -> int:

@@ -21,7 +21,7 @@ from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Action, Hit, Work, WorkLimit
 from agent.transform.redaction.stems import lowered, word_start
-from agent.transform.redaction.values import name_before
+from agent.transform.redaction.values import Value, bare, name_before, quoted
 from agent.transform.redaction.windows import Places, Reach, Window
 
 if TYPE_CHECKING:
@@ -35,23 +35,27 @@ HOPELESS = -1
 """Instead of a scan: so much matches that the line is not worth the time."""
 
 _DEEPEST = 4
-_MOST_PIECES = 256
+_MOST_PIECES = 1_000
 _MOST_TIMES_SIZE = 16
 _MOST_HITS = 5_000
 _MOST_CLEAN = 4_096
 _MOST_CLEAN_SETS = 64
-_MOST_STEPS = 6_500
+_MOST_STEPS = 7_000
 _STEMS_A_STEP = 16
 _LOOKED_AT_A_STEP = 512
 """Characters of a long text that a procedure of cost one looks at."""
-_FOUND_IN_A_STEP = 1_024
-"""Those that the finder does; each of its matches is a step of its own."""
+_FOUND_IN_A_STEP = 512
+"""Those that the finder does."""
+_MATCHES_A_STEP = 3
 _ESCAPES_A_STEP = 32
+_VALUE_A_STEP = 24
 _STEPS_A_HIT = 3
 _STEPS_TO_ASK = 6
 _STEPS_TO_DECODE = 4
 _EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
 _ESCAPE_LEFT = re.compile(r"[nrt]|u[0-9A-Fa-f]{4}")
+_NESTED = re.compile(r'\\[\\"]')
+"""Quotes or backslashes within a JSON string: of code and JSON in it a part is read otherwise than the whole."""
 _MOST_EMBEDDED = 8
 _MOST_COVERS = 16
 _MOST_PARTS = 8
@@ -67,6 +71,7 @@ class Tools:
     exemptions: what rules leave alone · by_path: whether one of them goes by the place in the JSON.
     base64: number of the scan that stands for this encoding.
     reach:  how far around a match in a long text a scan looks, where that is not NEAR · cost: what it costs, where not two.
+    implied: scans that are asked for together with another.
     built_in: the scans of the rules that come with the agent; an operator's own may concern any value.
     settled: texts with marks in which nothing is left to find.
     members: what the names of members say.
@@ -87,6 +92,7 @@ class Tools:
     wordy: Scans
     reach: Mapping[int, Reach]
     cost: Mapping[int, int]
+    implied: Mapping[int, int]
     clean: dict[Scans, set[str]]
     built_in: Scans
     settled: set[str]
@@ -148,12 +154,17 @@ class Verifier:
             yield found
 
     def each_at(
-        self, stems: re.Pattern[str], text: str, *patterns: re.Pattern[str], within_word: bool = False
+        self,
+        stems: re.Pattern[str],
+        text: str,
+        *patterns: re.Pattern[str],
+        within_word: bool = False,
+        apart: bool = True,
     ) -> Iterator[re.Match[str]]:
         """`each`, for patterns that begin with one of the `stems`, of small letters, whatever their case in the text.
 
         Looking for these is many times as fast as trying a pattern without regard to case at each character.
-        within_word: the patterns begin with the word that the stem is a part of.
+        within_word: the patterns begin with the word that the stem is a part of · apart: no match begins within another.
         """
         done = [0] * len(patterns)
         for count, stem in enumerate(stems.finditer(lowered(text)), 1):
@@ -164,8 +175,18 @@ class Verifier:
                 found = pattern.match(text, at) if at >= done[number] else None
                 if found is not None:
                     self.step()
-                    done[number] = found.end()
+                    done[number] = found.end() if apart else 0
                     yield found
+
+    def value(self, text: str, at: int) -> Value | None:
+        """The value that begins at `at`, in quotes or bare."""
+        return self.weighed(quoted(text, at) or bare(text, at))
+
+    def weighed(self, value: Value | None) -> Value | None:
+        """A value, counted: what is decided of it takes as long as it is."""
+        if value is not None and value.end - value.start >= _VALUE_A_STEP:
+            self.step((value.end - value.start) // _VALUE_A_STEP)
+        return value
 
     def document(self, text: str, scans: Scans) -> list[Hit]:
         """Hits of a line, or of a text that may be JSON as a whole."""
@@ -248,7 +269,7 @@ class Verifier:
         found = self.tools.places_of(data)
         if found is None:
             raise WorkLimit("too many matches")
-        self.step(len(data) // _FOUND_IN_A_STEP + len(found))
+        self.step(len(data) // _FOUND_IN_A_STEP + len(found) // _MATCHES_A_STEP)
         return windows.in_characters(data, found)
 
     def _nearby(self, text: str) -> Iterator[Hit]:
@@ -272,6 +293,8 @@ class Verifier:
                 continue
             for place, scan in windows.between(places, window.start, window.end):
                 plain.setdefault(scan, []).append(place)
+                if scan in self.tools.implied:
+                    plain.setdefault(self.tools.implied[scan], []).append(place)
             yield from self._growing(text, [window], self._percent)
         yield from self._growing(text, dressed, lambda piece: self._undressed(piece, frozenset()))
         for number, asked in sorted(plain.items()):
@@ -320,7 +343,14 @@ class Verifier:
         within: the text that the string stands in, and where.
         """
         escaped = "\\" in content
-        if escaped and verdict is None and within is not None and self._changed and len(content) > windows.LONG:
+        if (
+            self._changed
+            and escaped
+            and verdict is None
+            and within is not None
+            and len(content) > windows.LONG
+            and _NESTED.search(content) is None
+        ):
             return self._beside_changes(content, within[1])
         text = decode.unescape(content) if escaped else content
         hits = self._valued(text, verdict)
@@ -358,7 +388,9 @@ class Verifier:
         line = self._long
         places = self.places_within(within[0], within[1], within[1] + len(content)) if within is not None else None
         if places is not None:
-            self.affords(len(text) // _FOUND_IN_A_STEP + len(places))  # it would find as much again
+            # It would find as much again. What is only spelled oddly costs it little.
+            again = sum(self.tools.scans[scan] is not None for _, scan in places)
+            self.affords(len(text) // _FOUND_IN_A_STEP + again)
         if places is not None and self._reads_alike(text, content):
             if content is not text:
                 places = sorted((*self._found(text), *windows.unescaped(text, places)))
@@ -413,7 +445,7 @@ class Verifier:
         if self._long is not None:
             self._charge(len(text), *scans)
         found: list[Hit] = []
-        for number in sorted(scans):
+        for number in sorted(scans | {tools.implied[scan] for scan in scans if scan in tools.implied}):
             scan = tools.scans[number]
             if scan is not None:
                 found += scan(text, self)
@@ -532,7 +564,7 @@ class Verifier:
         if not found:
             return found
         if self._long is not None:
-            self.step(_STEPS_A_HIT * len(found))
+            self.step(_STEPS_A_HIT * sum(hit.text is None for hit in found))
         if len(found) > 1:
             found.sort(key=lambda h: (h.start, -h.end))
         out: list[Hit] = []

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent.transform.redaction.rule import Hit
 
-LONG = 16_384
+LONG = 65_536
 """A text of more characters is looked at in windows. A shorter one is looked at whole, which costs less than to choose."""
 
 
