@@ -40,13 +40,13 @@ _MOST_TIMES_SIZE = 16
 _MOST_HITS = 5_000
 _MOST_CLEAN = 4_096
 _MOST_CLEAN_SETS = 64
-_MOST_STEPS = 7_000
+_MOST_STEPS = 9_000
 _STEMS_A_STEP = 16
 _LOOKED_AT_A_STEP = 512
 """Characters of a long text that a procedure of cost one looks at."""
 _FOUND_IN_A_STEP = 512
 """Those that the finder does."""
-_MATCHES_A_STEP = 3
+_STEPS_FOR_TWO_MATCHES = 3
 _ESCAPES_A_STEP = 32
 _VALUE_A_STEP = 24
 _STEPS_A_HIT = 3
@@ -269,8 +269,13 @@ class Verifier:
         found = self.tools.places_of(data)
         if found is None:
             raise WorkLimit("too many matches")
-        self.step(len(data) // _FOUND_IN_A_STEP + len(found) // _MATCHES_A_STEP)
+        self.step(self._cost_of(len(data), found))
         return windows.in_characters(data, found)
+
+    def _cost_of(self, characters: int, places: Places) -> int:
+        """What the finder takes for a text in which it matches there. What is only spelled oddly costs it little."""
+        worth = sum([self.tools.scans[scan] is not None for _, scan in places])
+        return characters // _FOUND_IN_A_STEP + worth * _STEPS_FOR_TWO_MATCHES // 2
 
     def _nearby(self, text: str) -> Iterator[Hit]:
         """The hits of a long text: each procedure looks around the places that ask for it, and the decoders around all."""
@@ -388,9 +393,7 @@ class Verifier:
         line = self._long
         places = self.places_within(within[0], within[1], within[1] + len(content)) if within is not None else None
         if places is not None:
-            # It would find as much again. What is only spelled oddly costs it little.
-            again = sum(self.tools.scans[scan] is not None for _, scan in places)
-            self.affords(len(text) // _FOUND_IN_A_STEP + again)
+            self.affords(self._cost_of(len(text), places))  # it would find as much again
         if places is not None and self._reads_alike(text, content):
             if content is not text:
                 places = sorted((*self._found(text), *windows.unescaped(text, places)))
