@@ -15,18 +15,20 @@ from agent.transform.redaction.rule import Hit, WorkLimit
 _JSON_ESCAPE = re.compile(
     r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.)", re.DOTALL
 )
-# Each branch begins with a character or a class of its own, which the engine looks for fast.
+_ZERO_WIDTH, _FULL_WIDTH = r"\u200b-\u200f\u2060\ufeff\u00ad", r"\uff01-\uff5e\u00a0\u3000"
+# It begins with a class of characters, which the engine looks for fast.
 _DRESS = re.compile(
-    r"\x1b\[[0-9;:?]{0,32}[A-Za-z]|\\(?:u001[bB]|x1[bB]|033|e)\[[0-9;]{0,16}m|[\u200b-\u200f\u2060\ufeff\u00ad]|[\uff01-\uff5e\u00a0\u3000]"
-    r"|&(?:quot|lt|gt|apos|amp|#3[49]|#x2[27]);|\\u200[b-fB-F]|\\(?<!\\\\)u00[2-7][0-9a-fA-F]|\\x(?:2[0-9a-fA-F]|5[cC])"
+    rf"[\x1b\\&{_ZERO_WIDTH}{_FULL_WIDTH}](?:(?<=\x1b)\[[0-9;:?]{{0,32}}[A-Za-z]"
+    r"|(?<=\\)(?:(?:u001[bB]|x1[bB]|033|e)\[[0-9;]{0,16}m|u200[b-fB-F]|(?<!\\\\)u00[2-7][0-9a-fA-F]|x(?:2[0-9a-fA-F]|5[cC]))"
+    rf"|(?<=[{_ZERO_WIDTH}{_FULL_WIDTH}])|(?<=&)(?:quot|lt|gt|apos|amp|#3[49]|#x2[27]);)"
 )
 _DRESS_BEGINS = {
-    "\\": ("\\u00", "\\x1", "\\x2", "\\x5", "\\033", "\\e[", "\\u200"),
+    "\\": ("\\u00", "\\x1", "\\x2", "\\033", "\\e[", "\\u200"),
     "&": ("&quot;", "&lt;", "&gt;", "&apos;", "&#3", "&#x2"),
     "\x1b": ("\x1b",),
 }
 """What any of it begins with, by its first character: to look for these is faster than the pattern."""
-_NOT_ASCII_DRESS = re.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad\uff01-\uff5e\u00a0\u3000]")
+_NOT_ASCII_DRESS = re.compile(f"[{_ZERO_WIDTH}{_FULL_WIDTH}]")
 _PERCENT = re.compile(r"%(?:[0-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f](?:%[89A-Fa-f][0-9A-Fa-f])*)")
 _LONG_RUN = 4_096
 _BASE64_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"

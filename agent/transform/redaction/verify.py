@@ -50,7 +50,7 @@ _STEPS_FOR_TWO_MATCHES = 3
 _ESCAPES_A_STEP = 32
 _VALUE_A_STEP = 24
 _STEPS_A_HIT = 3
-_STEPS_TO_ASK = 6
+_STEPS_TO_ASK = 8
 _STEPS_TO_DECODE = 4
 _EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
 _ESCAPE_LEFT = re.compile(r"[nrt]|u[0-9A-Fa-f]{4}")
