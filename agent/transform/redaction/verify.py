@@ -40,7 +40,7 @@ _MOST_TIMES_SIZE = 16
 _MOST_HITS = 5_000
 _MOST_CLEAN = 4_096
 _MOST_CLEAN_SETS = 64
-_MOST_STEPS = 9_000
+_MOST_STEPS = 7_500
 _STEMS_A_STEP = 16
 _LOOKED_AT_A_STEP = 512
 """Characters of a long text that a procedure of cost one looks at."""
@@ -258,11 +258,9 @@ class Verifier:
     def _places(self, text: str) -> Places:
         """Where the finder matches in a long text, by characters; in marks of ours nowhere."""
         text = self.tools.marks.blanked(text) if "[" in text else text
-        places = self._found(text)
         if "\n" in text or "\r" in text:
-            places += windows.unescaped(text, self._found(windows.with_breaks_escaped(text)))
-            places.sort()
-        return places
+            return sorted(windows.unescaped(text, self._found(windows.with_breaks_escaped(text))))
+        return self._found(text)
 
     def _found(self, text: str) -> Places:
         data = _bytes(text)
@@ -392,13 +390,13 @@ class Verifier:
         """Hits of a long string. Where its `content` stands as it is in the line, the finder has looked at it already."""
         line = self._long
         places = self.places_within(within[0], within[1], within[1] + len(content)) if within is not None else None
-        if places is not None:
-            self.affords(self._cost_of(len(text), places))  # it would find as much again
-        if places is not None and self._reads_alike(text, content):
-            if content is not text:
-                places = sorted((*self._found(text), *windows.unescaped(text, places)))
-        else:
+        if places is None:
             places = self._places(text)
+        elif not self._reads_alike(text, content):
+            self.affords(self._cost_of(len(text), places))  # it will find as much again
+            places = self._places(text)
+        elif content is not text:
+            places = sorted(windows.unescaped(text, places))
         self._long = text, places
         hits = self.plain(text, frozenset())
         self._long = line
@@ -410,8 +408,7 @@ class Verifier:
 
     def scans_of(self, text: str) -> Scans:
         """What a decoded text needs. Patterns know a line break only in its escaped form, as lines have it."""
-        scans = self.asked_by(text)
-        return scans | self.asked_by(windows.with_breaks_escaped(text)) if "\n" in text else scans
+        return self.asked_by(windows.with_breaks_escaped(text) if "\n" in text else text)
 
     def asked_by(self, text: str) -> Scans:
         """The scans that the finder's matches in `text` ask for."""
@@ -495,7 +492,8 @@ class Verifier:
         if view is None:
             return
         with self._deeper(view.text):
-            for hit in self.plain(view.text, self.scans_of(view.text)):
+            is_long = len(view.text) > windows.LONG  # then the finder is asked where, not whether
+            for hit in self.plain(view.text, frozenset() if is_long else self.scans_of(view.text)):
                 yield view.back(hit)._replace(text=(hit.text or "").replace('"', "%22"))
 
     def wrapped(self, text: str, start: int, end: int) -> Iterator[Hit]:

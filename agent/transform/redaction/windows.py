@@ -23,7 +23,7 @@ class Reach(NamedTuple):
 FAR = Reach(4_096, 2_048)
 """For decoding, and for procedures that put together what stands apart: a heading and its rows, a statement and its values."""
 NEAR = Reach(1_024, 1_024)
-CLOSE = Reach(448, 448)
+CLOSE = Reach(320, 320)
 """For words in a sentence."""
 EDGE = 512
 """A hit that comes so near to an end of its window may go on behind it, or begin before it."""
