@@ -230,3 +230,19 @@ def test_an_access_log_as_one_string_is_no_stub(redactor: Redactor) -> None:
     ]
     line = json.dumps({"m": "\n".join([*rows, "GET /x?api_key=abcd1234efgh5678ijkl"])})
     assert redactor.line(line.encode())[0].decode() == line.replace("abcd1234efgh5678ijkl", "[REDACTED:secret-key]")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f" password='{' ' * 700}", "' "),
+        (f" password={'.' * 700}", " "),
+        (f" token={'0' * 700}", " "),
+        (" passwords: [" + "'', " * 150 + "'", "'] "),
+        (' Authorization: Digest username="bob", ' + "a=b, " * 140 + 'response="', '" '),
+    ],
+)
+def test_a_value_far_behind_its_name_goes_too(redactor: Redactor, before: str, after: str) -> None:
+    secret = "0a1b2c3d4e5f60718293"
+    for line in (f"{before}{secret}{after}", f"{PAD}{before}{secret}{after}{PAD}"):
+        assert secret not in redactor.line(line.encode())[0].decode()

@@ -35,7 +35,7 @@ from agent.transform.redaction import (
 from agent.transform.redaction.rule import Hit, Rule
 from agent.transform.redaction.shapes import LEFT, LEFT_SHORT
 from agent.transform.redaction.verify import Scan, Verifier
-from agent.transform.redaction.windows import CLOSE, FAR
+from agent.transform.redaction.windows import CLOSE, FAR, NEAR, Reach
 
 RULES: tuple[Rule, ...] = (
     *rules_cloud.RULES,
@@ -121,7 +121,8 @@ PHRASES = ("changed", "with", "of-user", "got", "key-of", "told", "code", "as")
 COMMANDS = ("user", "added-user", "tool", "env", "client", "directive", "oracle", "piped")
 REACH = {
     **dict.fromkeys(("columns", "frames", "markup", "pem", "jwk", "foreign", "sql", "pydantic"), FAR),
-    **dict.fromkeys(("names", "prose", *PHRASES, "pair", "userinfo", *COMMANDS), CLOSE),
+    "names": Reach(CLOSE.before, NEAR.after),
+    **dict.fromkeys(("prose", *PHRASES, "pair", "userinfo", *COMMANDS), CLOSE),
 }
 """Of procedures that look farther in a long text than others do, or less far."""
 COST = {
@@ -236,7 +237,7 @@ def _text_in_base64() -> str:
         [i for i in range(64) if i % 4 < 2],
     )
     group = "".join("[" + re.escape("".join(_BASE64[i] for i in group)) + "]" for group in groups) + "[A-Za-z0-9+/]"
-    return f"(?m)(?:^|[^A-Za-z0-9+_-])(?:[A-Za-z0-9+/]{{4}}){{0,{_MOST_BEFORE}}}(?:{group}){{6}}"
+    return rf"(?m)(?:^|[^A-Za-z0-9+_-]|\\[nrt])(?:[A-Za-z0-9+/]{{4}}){{0,{_MOST_BEFORE}}}(?:{group}){{6}}"
 
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -35,6 +35,9 @@ _COOKIE_END = re.compile(r"[\"'\\<>\n]")
 _ATTRIBUTES = frozenset(["path", "domain", "expires", "max-age", "samesite", "version", "priority", "comment", "size"])
 _NO_COOKIE = frozenset("\"'\\{}<>")
 _LONGEST_HEADER = 16_384
+_LINE_END = re.compile(r"\n|\\{1,16}[rn]")
+_PARAMETERS_A_STEP = 64
+"""Characters of a header with parameters, in which a candidate may begin anywhere."""
 
 
 class Headers:
@@ -42,6 +45,8 @@ class Headers:
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
+        # From where to where in a text no cookie header ends, as was last seen.
+        self._unended: tuple[str, int, int] = ("", 0, 0)
 
     def authorization(self, text: str, at: int, verdict: Verdict) -> Iterator[Hit]:
         """The credential behind the scheme word; of a Digest or a signature only the proof."""
@@ -51,6 +56,9 @@ class Headers:
             begin, end = begin + 1, max(text.find("]", begin, end), begin + 1)
         scheme = _SCHEME.match(text, begin, end)
         if scheme is not None and scheme["scheme"].lower() in ("digest", "aws4-hmac-sha256", "oauth", "hawk"):
+            stop = _LINE_END.search(text, scheme.end(), end)
+            end = stop.start() if stop else end
+            self._verifier.step((end - scheme.end()) // _PARAMETERS_A_STEP)
             for part in _PARAMETER.finditer(text, scheme.end(), end):
                 yield Hit(*part.span("secret"), verdict.rule)
             return
@@ -77,8 +85,7 @@ class Headers:
         value = quoted(text, at)
         begin, end = (value.start, value.end) if value else (at, min(len(text), at + _LONGEST_HEADER))
         if value is None and not whole:
-            stop = _COOKIE_END.search(text, begin, end)
-            end = stop.start() if stop else end
+            end = self._cookie_end(text, begin, end)
         position = begin
         for part in _COOKIE.finditer(text, begin, end):
             if not whole and value is None and part.start() > position and text[position : part.start()].strip(" ;,"):
@@ -87,6 +94,17 @@ class Headers:
             if part["name"].lower() in _ATTRIBUTES or not part["secret"] or self._verifier.gate.masked(part["secret"]):
                 continue
             yield Hit(*part.span("secret"), "cookie")
+
+    def _cookie_end(self, text: str, begin: int, end: int) -> int:
+        """What ends one header mostly ends those before it too, so no part of the text is searched twice."""
+        known, low, high = self._unended
+        start = begin
+        if known is text and low <= begin <= high:
+            start, begin = min(high, end), low
+        stop = _COOKIE_END.search(text, start, end)
+        end = stop.start() if stop else end
+        self._unended = text, begin, end
+        return end
 
 
 def _is_credential(token: str, behind_scheme: bool) -> bool:

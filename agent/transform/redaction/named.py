@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Each way begins with a literal: only then the engine looks for them fast.
 _SEPARATOR = re.compile(
-    r"=>|->|<-|:=|==?|:(?:\\{0,8}\"?[\w\\]{1,80}\\{0,8}\"?:)?(?:protected|private)\] ?=>|:(?!//)|：|＝| \|(?= )|\.\.\.\.(?:\.{0,76}(?= ?\\*[\"'])|\.{4,76}(?= ?[^\s.%\"']))"
+    r"=>|->|<-|:=|==?|:(?:\\{0,8}\"?[\w\\]{1,80}\\{0,8}\"?:)?(?:protected|private)\] ?=>|:(?!//)|：|＝| \|(?= )|\.(?<!\.\.)\.{3,}+(?:(?= ?\\*[\"'])|(?<=\.{8})(?= ?[^\s.%\"']))"
 )
 _SPACE = re.compile(r"[ \t]{0,40}")
 _LINE_BREAK = re.compile(r"\s{0,40}")
@@ -127,6 +127,7 @@ def _key_of(text: str, name: str, start: int, verifier: Verifier) -> Verdict | N
     if text[start - 1 : start] == ":":
         owner, _ = name_before(text, start - 1)
         return verifier.names.verdict(f"{owner} {name}") if owner else None
+    verifier.step()
     if _KEY_OF.search(text, max(0, start - 160), start):
         return Verdict("secret-key", "owner")
     return None

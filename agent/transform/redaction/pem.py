@@ -25,7 +25,10 @@ MOST_BODY_LINES = 200
 LONGEST_LINE = 1024
 _SHORTEST_BODY = 16
 _LONGEST_BODY = 8_192
-_LAST_BODY = re.compile(r"(?:[A-Za-z0-9+/=]{1,130}(?:\s|\\+[rn])+)+\Z")
+_BODY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\ \t\r\n"
+_BODY_BREAK = re.compile(r"((?:\s|\\+[rn])+)")
+_LONGEST_LAST = 130
+_LAST_OF_BODY = re.compile(r"[A-Za-z0-9+/=]{1,130}\Z")
 
 
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -70,9 +73,18 @@ def scan_jwk(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 def _beheaded(text: str, end: int) -> int:
     """Where the body before an END begins whose BEGIN is missing: it stands in another part of a long line."""
-    low = max(0, end - _LONGEST_BODY)
-    body = _LAST_BODY.search(text, low, end)
-    return body.start() if body is not None and len(body[0].strip()) >= _SHORTEST_BODY else end
+    before = text[max(0, end - _LONGEST_BODY) : end]
+    # Line and break by turns, the last line empty.
+    *parts, last = _BODY_BREAK.split(before[len(before.rstrip(_BODY_CHARACTERS)) :])
+    start = end
+    for line, ending in zip(parts[-2::-2], parts[::-2], strict=True) if not last else ():
+        tail = _LAST_OF_BODY.search(line[-_LONGEST_LAST:])
+        if tail is None:
+            break
+        start -= len(ending) + len(tail[0])
+        if len(tail[0]) < len(line):
+            break
+    return start if len(text[start:end].strip()) >= _SHORTEST_BODY else end
 
 
 def _cut_off(text: str, begin: re.Match[str], limit: int) -> Iterator[Hit]:

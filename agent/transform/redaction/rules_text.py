@@ -161,7 +161,7 @@ TOKENS = group(
             r"(?i)auth[ \t]{1,2}\\{0,8}[\"'][A-Za-z0-9+/]{12}",
             r"334 (?:VXNlcm5hbWU6|UGFzc3dvcmQ6)",
             # A zero byte and a character, in base64; or whatever stands behind such a word.
-            r"(?m)(?:^|[^A-Za-z0-9+/_=\-])A[C-H][A-Za-z0-9+/]{10}",
+            r"(?m)(?:^|[^A-Za-z0-9+/_=\-]|\\[nrt])A[C-H][A-Za-z0-9+/]{10}",
             r"(?i)(?:sasl|plain|response)[^A-Za-z0-9\n]{1,8}[A-Za-z0-9+/]{16}",
         ),
         scanner="basic",
@@ -239,21 +239,21 @@ PROSE = group(
                 "with",
                 (
                     r"(?i)pass(?:word|phrase|code)[ -](?:auth|log_?in|attempt)[a-z ]* (?:with|using|as|of):? \\{0,8}[\"'`]",
-                    r"(?i)(?:with|using) (?:the |a )?pass(?:word|phrase|code)? [^\s\"'`\\:,;]{7}[^\s\"'`\\:,;]*[:,;](?:\s|$)",
+                    r"(?i)(?:with|using) (?:the |a )?pass(?:word|phrase|code)? [^\s\"'`\\:,;]{7}[^\s\"'`\\:,;]*[:,;](?:\s|$|\\)",
                     r"(?i)key[ :=\\\"'`]{1,9}(?:[A-Z0-9]{4,8}-){3}[A-Z0-9]{4}",
                 ),
             ),
             (
                 "of-user",
                 (
-                    r"(?i)(?:user|account|login|accepted|as) [a-z0-9_.\-]+/[^\s\"'`\\/,;]{8}|(?:basic|digest|ntlm) [a-z0-9_.@+\-]+:[^\s\"'`\\/,;]{8}|password:\\{0,8}[\"'] (?:send |then )?[^\s]{7}|\blogin [A-Za-z0-9_\-]{24}",
+                    r"(?i)(?:user|account|login|accepted|as) [a-z0-9_.\-]+/[^\s\"'`\\/,;]{8}|(?:basic|digest|ntlm) [a-z0-9_.@+\-]+:[^\s\"'`\\/,;]{8}|password:\\{0,8}[\"'] (?:send |then )?[^\s]{7}|(?:\b|\\[nrt])login [A-Za-z0-9_\-]{24}",
                 ),
             ),
             (
                 "got",
                 (
                     r"(?i)(?:pass(?:word|phrase|code)|secret|token|api[ _\-]?key)s?[ ,:;a-z]+(?:got|received|expected|provided|supplied|entered|tried|actual|given)[ :=]{1,2}\\{0,8}[\"'`]",
-                    r"(?i)\bcv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| )[0-9]{3}",
+                    r"(?i)(?:\b|\\[nrt])cv[vcn]2?(?: code)?(?: is| was)?(?: ?[:=] ?| )[0-9]{3}",
                 ),
             ),
             (
@@ -275,7 +275,7 @@ PROSE = group(
                 (
                     r"(?i)code[ \t]is[ \t:]{1,3}[0-9]{4}",
                     r"(?i)code[ :]{1,3}[0-9]{6}",
-                    r"(?i)(?:\btan|passkey|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass|your|your [a-z\-]{2,16}) (?:code|pin))(?: (?:is|was|set to|changed to)|:)? [0-9]{4}",
+                    r"(?i)(?:(?:\b|\\[nrt])tan|passkey|(?:master|access|door|alarm|unlock|security|entry|gate|disarm|installer|engineer|service|pairing|setup|one-time|bypass|your|your [a-z\-]{2,16}) (?:code|pin))(?: (?:is|was|set to|changed to)|:)? [0-9]{4}",
                     r"(?i)(?:2fa|mfa|totp|otp|one-time|verification|security|sms|confirmation|activation|login|auth|access)[ _\-]code[ \t:]{1,3}[0-9]{6}",
                 ),
             ),
@@ -342,7 +342,7 @@ PROSE = group(
                     r"chpasswd:",
                     r"(?i)(?:smtp|imap|pop3?|ftp|ssh|telnet|nntp|xmpp|mqtt|ldap|sasl)s?[ _.\-]?(?:auth )?(?:log_?in|log_?on|auth):? (?:as |user |with )?[^\s]+ [^\s]+[0-9]",
                     r"keys? [0-9]{1,5} (?:SHA[0-9]{0,3}|MD5|M|AES[A-Z0-9]*) [^\s]{4}|\]:[0-9]{2,5}[ \t]+[^\s:]+:[^\s]{4}|PLAIN\([^\s]{4}|(?:[kK]ey|KEY)\\{0,8}[\"']? ?[:=]? ?\\{0,8}[\"']?[A-Za-z0-9+/]{22}[A-Za-z0-9+/]*=|encrypt\\{0,8}[\"']? ?[:=] ?\\{0,8}[\"'][A-Za-z0-9+/]{22}",
-                    r"(?i)\bu(?:ser)?[:=] ?[^\s]+[ ,;/]{1,3}p(?:w|wd)?[:=] ?[^\s]{4}",
+                    r"(?i)(?:\b|\\[nrt])u(?:ser)?[:=] ?[^\s]+[ ,;/]{1,3}p(?:w|wd)?[:=] ?[^\s]{4}",
                     r"<<< ?\\{0,8}[\"']?[^\s\"'\\]{6}",
                     r":(?:pserver|ext|sspi):[^\s:]+:[^\s@]{4}|(?i:user [^\s]+ using) [^\s]{4}|http-basic\.[^\s]+ [^\s]+ [^\s]{4}|alias set [^\s]+ https?://[^\s]+ [^\s]+ [^\s]{4}",
                     r"(?i)snmp[^\n]*community[ =:]+[^\s]{4}",

@@ -48,6 +48,7 @@ _FOUND_IN_A_STEP = 512
 """Those that the finder does."""
 _STEPS_FOR_TWO_MATCHES = 3
 _ESCAPES_A_STEP = 32
+_BREAKS_A_STEP = 48
 _VALUE_A_STEP = 24
 _STEPS_A_HIT = 3
 _STEPS_TO_ASK = 8
@@ -259,8 +260,12 @@ class Verifier:
         """Where the finder matches in a long text, by characters; in marks of ours nowhere."""
         text = self.tools.marks.blanked(text) if "[" in text else text
         if "\n" in text or "\r" in text:
-            return sorted(windows.unescaped(text, self._found(windows.with_breaks_escaped(text))))
+            return self._unescaped(text, self._found(windows.with_breaks_escaped(text)))
         return self._found(text)
+
+    def _unescaped(self, text: str, places: Places) -> Places:
+        self.step(text.count("\n") // _BREAKS_A_STEP)
+        return sorted(windows.unescaped(text, places))
 
     def _found(self, text: str) -> Places:
         data = _bytes(text)
@@ -396,7 +401,7 @@ class Verifier:
             self.affords(self._cost_of(len(text), places))  # it will find as much again
             places = self._places(text)
         elif content is not text:
-            places = sorted(windows.unescaped(text, places))
+            places = self._unescaped(text, places)
         self._long = text, places
         hits = self.plain(text, frozenset())
         self._long = line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -113,18 +114,29 @@ def beside(hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
 
 
 _LONGEST_ESCAPE = len(r"\ud83d\ude00")
+_FREE = re.compile(rf"[^\\]{{{_LONGEST_ESCAPE},}}")
+_AT_ONCE = 8_192
 
 
 def apart_from_escapes(content: str, start: int, end: int) -> tuple[int, int]:
     """A part of a JSON string's inside, a little more where it would begin or end within a word or an escape."""
     start = content.rfind(" ", max(0, start - EDGE), start) + 1 or start
-    while start > 0 and "\\" in content[max(0, start - _LONGEST_ESCAPE) : start]:
-        start = max(0, start - _LONGEST_ESCAPE)
+    start = _behind_escapes(content, start)
     space = content.find(" ", end, end + EDGE)
     end = space if space >= 0 else end
-    while end < len(content) and "\\" in content[max(0, end - _LONGEST_ESCAPE) : end]:
-        end = min(len(content), end + _LONGEST_ESCAPE)
-    return start, end
+    free = _FREE.search(content, max(0, end - _LONGEST_ESCAPE))
+    return start, max(end, free.start() + _LONGEST_ESCAPE) if free else len(content)
+
+
+def _behind_escapes(content: str, at: int) -> int:
+    """The last place up to `at` with no escape shortly before it, which could reach over it."""
+    while at > 0:
+        low = max(0, at - _AT_ONCE)
+        ends = [free.end() for free in _FREE.finditer(content, low, at)]
+        if ends:
+            return ends[-1]
+        at = low
+    return 0
 
 
 def in_characters(data: bytes, places: Iterable[tuple[int, int]]) -> Places:
