@@ -207,9 +207,10 @@ class App:
     async def _collect(self, transform: Transform, key: PseudonymKey) -> None:
         await self._until_kept(key)
 
-        def turn(chunk: Chunk) -> Entries:
-            self._last_turn = time.monotonic()
-            return transform(chunk)
+        def turn(chunks: Sequence[Chunk]) -> list[Entries]:
+            if chunks:
+                self._last_turn = time.monotonic()
+            return transform.turn(chunks)
 
         # Often enough for the promise of `max_wait`, and no oftener: each look costs an idle agent a wake-up.
         idle_s = min(LONGEST_IDLE_S, max(SHORTEST_IDLE_S, self.settings.batch.max_wait / 4))

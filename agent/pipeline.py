@@ -56,7 +56,7 @@ Push = Callable[[Record], Awaitable[Outcome]]
 
 async def collect(
     tailer: Tailer,
-    transform: Callable[[Chunk], Entries],
+    transform: Callable[[Sequence[Chunk]], Sequence[Entries]],
     batcher: Batcher,
     buffer: Buffer,
     emit: Emit,
@@ -71,8 +71,7 @@ async def collect(
     """
     async for chunks in tailer.turns(idle_s):
         sealed: list[Batch] = []
-        for chunk in chunks:
-            entries = transform(chunk)
+        for entries in transform(chunks):
             sealed += batcher.add(entries, clock())
             report(entries, emit)
         sealed += batcher.expired(clock())

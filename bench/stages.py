@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from agent.push.client import LokiClient
 from agent.tail.all_files import Tailer
 from agent.transform.chain import Transform
 from agent.transform.redact import Redactor
+from agent.transform.redaction.places import Flags
 
 KEY = b"bench" * 8
 
@@ -63,19 +64,15 @@ class TimedRedactor:
     def __init__(self, redactor: Redactor, clock: Clock) -> None:
         self._redactor = redactor
         self.text = redactor.text
-        finder = redactor._parts.finder if redactor._parts is not None else None  # noqa: SLF001 - to see inside is the point
-        assert finder is not None
-        flag: Callable[..., object] = finder.flag
-
-        def timed(data: bytes, lines: list[bytes]) -> object:
-            with clock.on("redact: scan"):
-                return flag(data, lines)
-
-        finder.flag = timed  # type: ignore[method-assign, assignment]
         self.chunk = redactor.chunk
+        self._clock = clock
+
+    def scan(self, data: bytes, lines: list[bytes]) -> Flags:
+        with self._clock.on("redact: scan"):
+            return self._redactor.scan(data, lines)
 
 
-async def read(path: Path, clock: Clock) -> AsyncIterator[Chunk]:
+async def read(path: Path, clock: Clock) -> AsyncIterator[list[Chunk]]:
     source = config.Source(name="bench", include=(str(path),))
     async with Tailer([source], config.Agent(), Resume({}, {}), lambda _: None, once=True) as tailer:
         turns = tailer.turns()
@@ -86,8 +83,7 @@ async def read(path: Path, clock: Clock) -> AsyncIterator[Chunk]:
             stage = "read and frame"
             if chunks is None:
                 return
-            for chunk in chunks:
-                yield chunk
+            yield chunks
 
 
 def transformer(clock: Clock) -> Transform:
@@ -101,20 +97,22 @@ async def collect(path: Path, clock: Clock) -> tuple[list[Batch], int]:
     transform, batcher, metrics = transformer(clock), Batcher(config.Batch()), Metrics(lambda: ())
     batches: list[Batch] = []
     lines = 0
-    async for chunk in read(path, clock):
+    async for chunks in read(path, clock):
         with clock.on("split"):
-            split = chunk.data.split(b"\n")
-            split.pop()
+            split = [chunk.data.split(b"\n") for chunk in chunks]
         with clock.on("parse, metadata"):
-            transform._read(split, chunk, "bench")  # noqa: SLF001
+            for chunk, whole in zip(chunks, split, strict=True):
+                whole.pop()
+                transform._read(whole, chunk, "bench")  # noqa: SLF001
         with clock.on("transform"):
-            entries = transform(chunk)
-        with clock.on("events, metrics"):
-            report(entries, metrics.observe)
-        lines += entries.lines
-        _encode(entries, clock)
-        with clock.on("batch"):
-            batches += batcher.add(entries, 0.0)
+            made = transform.turn(chunks)
+        for entries in made:
+            with clock.on("events, metrics"):
+                report(entries, metrics.observe)
+            lines += entries.lines
+            _encode(entries, clock)
+            with clock.on("batch"):
+                batches += batcher.add(entries, 0.0)
     with clock.on("batch"):
         batches += batcher.flush()
     return batches, lines

@@ -1,6 +1,6 @@
-"""Chunk → entries: redact, parse, label, as one function over a chunk.
+"""Chunk → entries: redact, parse, label, as one function over the chunks of a turn.
 
-Redaction comes first and works on the whole chunk; everything after it sees redacted lines only, so labels and metadata
+Redaction comes first and works on whole chunks; everything after it sees redacted lines only, so labels and metadata
 cannot carry what the line no longer does.
 """
 
@@ -19,6 +19,7 @@ from agent.transform.label import Labeller, clip
 from agent.transform.metadata import MetadataEncoder, detected
 from agent.transform.parse import LineDecoder, Scalar, Values, View
 from agent.transform.placing import UNTIMED, Placer
+from agent.transform.redaction.places import Flags
 
 # Loki 3.7 `pkg/validation/limits.go`: max_line_size.
 MAX_LINE_BYTES = 256 * 1024
@@ -46,7 +47,8 @@ class Redacted(Protocol):
 
 
 class Redactor(Protocol):
-    def chunk(self, data: bytes, lines: list[bytes], /, *, open_key: bool = False) -> Redacted: ...
+    def scan(self, data: bytes, lines: list[bytes], /) -> Flags: ...
+    def chunk(self, data: bytes, lines: list[bytes], flags: Flags, /, *, open_key: bool) -> Redacted: ...
     def text(self, value: str, /) -> str: ...
 
 
@@ -118,13 +120,32 @@ class Transform:
         self._max_future_ns = int(parse.max_future * 1e9)
 
     def __call__(self, chunk: Chunk) -> Entries:
-        """The entries of a chunk, in file order. Raises nothing, whatever the lines hold."""
-        lines = chunk.data.split(b"\n")
-        lines.pop()  # what follows the last newline: nothing
-        total = len(lines)
+        """The entries of one chunk; see `turn`."""
+        return self.turn([chunk])[0]
+
+    def turn(self, chunks: Sequence[Chunk]) -> list[Entries]:
+        """The entries of each chunk, in file order. Raises nothing, whatever the lines hold.
+
+        Each step takes all chunks before the next one begins: its code and tables are then in the processor's cache (decision 57).
+        """
+        split: list[list[bytes]] = []
+        for chunk in chunks:
+            lines = chunk.data.split(b"\n")
+            lines.pop()  # what follows the last newline: nothing
+            split.append(lines)
+        scan = self._redactor.scan
+        flags = [scan(chunk.data, lines) for chunk, lines in zip(chunks, split, strict=True)]
+        redacted = [self._redact(chunk, lines, found) for chunk, lines, found in zip(chunks, split, flags, strict=True)]
+        return [self._entries(chunk, lines, done) for chunk, lines, done in zip(chunks, split, redacted, strict=True)]
+
+    def _redact(self, chunk: Chunk, lines: list[bytes], flags: Flags) -> Redacted:
         file = chunk.span.file
-        redacted = self._redactor.chunk(chunk.data, lines, open_key=file in self._in_key)
+        redacted = self._redactor.chunk(chunk.data, lines, flags, open_key=file in self._in_key)
         (self._in_key.add if redacted.open_key else self._in_key.discard)(file)
+        return redacted
+
+    def _entries(self, chunk: Chunk, lines: list[bytes], redacted: Redacted) -> Entries:
+        total = len(lines)
         ordered_out, tags = redacted.dropped, redacted.tags
         if chunk.line_counts is not None:
             lines, ordered_out, tags = events.gather(lines, chunk.line_counts, ordered_out, tags)

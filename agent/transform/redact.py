@@ -20,6 +20,7 @@ from agent.transform.redaction.engine import Engine
 from agent.transform.redaction.finder import Store
 from agent.transform.redaction.nearly import Miss
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
+from agent.transform.redaction.places import Flags
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
 from agent.transform.redaction.windows import LONG
@@ -138,16 +139,21 @@ class Redactor:
     def rules(self) -> list[RuleInfo]:
         return list(self._infos)
 
-    def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> Redacted:
+    def scan(self, data: bytes, lines: list[bytes]) -> Flags:
+        """Which of `lines`, which are the lines of `data`, the verifier has to look at."""
+        return {} if self._parts is None else self._parts.finder.flag(data, lines)
+
+    def chunk(self, data: bytes, lines: list[bytes], flags: Flags | None = None, *, open_key: bool = False) -> Redacted:
         """Replaces changed lines in `lines`, which are the lines of `data`.
 
-        `open_key`: the chunk before of the same file ended inside a private key.
+        flags: what `scan` said of them; without, it is asked · open_key: the chunk before of the same file ended inside a
+        private key.
         """
         facts = Redacted()
         parts = self._parts
         if parts is None:
             return facts
-        flags = parts.finder.flag(data, lines)
+        flags = self.scan(data, lines) if flags is None else flags
         if flags or open_key:
             facts.flagged = len(flags)
             email_only = parts.email_only

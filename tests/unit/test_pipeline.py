@@ -17,11 +17,13 @@ def chunk(text: bytes) -> Chunk:
     return Chunk(ORIGIN, Span(FileId(1, 1), 0, Position(len(text), 0, b"", b"", 0, ORIGIN)), text, 0)
 
 
-def transform(chunk: Chunk) -> Entries:
-    lines = chunk.data.splitlines()
-    return Entries(
-        chunk.origin, chunk.span, "g", len(lines), (StreamEntries("{}", [0] * len(lines), lines, [b""] * len(lines)),)
-    )
+def transform(chunks: Sequence[Chunk]) -> list[Entries]:
+    made = []
+    for chunk in chunks:
+        lines = chunk.data.splitlines()
+        streams = (StreamEntries("{}", [0] * len(lines), lines, [b""] * len(lines)),)
+        made.append(Entries(chunk.origin, chunk.span, "g", len(lines), streams))
+    return made
 
 
 class Turns:

@@ -12,6 +12,7 @@ from agent.model import Chunk, Entries, FileId, Origin, Position, Span
 from agent.transform.chain import Transform
 from agent.transform.label import metadata_name
 from agent.transform.redact import Redactor
+from agent.transform.redaction.places import Flags
 
 NOW_NS = 1763461800 * 10**9
 ORIGIN = Origin("app", "/var/log/greenstack/app.log")
@@ -29,7 +30,10 @@ class Untouched:
         self.open_key = False
         self.changed: tuple[int, ...] = ()
 
-    def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> "Untouched":
+    def scan(self, data: bytes, lines: list[bytes]) -> Flags:
+        return {}
+
+    def chunk(self, data: bytes, lines: list[bytes], flags: Flags, *, open_key: bool) -> "Untouched":
         return self
 
     def text(self, value: str) -> str:
@@ -138,7 +142,7 @@ def test_a_time_that_no_64_bits_hold_is_clamped_even_when_asked_to_send(moment: 
 
 def test_a_line_that_redaction_makes_too_long_ends_at_the_limit_and_says_so() -> None:
     class Longer(Untouched):
-        def chunk(self, data: bytes, lines: list[bytes], *, open_key: bool = False) -> "Longer":
+        def chunk(self, data: bytes, lines: list[bytes], flags: Flags, *, open_key: bool) -> "Longer":
             lines[1] = lines[1].replace(b"pw", "[REDACTED:pässword]".encode())
             self.changed = (1,)
             return self
