@@ -12,6 +12,7 @@ COPY pyproject.toml setup.py README.md ./
 COPY agent agent
 RUN GREENSTACK_AGENT_COMPILE=1 /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . && \
     /opt/greenstack-agent/bin/pip install --no-deps dist/*.whl && /opt/greenstack-agent/bin/pip check && \
+    (cd / && /opt/greenstack-agent/bin/python -m agent.transform.redaction.selfcheck) && \
     /opt/greenstack-agent/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim

@@ -20,6 +20,17 @@ INNER_LOOP = [
     "agent/transform/metadata.py",
     "agent/transform/parse.py",
     "agent/transform/redaction/places.py",
+    "agent/transform/redaction/rule.py",
+    "agent/transform/redaction/values.py",
+    "agent/transform/redaction/gate.py",
+    "agent/transform/redaction/named.py",
+    "agent/transform/redaction/names.py",
+    "agent/transform/redaction/flat.py",
+    "agent/transform/redaction/stems.py",
+    "agent/transform/redaction/verify.py",
+    "agent/transform/redaction/prose.py",
+    "agent/transform/redaction/marks.py",
+    "agent/transform/redact.py",
     "agent/transform/timestamp.py",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ def test_secrets_in_long_lines_go_and_what_is_around_stays(redactor: Redactor) -
     assert len(missed) <= (1 - LEAST_RECALL) * cases, (seed, missed)
 
 
+@pytest.mark.skipif("GREENSTACK_AGENT_COMPILED" in os.environ, reason="a compiled method cannot be replaced")
 def test_looking_again_beside_what_was_replaced_finds_what_looking_everywhere_does(
     redactor: Redactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
