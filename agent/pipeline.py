@@ -74,7 +74,7 @@ async def collect(
         for entries in transform(chunks):
             sealed += batcher.add(entries, clock())
             report(entries, emit)
-        sealed += batcher.expired(clock())
+        sealed += batcher.expired(clock() + idle_s)  # what will have waited long enough at the next look
         await buffer.append(sealed)
     await buffer.append(batcher.flush())
 

@@ -18,7 +18,7 @@ _DEBOUNCE_MS = 50
 _STEP_MS = 25
 _LAZY_STEP_MS = 100
 """How often the library looks whether there is something; more rarely after `_LAZY_AFTER` calls without anything."""
-_LAZY_AFTER = 10
+_LAZY_AFTER = 3
 _WAKE_MS = 1000
 _RETRY_S = 60.0
 _MODIFIED = 2

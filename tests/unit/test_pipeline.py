@@ -111,3 +111,15 @@ async def test_a_bug_in_delivery_ends_the_loop_loudly() -> None:
 
     with pytest.raises(ExceptionGroup):
         await deliver(Memory([Record(1, "g", 1, 1, 1, 0, 1)]), push, lambda event: None)
+
+
+async def test_what_would_wait_too_long_until_the_next_look_is_sealed_at_this_one() -> None:
+    asked: list[float] = []
+
+    class Noting(Pairs):
+        def expired(self, now: float) -> list[Batch]:
+            asked.append(now)
+            return []
+
+    await collect(Turns([chunk(b"a\n")], []), transform, Noting(), Memory(), lambda _: None, lambda: 5.0, idle_s=0.25)
+    assert asked == [5.25, 5.25]
