@@ -234,6 +234,12 @@ def test_an_access_log_as_one_string_is_no_stub(redactor: Redactor) -> None:
     assert redactor.line(line.encode())[0].decode() == line.replace("abcd1234efgh5678ijkl", "[REDACTED:secret-key]")
 
 
+def test_a_file_of_text_in_base64_does_not_cost_the_line(redactor: Redactor) -> None:
+    text = base64.b64encode(WORDS.encode() * 17_000).decode()
+    line = json.dumps({"password": "hunter2hunter", "file": text})
+    assert redactor.line(line.encode())[0].decode() == line.replace("hunter2hunter", "[REDACTED:password]")
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -44,3 +44,10 @@ def test_a_large_chunk_of_lines_with_a_few_matches_each_is_scanned_at_once(
     monkeypatch.setattr(finder, "_each_line", lambda _: pytest.fail("was scanned line by line"))
     lines = [NAMED * 2 + b" " * 300] * 10_000
     assert len(finder.flag(b"".join(line + b"\n" for line in lines), lines)) == len(lines)
+
+
+def test_a_long_run_of_base64_is_told_once(finder: finders.HyperscanFinder) -> None:
+    run = base64.b64encode(b"hello world, " * 60_000)
+    places = finder.places_of(b"ab:" + run + b" and more")
+    assert places is not None
+    assert [scan for _, scan in places] == [_WRAPPED]

@@ -148,9 +148,11 @@ def parts(run: str) -> Iterator[re.Match[str]]:
 
 
 def base64_runs_at(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The runs that end at or behind one of `places`, which are sorted, and begin before it."""
+    """The runs that end at or behind one of `places`, which are sorted, and begin before it. A place may be one behind the end,
+    at which the finder has seen that the run is over."""
     done = 0
-    for place in places:
+    for behind in places:
+        place = behind - 1
         if place <= done:
             continue
         # Backwards is slow, so a run of many thousands is looked for from the last one on.

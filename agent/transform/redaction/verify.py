@@ -265,7 +265,7 @@ class Verifier:
 
     def _unescaped(self, text: str, places: Places) -> Places:
         self.step(text.count("\n") // _BREAKS_A_STEP)
-        return sorted(windows.unescaped(text, places))
+        return windows.unescaped(text, places)
 
     def _found(self, text: str) -> Places:
         data = _bytes(text)

@@ -72,8 +72,9 @@ def wider(window: Window, hits: Iterable[Hit], size: int) -> Window | None:
 
 def within(places: Places, start: int, end: int) -> Places:
     """Those between `start` and `end`, counted from `start`. What ends a little behind belongs to it: a closing quote, say."""
-    low, high = bisect_left(places, (start, -1)), bisect_left(places, (end + EDGE, -1))
-    return [(min(place, end) - start, scan) for place, scan in places[low:high]]
+    low, behind, high = (bisect_left(places, (place, -1)) for place in (start, end, end + EDGE))
+    inside = [(place - start, scan) for place, scan in places[low:behind]]
+    return inside + [(end - start, scan) for _, scan in places[behind:high]] if behind < high else inside
 
 
 def between(places: Places, start: int, end: int) -> Places:
@@ -157,15 +158,21 @@ def with_breaks_escaped(text: str) -> str:
     return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
-def unescaped(text: str, places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Places in `text` of places in `with_breaks_escaped(text)`."""
+def unescaped(text: str, places: Sequence[tuple[int, int]]) -> Places:
+    """Places in `text` of places in `with_breaks_escaped(text)`, which are sorted."""
+    out: Places = []
     if not places:
-        return
+        return out
     # Where each escape begins: the lengths of the lines, and two for each escape before.
     lines = text.replace("\r", "\n").replace("\n", "\n\0\0").split("\n")
-    breaks = list(accumulate(map(len, lines)))[:-1]
+    breaks = [*accumulate(map(len, lines[:-1])), places[-1][0]]
+    before = 0
     for place, scan in places:
-        yield place - bisect_left(breaks, place), scan
+        while breaks[before] < place:
+            before += 1
+        out.append((place - before, scan))
+    out.sort()
+    return out
 
 
 _PIECE, _OVERLAP = 8_192, 4_096
