@@ -234,6 +234,25 @@ def test_an_access_log_as_one_string_is_no_stub(redactor: Redactor) -> None:
     assert redactor.line(line.encode())[0].decode() == line.replace("abcd1234efgh5678ijkl", "[REDACTED:secret-key]")
 
 
+@pytest.mark.parametrize("wrap", [lambda text: {"m": text}, lambda text: {"m": f"a\n{text}", "n": {"k": 1}}])
+def test_what_follows_a_token_in_a_path_is_looked_at_to_its_end(
+    redactor: Redactor, wrap: Callable[[str], object]
+) -> None:
+    dice = random.Random(5)
+    segments = "/".join(samples.expand("{b62:32}", dice) for _ in range(8))
+    body = base64.urlsafe_b64encode((WORDS * 150 + "password=hunter2hunter " + WORDS * 150).encode()).decode()
+    line = json.dumps(wrap(f"{PAD} GET /{segments}/{samples.expand('ghp_{b62:36}', dice)}/{body} HTTP {PAD}"))
+    out = redactor.line(line.encode())[0].decode()
+    assert body[4_000:9_000] not in out
+    assert redactor.line(out.encode())[0].decode() == out
+
+
+def test_many_runs_that_are_no_text_are_given_up(redactor: Redactor) -> None:
+    run = "xx" + base64.b64encode(b"see the valve open again").decode()[:24]
+    out = redactor.line(f"{run}/{run} ".encode() * 14_900)[0]
+    assert out.startswith(b'{"redaction":"failed"')
+
+
 def test_a_file_of_text_in_base64_does_not_cost_the_line(redactor: Redactor) -> None:
     text = base64.b64encode(WORDS.encode() * 17_000).decode()
     line = json.dumps({"password": "hunter2hunter", "file": text})

@@ -48,11 +48,13 @@ _FOUND_IN_A_STEP = 512
 """Those that the finder does."""
 _STEPS_FOR_TWO_MATCHES = 3
 _ESCAPES_A_STEP = 32
+_DECODED_A_STEP = 128
 _BREAKS_A_STEP = 48
 _VALUE_A_STEP = 24
 _STEPS_A_HIT = 3
 _STEPS_TO_ASK = 8
 _STEPS_TO_DECODE = 4
+_STEPS_A_RUN = 2
 _EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
 _ESCAPE_LEFT = re.compile(r"[nrt]|u[0-9A-Fa-f]{4}")
 _NESTED = re.compile(r'\\[\\"]')
@@ -234,7 +236,7 @@ class Verifier:
 
         It looks beside the hits only.
         """
-        parts = list(windows.beside(hits))
+        parts = list(windows.beside(line, hits))
         if sum(end - start + windows.FAR.before for start, end in parts) > len(line) // 2:
             return self.survey(line)
         self._changed = [(start - windows.FAR.before, end + windows.EDGE) for start, end in parts]
@@ -264,7 +266,7 @@ class Verifier:
         return self._found(text)
 
     def _unescaped(self, text: str, places: Places) -> Places:
-        self.step(text.count("\n") // _BREAKS_A_STEP)
+        self.step((text.count("\n") + text.count("\r")) // _BREAKS_A_STEP)
         return windows.unescaped(text, places)
 
     def _found(self, text: str) -> Places:
@@ -360,6 +362,8 @@ class Verifier:
             and _NESTED.search(content) is None
         ):
             return self._beside_changes(content, within[1])
+        if escaped and len(content) > windows.LONG:
+            self.step(content.count("\\") // _DECODED_A_STEP)
         text = decode.unescape(content) if escaped else content
         hits = self._valued(text, verdict)
         if not hits and len(text) > windows.LONG:
@@ -479,8 +483,20 @@ class Verifier:
                 inside.append((opening.start(), end))
             piece = text[opening.start() : end]
             with self._deeper(piece):
-                for hit in self.settle(piece, jsonwalk.walk(piece, self, self.scans_of(piece))):
+                for hit in self.settle(piece, self._walked(piece, (text, opening.start()))):
                     yield hit.moved(opening.start())
+
+    def _walked(self, piece: str, within: tuple[str, int]) -> list[Hit]:
+        """The hits of JSON that stands within a text. Where the finder has looked at that, it need not look again."""
+        text, at = within
+        places = self.places_within(text, at, at + len(piece))
+        if places is None:
+            return jsonwalk.walk(piece, self, self.scans_of(piece))
+        around = self._long, self._changed
+        self._long, self._changed = (piece, places), []
+        hits = jsonwalk.walk(piece, self, frozenset([scan for _, scan in places]))
+        self._long, self._changed = around
+        return hits
 
     def _is_named(self, text: str, at: int) -> bool:
         """Whether JSON at `at` is the value of a sensitive name, as in `"token": {"value": …}`: then the name counts too."""
@@ -506,6 +522,8 @@ class Verifier:
         if start > 0 and text[start - 1] == "\\":
             escape = _ESCAPE_LEFT.match(text, start, end)  # these letters belong to the escape before them
             start = escape.end() if escape else start
+        if self._long is not None:
+            self.step(_STEPS_A_RUN)
         run = text[start:end]
         inner = _text_in(run)
         if inner is None:

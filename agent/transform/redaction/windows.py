@@ -97,8 +97,11 @@ def near(places: Places, hits: Sequence[Hit]) -> Places:
     return out
 
 
-def beside(hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
-    """The parts of the text with `hits` replaced in which `near` says nothing: each from behind where a hit began."""
+def beside(text: str, hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
+    """The parts of the text, with `hits` replaced, in which `near` says nothing: each from behind where a hit began.
+
+    What was a part of a run of base64 characters may be base64 by itself now. Of that the finder tells at the end.
+    """
     start = end = -1
     moved = 0
     for hit in hits:
@@ -109,11 +112,14 @@ def beside(hits: Sequence[Hit]) -> Iterator[tuple[int, int]]:
             start = first
         elif start < 0:
             start = first
-        end = hit.end + moved + FAR.after
+        behind = hit.end + moved
+        rest = _REST_OF_RUN.match(text, behind)
+        end = behind + FAR.after if rest is None else max(behind + FAR.after, rest.end() + 2)
     if start >= 0:
         yield start, end
 
 
+_REST_OF_RUN = re.compile(r"[A-Za-z0-9+/_\-]{24,}+=?")
 _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 _FREE = re.compile(rf"[^\\]{{{_LONGEST_ESCAPE},}}")
 _AT_ONCE = 8_192
