@@ -310,7 +310,7 @@ def test_too_many_findings_are_given_up(redactor):
 
 
 def test_a_hopeless_line_does_not_spoil_its_chunk(redactor):
-    lines = [b"a@" * 60_000, b"password=hunter2", b"fine"]
+    lines = [b"a@b.c " * 20_000, b"password=hunter2", b"fine"]
     facts = redactor.chunk(b"\n".join(lines) + b"\n", lines)
     assert json.loads(lines[0])["redaction"] == "failed"
     assert lines[1:] == [b"password=[REDACTED:password]", b"fine"]

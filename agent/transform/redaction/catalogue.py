@@ -99,6 +99,7 @@ SHARED: dict[str, Scan | None] = {
     "user": command.scan_user,
     "added-user": command.scan_added_user,
     "tool": command.scan_tool,
+    "arguments": command.scan_arguments,
     "env": command.scan_env,
     "client": command.scan_client,
     "directive": command.scan_directive,
@@ -118,7 +119,7 @@ SHARED: dict[str, Scan | None] = {
 
 PHRASES = ("changed", "with", "of-user", "got", "key-of", "told", "code", "as")
 """Procedures for one form of a sentence; where one is asked for, so is that for all: what is none of the form may be one of others."""
-COMMANDS = ("user", "added-user", "tool", "env", "client", "directive", "oracle", "piped")
+COMMANDS = ("user", "added-user", "tool", "arguments", "env", "client", "directive", "oracle", "piped")
 REACH = {
     **dict.fromkeys(("columns", "frames", "markup", "pem", "jwk", "foreign", "sql", "pydantic"), FAR),
     "names": Reach(CLOSE.before, NEAR.after),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from agent.transform.redaction import decode
 from agent.transform.redaction.checks import mixed
 from agent.transform.redaction.prose import ANY, strong
 from agent.transform.redaction.rule import Hit
@@ -152,6 +153,12 @@ _AUTH = re.compile(
 )
 
 
+_OPTION_IN_LIST = re.compile(r"(?<=[\"']), ?\\*[\"']-{1,2}[A-Za-z]")
+_BETWEEN_ELEMENTS = re.compile(r"\\*[\"'], ?\\*[\"']")
+_END_OF_LIST = re.compile(r"\\*[\"'] ?[\])]")
+_LONGEST_LIST = 2_000
+
+
 def scan_user(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`tool -u bob:x`, `tool -u bob -p x`, whatever the tool is."""
     leaves = verifier.gate.leaves
@@ -187,6 +194,22 @@ def scan_tool(text: str, verifier: Verifier) -> Iterator[Hit]:
     """Whatever these tools take as a password."""
     for found in verifier.each_at(_TOOL_STEMS, text, _TOOL):
         yield from _options(text, found, verifier)
+
+
+def scan_arguments(text: str, verifier: Verifier) -> Iterator[Hit]:
+    """A command as a list, `['curl', '-u', 'bob:x']`, is read as it would be typed; so it stands in Python's errors and in JSON."""
+    done = 0
+    for option in verifier.each(_OPTION_IN_LIST, text):
+        if option.start() < done:
+            continue
+        low = max(done, option.start() - _LONGEST_LIST)
+        start = max(low, text.rfind("[", low, option.start()), text.rfind("(", low, option.start()))
+        end = _END_OF_LIST.search(text, option.end(), option.end() + _LONGEST_LIST)
+        done = end.start() if end is not None else min(len(text), option.end() + _LONGEST_LIST)
+        view = decode.View(text[start:done], _BETWEEN_ELEMENTS, lambda _: " ")
+        for scan in (scan_user, scan_tool):
+            for hit in scan(view.text, verifier):
+                yield view.back(hit).moved(start)
 
 
 def scan_env(text: str, verifier: Verifier) -> Iterator[Hit]:

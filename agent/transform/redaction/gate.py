@@ -131,10 +131,13 @@ def _says_something(value: str) -> bool:
 
 
 _GROUPED_PIN = re.compile(r"\d{3}-\d{3}(?:-\d{3})?")
+_NUMBERS = re.compile(r"\d+(?:[_.:\-]\d+)+")
+_OBJECT = re.compile(r"[A-Za-z]*(?:Token|Key|Secret|Session|Record|Credentials?)\{[0-9a-f]{6,8}\}?")
+"""As Android writes one: its class and a hash of where it lies."""
 _NO_TOKEN = frozenset("[](){}^|\\")
 # What a kind of name does not take for its value.
 _BY_KIND: dict[str, Callable[[str], bool]] = {
-    "session": lambda value: len(value) < 16,
+    "session": lambda value: len(value) < 16 or _NUMBERS.fullmatch(value) is not None,
     "auth": lambda value: len(value) < 8,
     **dict.fromkeys(("string", "authorization", "cookie"), lambda value: _TIME.fullmatch(value) is not None),
     "digits": lambda value: sum(c.isdigit() for c in value) < 12,
@@ -145,6 +148,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
         or is_a_name(value)
         or UUID.fullmatch(value) is not None
         or _TIME.fullmatch(value) is not None
+        or _NUMBERS.fullmatch(value) is not None
         or not _NO_TOKEN.isdisjoint(value)
     ),
     "owner": lambda value: (
@@ -164,7 +168,12 @@ _RANDOM = 24
 
 def _is_code(value: str) -> bool:
     """A stop word, a YAML tag, an expression: `required`, `!vault`, `settings.secret`, `os.environ[…]`."""
-    if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS or _REMARK.fullmatch(value):
+    if (
+        _OBJECT.fullmatch(value)
+        or _TAG.fullmatch(value)
+        or value.lower().rstrip(".!,") in _STOP_WORDS
+        or _REMARK.fullmatch(value)
+    ):
         return True
     if value.startswith(_FROM_HERE):
         return True

@@ -130,9 +130,7 @@ def name_needles(stems: str) -> tuple[str, ...]:
 
 
 # `app.auth: …` is a logger's name and its message, so without quotes only `auth=` counts.
-_AUTH_NEEDLE = (
-    rf"(?im)auth(?:[ \t]{{0,3}}=|[\"'`\\\])]{{1,10}}[ \t]{{0,3}}[=:])[=>]{{0,2}}{_AFTER}(?:{_QUOTED}|{_BARE})"
-)
+_AUTH_NEEDLE = rf"(?im)auth(?:[ \t]{{0,3}}=|[\"'`\\\]]{{1,10}}[ \t]{{0,3}}[=:])[=>]{{0,2}}{_AFTER}(?:{_QUOTED}|{_BARE})"
 _LOGIN_NEEDLE = r"[aA]uth\\{0,8}\" ?: ?\[ ?\\{0,8}\"[^\"\\]+\\{0,8}\", ?\\{0,8}\"[^\"\\]{7}"
 _PAIR_STEMS = STEMS.replace("|bearer|", "|").replace("|assertion", "")
 
@@ -234,7 +232,12 @@ KEYS = group(
         "token",
         "value of a token-like name",
         ('{"access_token": "«{b62:24}»"}', "auth_token=«{b62:24}»", "HF_TOKEN_2: '«{b62:24}»'"),
-        ('{"token_count": 5}', '{"max_tokens": 4096}', "token: str = None"),
+        (
+            '{"token_count": 5}',
+            '{"max_tokens": 4096}',
+            "token: str = None",
+            "Skipping AppWindowToken{df0798e token=Token{78af589 ActivityRecord{3b04890 u0",
+        ),
     ),
     _key(
         "credential",
@@ -270,7 +273,12 @@ KEYS = group(
         "session",
         "a session id of 16 characters or more",
         ('{"session_id": "«{b62:24}»"}', "JSESSIONID=«{HEX:32}»", "sessionid=«{b36:32}»"),
-        ("Session size=10", '{"sessions_active": 3}', "session_id=abc"),
+        (
+            "Session size=10",
+            '{"sessions_active": 3}',
+            "session_id=abc",
+            "CBS    Session: {d:8}_{d:10} initialized by client",
+        ),
     ),
     _key(
         "csrf",

@@ -33,7 +33,7 @@ _RULES = group(
         scanner="email",
         action="pseudonym",
         must=("{=email}", "user «{=email}» logged in", "mailto:«{=email}»"),
-        must_not=("icon@2x.png", "git@github.com:a/b.git", "react@18.2", "user@host"),
+        must_not=("icon@2x.png", "git@github.com:a/b.git", "react@18.2", "user@host", "Acceptor@0.0.0.0:8080"),
         traps="file names, package versions, ssh addresses",
     ),
     Rule(
@@ -65,6 +65,8 @@ _RULES = group(
             "device {=unionpay} seen",
             "wildcard {=unionpay}, cardinality {=unionpay}",
             '{"id": {=unionpay}}',
+            "PacketResponder 1 for block blk_{=card} terminating",
+            "Verification succeeded for blk_-{=card}",
             '{"card": "eth0", "sim_card": "89490200001234567890"}',
         ),
         traps="epoch times, digits inside ids and floats; UnionPay's numbers are ids as often, so a word for a card is needed",

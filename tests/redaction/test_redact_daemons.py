@@ -1,0 +1,56 @@
+"""What servers and daemons write all day stays, and most of it is not even suspected: that costs as much as thirty lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.transform.redact import Redactor
+
+PLAIN = (
+    "nova-api.log.1.2017-05-16_13:53:08 2017-05-16 00:00:00.008 25746 INFO nova.osapi_compute.wsgi.server",
+    "mail-attachment.example.com:443 open through proxy proxy.example.edu:5070 HTTPS",
+    "sshd[24200]: pam_unix(sshd:auth): check pass",
+)
+LEFT = (
+    "INFO  [QuorumPeer[myid=1]/0:0:0:0:0:0:0:0:2181:FastLeaderElection@774] - Notification time out: 3200",
+    "INFO [main] org.mortbay.log: Started HttpServer2$SelectChannelConnectorWithSafeStartup@0.0.0.0:62267",
+    "getTodaySportData manager=com.example.health.g.c@8a2a501",
+    "src@eadmin1 crond(pam_unix)[4307]: session closed for user root",
+    "WcpInitialize (wcp.dll version 0.0.0.6) called (stack @0x7fed806eb5d @0x7fef9fb9b6d)",
+    "PacketResponder 1 for block blk_4568377692254637284 terminating",
+    "Verification succeeded for blk_-4980916519894289629",
+    "CBS    Session: 30546173_4261722401 initialized by client WindowsUpdateAgent.",
+    "Skipping AppWindowToken{df0798e token=Token{78af589 ActivityRecord{3b04890 u0 com.example/.Main t761}}} -- going to hide",
+    "sshd[24200]: Failed password for invalid user webmaster from 192.0.2.31 port 38926 ssh2",
+)
+GOES = (
+    ("mailed bob@163.com today", "bob@163.com"),
+    ("bob@mail.1and1.com", "bob@mail.1and1.com"),
+    ("bob@a-1.x9.example.org", "bob@a-1.x9.example.org"),
+    ("bob@example\uff0ecom", "bob@example"),
+    ("curl -u bob:hunter2hunter https://example.com", "hunter2hunter"),
+    ("['curl', '-u', 'bob:hunter2hunter']", "hunter2hunter"),
+    ('{"m": "{\\"cmd\\": [\\"curl\\", \\"-u\\", \\"bob:hunter2hunter\\"]}"}', "hunter2hunter"),
+    ("run(('mysql', '-u', 'root', '-phunter2hunter'), check=True)", "hunter2hunter"),
+    ('{"argv": ["docker", "login", "-u", "bob", "-p", "hunter2hunter"]}', "hunter2hunter"),
+    ('{"a": {"argv":["sshpass","-phunter2hunter","ssh","h"]}}', "hunter2hunter"),
+    ("os.environ['auth'] = 'hunter2hunter'", "hunter2hunter"),
+    ("card_number 4111111111111111", "4111111111111111"),
+    ("card_4111111111111111 was charged", "4111111111111111"),
+    ("session_id=30546173426172240112", "30546173426172240112"),
+)
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_it_is_not_suspected(redactor: Redactor, line: str) -> None:
+    assert redactor.scan(line.encode() + b"\n", [line.encode()]) == {}
+
+
+@pytest.mark.parametrize("line", [*PLAIN, *LEFT])
+def test_it_stays(redactor: Redactor, line: str) -> None:
+    assert redactor.line(line.encode())[0].decode() == line
+
+
+@pytest.mark.parametrize(("line", "secret"), GOES)
+def test_what_looks_alike_goes(redactor: Redactor, line: str, secret: str) -> None:
+    assert secret not in redactor.line(line.encode())[0].decode()
