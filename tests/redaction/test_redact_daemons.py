@@ -21,6 +21,11 @@ LEFT = (
     "Verification succeeded for blk_-4980916519894289629",
     "CBS    Session: 30546173_4261722401 initialized by client WindowsUpdateAgent.",
     "Skipping AppWindowToken{df0798e token=Token{78af589 ActivityRecord{3b04890 u0 com.example/.Main t761}}} -- going to hide",
+    "pam: gdm-password[1600]: pam_unix(gdm-password:session): session closed for user bob",
+    "Container{Env:[]EnvVar{EnvVar{Name:DB_PASSWORD,Value:,ValueFrom:&EnvVarSource{SecretKeyRef:&SecretKeySelector{Key:password,}}}}",
+    "EnvVar{Name:GOOGLE_APPLICATION_CREDENTIALS,Value:/var/secrets/google/credentials.json,ValueFrom:nil,},",
+    "EnvVar{Name:DSN,Value:$(DB_USER):$(DB_PASSWORD)@tcp($(DB_HOST):$(DB_PORT))/?tls=$(TLS_MODE),ValueFrom:nil,},",
+    'ssl_key_password_file="/etc/ssl/private/app.key" credentials=/run/secrets/db/credentials.json',
     "sshd[24200]: Failed password for invalid user webmaster from 192.0.2.31 port 38926 ssh2",
 )
 GOES = (
@@ -34,6 +39,9 @@ GOES = (
     ("run(('mysql', '-u', 'root', '-phunter2hunter'), check=True)", "hunter2hunter"),
     ('{"argv": ["docker", "login", "-u", "bob", "-p", "hunter2hunter"]}', "hunter2hunter"),
     ('{"a": {"argv":["sshpass","-phunter2hunter","ssh","h"]}}', "hunter2hunter"),
+    ("EnvVar{Name:DB_PASSWORD,Value:hunter2hunter,ValueFrom:nil,},", "hunter2hunter"),
+    ("EnvVar{Name:DSN,Value:root:hunter2hunter@tcp(db:3306)/app,ValueFrom:nil,},", "hunter2hunter"),
+    ("token=/aB3dE5fG7hJ9/kL1mN2pQ4rS6tU8vW0xY3zAb/Cd5Ef7Gh", "kL1mN2pQ4rS6tU8vW0xY3zAb"),
     ("os.environ['auth'] = 'hunter2hunter'", "hunter2hunter"),
     ("card_number 4111111111111111", "4111111111111111"),
     ("card_4111111111111111 was charged", "4111111111111111"),

@@ -33,6 +33,10 @@ _CODE = re.compile(
     r"|(?:str|bytes|int|bool|None|Optional|SecretStr|Any|Union|self|string|dict|list|object)(?:[\s|\[,)].{0,100})?"
 )
 _PATH = re.compile(r"(?:/|~/|\./|\.\./|[A-Za-z]:\\)[^\s]{0,300}")
+_FILE = re.compile(
+    r"(?:[A-Za-z]:)?(?:[\\/]+[\w.@+\-]{1,64}){2,16}\.(?:json|pem|key|crt|cer|der|p12|pfx|jks|ya?ml|toml|conf|ini|txt)"
+)
+"""Where credentials lie, and not what they are: `GOOGLE_APPLICATION_CREDENTIALS=/var/secrets/google/credentials.json`."""
 # What stands under such a name in translations, validation errors and rules: `"password": "Forgot your password?"`.
 _MAY_BE_LABEL = re.compile(r"(?i:pass|kenn|token|api|secret|key|[a-zäöüß]{1,20}[ |])")
 _NOUN = r"(?:pass(?:word|wort|phrase|code)s?|kennwort|tokens?|api[ -]?keys?|secrets?|key|pin|code)"
@@ -117,6 +121,10 @@ _STOP_WORDS = frozenset(
         "unbekannt",
         "requis",
         "requerido",
+        # `pam_unix(gdm-password:session)`
+        "session",
+        "account",
+        "auth",
     ]
 )
 
@@ -213,6 +221,8 @@ class Gate:
     def leaves(self, value: str, verdict: Verdict) -> bool:
         """For a value whose ends are certain: a JSON string, or a quoted one."""
         if value.strip(_BRACKETS).lower() in _EMPTY_WORDS or self.masked(value) or _says_something(value):
+            return True
+        if _FILE.fullmatch(value):
             return True
         rule = _BY_KIND.get(verdict.kind)
         return rule is not None and rule(value)
