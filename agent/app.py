@@ -66,6 +66,7 @@ SHORTEST_IDLE_S, LONGEST_IDLE_S = 0.02, 0.25
 def settle() -> None:
     """What a start leaves behind is thrown away, and what it made stays: the collector need not look at it again."""
     gc.collect()
+    memory.let_code_go()
     memory.trim()
     gc.freeze()
     # Lines are bytes and numbers, which it does not look at; lists of them are no garbage that needs haste.
