@@ -33,8 +33,9 @@ _CODE = re.compile(
     r"|(?:str|bytes|int|bool|None|Optional|SecretStr|Any|Union|self|string|dict|list|object)(?:[\s|\[,)].{0,100})?"
 )
 _PATH = re.compile(r"(?:/|~/|\./|\.\./|[A-Za-z]:\\)[^\s]{0,300}")
+_FILE_BEGINS = frozenset("/\\CDE")
 _FILE = re.compile(
-    r"(?:[A-Za-z]:)?(?:[\\/]+[\w.@+\-]{1,64}){2,16}\.(?:json|pem|key|crt|cer|der|p12|pfx|jks|ya?ml|toml|conf|ini|txt)"
+    r"(?:[C-E]:)?(?:[\\/]+[\w.@+\-]{1,64}){2,16}\.(?:json|pem|key|crt|cer|der|p12|pfx|jks|ya?ml|toml|conf|ini|txt)"
 )
 """Where credentials lie, and not what they are: `GOOGLE_APPLICATION_CREDENTIALS=/var/secrets/google/credentials.json`."""
 # What stands under such a name in translations, validation errors and rules: `"password": "Forgot your password?"`.
@@ -222,7 +223,7 @@ class Gate:
         """For a value whose ends are certain: a JSON string, or a quoted one."""
         if value.strip(_BRACKETS).lower() in _EMPTY_WORDS or self.masked(value) or _says_something(value):
             return True
-        if _FILE.fullmatch(value):
+        if value[:1] in _FILE_BEGINS and _FILE.fullmatch(value):
             return True
         rule = _BY_KIND.get(verdict.kind)
         return rule is not None and rule(value)
