@@ -27,6 +27,8 @@ INNER_LOOP = [
     "agent/transform/redaction/names.py",
     "agent/transform/redaction/flat.py",
     "agent/transform/redaction/stems.py",
+    "agent/transform/redaction/survey.py",
+    "agent/transform/redaction/nearby.py",
     "agent/transform/redaction/verify.py",
     "agent/transform/redaction/prose.py",
     "agent/transform/redaction/marks.py",

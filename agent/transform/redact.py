@@ -217,7 +217,7 @@ class Redactor:
                 return line, Judged([], {}, False)
         verifier = Verifier(self._parts.tools, len(text))
         if len(text) > LONG and HOPELESS not in scans:
-            scans = verifier.survey(text)
+            scans = verifier.survey.of(text)
             if not scans:
                 return line, Judged([], {}, False)
         hits = None if HOPELESS in scans else flat.hits(text, verifier, scans)
@@ -234,17 +234,17 @@ class Redactor:
         So what comes out has nothing left to find, and redacting it once more changes nothing.
         """
         assert self._parts is not None
-        places = before.places_in(text)
+        places = before.survey.places_in(text)
         work = before.work if len(text) > LONG else None
         for _ in range(_MOST_ROUNDS):
             replaced, text = hits, _without(text, hits)
             if len(text) > LONG:
                 verifier = Verifier(self._parts.tools, len(text), work)
-                scans = verifier.survey(text) if places is None else verifier.survey_again(text, places, replaced)
+                scans = verifier.survey.of(text) if places is None else verifier.survey.again(text, places, replaced)
                 hits = verifier.document(text, scans)
                 if not hits:
                     return text.encode("utf-8", "surrogateescape")
-                places = verifier.places_in(text)
+                places = verifier.survey.places_in(text)
                 continue
             rest = self._parts.tools.marks.emptied(text)
             scans = self._parts.finder.scans_of(rest.encode("utf-8", "surrogateescape"))

@@ -15,7 +15,7 @@ from agent import config
 from agent.transform.redact import Redactor
 from agent.transform.redaction import samples
 from agent.transform.redaction.rule import Hit
-from agent.transform.redaction.verify import Verifier
+from agent.transform.redaction.survey import Survey
 from agent.transform.redaction.windows import LONG, Places
 
 TEMPLATES = (Path(__file__).parent / "catalogue_lines.txt").read_text().splitlines()
@@ -63,9 +63,9 @@ def test_looking_again_beside_what_was_replaced_finds_what_looking_everywhere_do
     seed = random.SystemRandom().randrange(10**9)
     dice = random.Random(seed)
     lines, looked = [], 0
-    beside = Verifier.survey_again
+    beside = Survey.again
 
-    def counted(self: Verifier, line: str, before: Places, hits: Sequence[Hit]) -> frozenset[int]:
+    def counted(self: Survey, line: str, before: Places, hits: Sequence[Hit]) -> frozenset[int]:
         nonlocal looked
         looked += 1
         return beside(self, line, before, hits)
@@ -76,9 +76,9 @@ def test_looking_again_beside_what_was_replaced_finds_what_looking_everywhere_do
             f"m{n}": f"{WORDS * dice.randrange(700)}{text} {PAD[: dice.randrange(500)]}" for n, text in enumerate(texts)
         }
         lines.append(json.dumps(dice.choice((members, {"m": "".join(members.values())}, {"a": [members]}))).encode())
-    monkeypatch.setattr(Verifier, "survey_again", counted)
+    monkeypatch.setattr(Survey, "again", counted)
     near = [redactor.line(line)[0] for line in lines]
-    monkeypatch.setattr(Verifier, "survey_again", lambda self, line, _before, _hits: self.survey(line))
+    monkeypatch.setattr(Survey, "again", lambda self, line, _before, _hits: self.of(line))
     assert near == [redactor.line(line)[0] for line in lines], seed
     assert looked > 10
 

@@ -195,7 +195,7 @@ def _final(
     parts.append(content[done:])
     after = "".join(parts)
     if len(after) > LONG:
-        places = verifier.places_within(within[0], within[1], within[1] + len(content))
+        places = verifier.survey.places_within(within[0], within[1], within[1] + len(content))
         if places is None:
             return not verifier.string(after, verdict, frozenset())
         return not verifier.string_again(after, verdict, places, found)

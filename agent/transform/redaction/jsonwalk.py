@@ -81,7 +81,7 @@ def walk(text: str, verifier: Verifier, scans: Scans) -> list[Hit]:  # noqa: C90
     key, verdict = _TOP, None
     verdict_of, in_array = verifier.names.verdict, False
     clean = verifier.clean(scans)
-    places = verifier.places_in(text)
+    places = verifier.survey.places_in(text)
     for number, token in enumerate(_TOKEN.finditer(text)):
         if number > MOST_TOKENS:
             raise WorkLimit("too many members")

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent.transform.redaction import checks, decode, jsonwalk, windows
+from agent.transform.redaction import checks, decode, jsonwalk, nearby, windows
 from agent.transform.redaction.gate import Gate
 from agent.transform.redaction.headers import Headers, whole_header
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Names, Verdict
 from agent.transform.redaction.rule import Action, Hit, Work, WorkLimit
 from agent.transform.redaction.stems import lowered, word_start
+from agent.transform.redaction.survey import FOUND_IN_A_STEP, Survey
 from agent.transform.redaction.values import Value, bare, name_before, quoted
-from agent.transform.redaction.windows import Places, Reach, Window
+from agent.transform.redaction.windows import Places, Reach
 
 if TYPE_CHECKING:
     from agent.transform.redaction.flat import Member
@@ -44,12 +45,8 @@ _MOST_STEPS = 7_500
 _STEMS_A_STEP = 16
 _LOOKED_AT_A_STEP = 512
 """Characters of a long text that a procedure of cost one looks at."""
-_FOUND_IN_A_STEP = 512
-"""Those that the finder does."""
-_STEPS_FOR_TWO_MATCHES = 3
 _ESCAPES_A_STEP = 32
 _DECODED_A_STEP = 128
-_BREAKS_A_STEP = 48
 _VALUE_A_STEP = 24
 _STEPS_A_HIT = 3
 _STEPS_TO_ASK = 8
@@ -108,9 +105,7 @@ class Verifier:
 
     __slots__ = (
         "_budget",
-        "_changed",
         "_depth",
-        "_long",
         "_pieces",
         "drop",
         "gate",
@@ -120,6 +115,7 @@ class Verifier:
         "path",
         "seen",
         "step",
+        "survey",
         "tools",
         "work",
     )
@@ -137,10 +133,7 @@ class Verifier:
         self._budget = _MOST_TIMES_SIZE * size + 4096
         # Set by who has parsed the whole text already.
         self.is_json = False
-        # The whole of a long line, and where the finder has matched in it.
-        self._long: tuple[str, Places] | None = None
-        # Where in it something was replaced since it was looked at; empty when it was not, or all is looked at again.
-        self._changed: list[tuple[int, int]] = []
+        self.survey = Survey(tools, self.work)
         # Findings of rules that only count; whether a rule orders the line out; where in the JSON the value stands.
         self.seen: dict[str, int] = {}
         self.drop = False
@@ -196,8 +189,8 @@ class Verifier:
         """Hits of a line, or of a text that may be JSON as a whole."""
         if HOPELESS in scans:
             raise WorkLimit("too many matches")
-        if len(text) > windows.LONG and self._long is None:
-            scans = self.survey(text)
+        if len(text) > windows.LONG and self.survey.known is None:
+            scans = self.survey.of(text)
         if self.is_json or is_json(text):
             self.is_json = False
             return self.settle(text, self._in_json(text, scans))
@@ -207,7 +200,7 @@ class Verifier:
         """The hits of JSON, not settled yet. Of a command as an array the elements by themselves say nothing."""
         hits = jsonwalk.walk(text, self, scans)
         if self.tools.arguments in scans:
-            hits += self._one(self.tools.arguments)(text)
+            hits += self.one(self.tools.arguments)(text)
         return hits
 
     def plain(self, text: str, scans: Scans) -> list[Hit]:
@@ -217,141 +210,37 @@ class Verifier:
         inside: list[tuple[int, int]] = []
         found = list(self._embedded(text, inside)) if '"' in text else []
         if not inside or inside[0][1] - inside[0][0] < len(text.strip()):
-            for hit in self._undressed(text, scans) if len(text) <= windows.LONG else self._nearby(text):
+            for hit in self.undressed(text, scans) if len(text) <= windows.LONG else nearby.hits(text, self):
                 if not any(start <= hit.start < end or start < hit.end < end for start, end in inside):
                     found.append(hit)
         return self.settle(text, found)
 
-    def _undressed(self, text: str, scans: Scans) -> Iterable[Hit]:
+    def undressed(self, text: str, scans: Scans) -> Iterable[Hit]:
         view = decode.undressed(text)
         if view is None:
             return self._scan(text, scans)
-        return self._through(view)
+        return self.through(view)
 
-    def _through(self, view: decode.View) -> list[Hit]:
+    def through(self, view: decode.View) -> list[Hit]:
         """Hits of a text as it is meant, in the places of the text as it stands."""
         hits = self.settle(view.text, self._scan(view.text, self.scans_of(view.text)))
         return [view.back(hit) for hit in hits]
 
-    def survey(self, line: str) -> Scans:
-        """Remembers where in a long line the finder matches; for what."""
-        places = self._places(line)
-        self._long = line, places
-        return frozenset(scan for _, scan in places)
-
-    def survey_again(self, line: str, before: Places, hits: Sequence[Hit]) -> Scans:
-        """The same for a line in which `hits` were replaced, when `before` says where the finder matched until then.
-
-        It looks beside the hits only.
-        """
-        parts = list(windows.beside(line, hits))
-        if sum(end - start + windows.FAR.before for start, end in parts) > len(line) // 2:
-            return self.survey(line)
-        self._changed = [(start - windows.FAR.before, end + windows.EDGE) for start, end in parts]
-        places = windows.near(before, hits)
-        for start, end in parts:
-            left = max(0, start - windows.FAR.before)
-            near = self._places(line[left : end + windows.EDGE])
-            places += ((left + place, scan) for place, scan in near if start < left + place < end)
-        places.sort()
-        self._long = line, places
-        return frozenset(scan for _, scan in places)
-
-    def places_in(self, text: str) -> Places | None:
-        """Where the finder has matched in a long line, if `text` is that."""
-        return self._long[1] if self._long is not None and self._long[0] is text else None
-
-    def places_within(self, text: str, start: int, end: int) -> Places | None:
-        """Likewise in a part of it, counted from its start."""
-        places = self.places_in(text)
-        return None if places is None else windows.within(places, start, end)
-
-    def _places(self, text: str) -> Places:
-        """Where the finder matches in a long text, by characters; in marks of ours nowhere."""
-        text = self.tools.marks.blanked(text) if "[" in text else text
-        if "\n" in text or "\r" in text:
-            return self._unescaped(text, self._found(windows.with_breaks_escaped(text)))
-        return self._found(text)
-
-    def _unescaped(self, text: str, places: Places) -> Places:
-        self.step((text.count("\n") + text.count("\r")) // _BREAKS_A_STEP)
-        return windows.unescaped(text, places)
-
-    def _found(self, text: str) -> Places:
-        data = _bytes(text)
-        found = self.tools.places_of(data)
-        if found is None:
-            raise WorkLimit("too many matches")
-        self.step(self._cost_of(len(data), found))
-        return windows.in_characters(data, found)
-
-    def _cost_of(self, characters: int, places: Places) -> int:
-        """What the finder takes for a text in which it matches there. What is only spelled oddly costs it little."""
-        worth = sum([self.tools.scans[scan] is not None for _, scan in places])
-        return characters // _FOUND_IN_A_STEP + worth * _STEPS_FOR_TWO_MATCHES // 2
-
-    def _nearby(self, text: str) -> Iterator[Hit]:
-        """The hits of a long text: each procedure looks around the places that ask for it, and the decoders around all."""
-        places = self.places_in(text)
-        places = self._places(text) if places is None else places
-        wrapped = [place for place, scan in places if scan == self.tools.base64]
-        if wrapped:
-            yield from self._wrapped_at(text, wrapped)
-            places = [found for found in places if found[1] != self.tools.base64]
-        dressed: list[Window] = []
-        plain: dict[int, list[int]] = {}
-        for window in windows.around((place for place, _ in places), len(text)):
-            view = decode.undressed(text[window.start : window.end])
-            if view is not None:
-                found = self._through(view)
-                if windows.wider(window, found, len(text)) is None:
-                    yield from (hit.moved(window.start) for hit in found)
-                else:
-                    dressed.append(window)
-                continue
-            for place, scan in windows.between(places, window.start, window.end):
-                plain.setdefault(scan, []).append(place)
-                if scan in self.tools.implied:
-                    plain.setdefault(self.tools.implied[scan], []).append(place)
-            yield from self._growing(text, [window], self._percent)
-        yield from self._growing(text, dressed, lambda piece: self._undressed(piece, frozenset()))
-        for number, asked in sorted(plain.items()):
-            near = windows.around(asked, len(text), self.tools.reach.get(number, windows.NEAR))
-            self._charge(sum(window.end - window.start for window in near), number)
-            yield from self._growing(text, near, self._one(number))
-
-    def _charge(self, characters: int, *scans: int) -> None:
+    def charge(self, characters: int, *scans: int) -> None:
         """For what `scans` are about to look at."""
         cost = self.tools.cost.get
         self.step(characters * sum([cost(scan, 2) for scan in scans]) // _LOOKED_AT_A_STEP)
 
-    def _one(self, number: int) -> Callable[[str], Iterable[Hit]]:
+    def one(self, number: int) -> Callable[[str], Iterable[Hit]]:
         """A procedure by itself."""
         scan = self.tools.scans[number]
         return (lambda _: ()) if scan is None else (lambda text: scan(text, self))
 
-    def _growing(self, text: str, todo: list[Window], look: Callable[[str], Iterable[Hit]]) -> Iterator[Hit]:
-        """What `look` finds in windows of a long text. Each is read like a line of its own, and grows while a hit may reach
-        out of it."""
-        todo.reverse()
-        while todo:
-            window = todo.pop()
-            found = list(look(text[window.start : window.end]))
-            wider = windows.wider(window, found, len(text))
-            if wider is None:
-                yield from (hit.moved(window.start) for hit in found)
-                continue
-            while todo and todo[-1].start < wider.end:
-                wider = Window(wider.start, max(todo.pop().end, wider.end))
-            self._budget -= wider.end - wider.start
-            if self._budget < 0:
-                raise WorkLimit("too much to look at")
-            todo.append(wider)
-
-    def _wrapped_at(self, text: str, places: list[int]) -> Iterator[Hit]:
-        """The base64 runs in which the finder has matched."""
-        for start, end in decode.base64_runs_at(text, places):
-            yield from self.wrapped(text, start, end)
+    def spend(self, characters: int) -> None:
+        """Raises WorkLimit when more text was looked at than a line of this size may ask for."""
+        self._budget -= characters
+        if self._budget < 0:
+            raise WorkLimit("too much to look at")
 
     def string(
         self, content: str, verdict: Verdict | None, scans: Scans, within: tuple[str, int] | None = None
@@ -362,7 +251,7 @@ class Verifier:
         """
         escaped = "\\" in content
         if (
-            self._changed
+            self.survey.changed
             and escaped
             and verdict is None
             and within is not None
@@ -387,16 +276,16 @@ class Verifier:
 
     def string_again(self, content: str, verdict: Verdict | None, before: Places, hits: Sequence[Hit]) -> list[Hit]:
         """The same for a long string in which `hits` were replaced, when `before` says where the finder matched until then."""
-        line = self._long
-        self.survey_again(content, before, hits)
+        known = self.survey.known
+        self.survey.again(content, before, hits)
         found = self.string(content, verdict, frozenset(), (content, 0))
-        self._long, self._changed = line, []
+        self.survey.turn_back((known, []))
         return found
 
     def _beside_changes(self, content: str, at: int) -> list[Hit]:
         """Hits of a long string that stands `at` in the line, near to what was changed there: elsewhere are none, as is known."""
         found: list[Hit] = []
-        for start, end in self._changed:
+        for start, end in self.survey.changed:
             if start < at + len(content) and at < end:
                 low, high = windows.apart_from_escapes(content, max(0, start - at), min(len(content), end - at))
                 part = content[low:high]
@@ -404,24 +293,11 @@ class Verifier:
         return found
 
     def _long_string(self, text: str, content: str, within: tuple[str, int] | None) -> list[Hit]:
-        """Hits of a long string. Where its `content` stands as it is in the line, the finder has looked at it already."""
-        line = self._long
-        places = self.places_within(within[0], within[1], within[1] + len(content)) if within is not None else None
-        if places is None:
-            places = self._places(text)
-        elif not self._reads_alike(text, content):
-            self.affords(self._cost_of(len(text), places))  # it will find as much again
-            places = self._places(text)
-        elif content is not text:
-            places = self._unescaped(text, places)
-        self._long = text, places
+        """Hits of a string that is long."""
+        line = self.survey.turn_to(text, self.survey.of_string(text, content, within))
         hits = self.plain(text, frozenset())
-        self._long = line
+        self.survey.turn_back(line)
         return hits
-
-    def _reads_alike(self, text: str, content: str) -> bool:
-        """Whether `content`, the inside of a JSON string, is the text but for its line breaks; marks are read otherwise."""
-        return content is text or (windows.with_breaks_escaped(text) == content and not self.tools.marks.spans(text))
 
     def scans_of(self, text: str) -> Scans:
         """What a decoded text needs. Patterns know a line break only in its escaped form, as lines have it."""
@@ -430,8 +306,8 @@ class Verifier:
     def asked_by(self, text: str) -> Scans:
         """The scans that the finder's matches in `text` ask for."""
         data = _bytes(text)
-        if self._long is not None:
-            self.step(_STEPS_TO_ASK + len(data) // _FOUND_IN_A_STEP)
+        if self.survey.known is not None:
+            self.step(_STEPS_TO_ASK + len(data) // FOUND_IN_A_STEP)
         return self.tools.scans_of(data)
 
     def clean(self, scans: Scans) -> set[str]:
@@ -459,8 +335,8 @@ class Verifier:
     def _scan(self, text: str, scans: Scans) -> Iterator[Hit]:
         """What all asked-for procedures find."""
         tools = self.tools
-        if self._long is not None:
-            self._charge(len(text), *scans)
+        if self.survey.known is not None:
+            self.charge(len(text), *scans)
         found: list[Hit] = []
         for number in sorted(scans | {tools.implied[scan] for scan in scans if scan in tools.implied}):
             scan = tools.scans[number]
@@ -468,7 +344,7 @@ class Verifier:
                 found += scan(text, self)
         yield from found
         if scans and "%" in text:
-            yield from self._percent(text)
+            yield from self.percent(text)
         if tools.base64 in scans:
             for run in decode.base64_runs(text):
                 if not any(hit.start <= run.start() and run.end() <= hit.end for hit in found[:_MOST_COVERS]):
@@ -497,13 +373,12 @@ class Verifier:
     def _walked(self, piece: str, within: tuple[str, int]) -> list[Hit]:
         """The hits of JSON that stands within a text. Where the finder has looked at that, it need not look again."""
         text, at = within
-        places = self.places_within(text, at, at + len(piece))
+        places = self.survey.places_within(text, at, at + len(piece))
         if places is None:
             return self._in_json(piece, self.scans_of(piece))
-        around = self._long, self._changed
-        self._long, self._changed = (piece, places), []
+        around = self.survey.turn_to(piece, places)
         hits = self._in_json(piece, frozenset([scan for _, scan in places]))
-        self._long, self._changed = around
+        self.survey.turn_back(around)
         return hits
 
     def _is_named(self, text: str, at: int) -> bool:
@@ -516,7 +391,7 @@ class Verifier:
         name, _ = name_before(text, at - (len(text[max(0, at - 3) : at]) - len(before)) - 1)
         return bool(name) and self.names.verdict(name) is not None
 
-    def _percent(self, text: str) -> Iterator[Hit]:
+    def percent(self, text: str) -> Iterator[Hit]:
         view = decode.unpercented(text)
         if view is None:
             return
@@ -530,7 +405,7 @@ class Verifier:
         if start > 0 and text[start - 1] == "\\":
             escape = _ESCAPE_LEFT.match(text, start, end)  # these letters belong to the escape before them
             start = escape.end() if escape else start
-        if self._long is not None:
+        if self.survey.known is not None:
             self.step(_STEPS_A_RUN)
         run = text[start:end]
         inner = _text_in(run)
@@ -595,7 +470,7 @@ class Verifier:
                     raise WorkLimit("too many findings")
         if not found:
             return found
-        if self._long is not None:
+        if self.survey.known is not None:
             self.step(_STEPS_A_HIT * sum(hit.text is None for hit in found))
         if len(found) > 1:
             found.sort(key=lambda h: (h.start, -h.end))
