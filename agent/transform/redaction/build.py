@@ -173,7 +173,6 @@ def assemble(
         gate=Gate(marks),
         marks=marks,
         base64=numbers["base64"],
-        arguments=numbers["arguments"],
         wordy=frozenset(numbers.values()) - {numbers["card"]},
         reach=reach,
         cost=costs,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from agent.transform.redaction import decode
 from agent.transform.redaction.checks import mixed
 from agent.transform.redaction.prose import ANY, strong
 from agent.transform.redaction.rule import Hit
@@ -153,10 +152,12 @@ _AUTH = re.compile(
 )
 
 
-_OPTION_IN_LIST = re.compile(r"(?<=[\"']), ?\\*[\"']-{1,2}[A-Za-z]")
-_BETWEEN_ELEMENTS = re.compile(r"\\*[\"'], ?\\*[\"']")
-_END_OF_LIST = re.compile(r"\\*[\"'] ?[\])]")
-_LONGEST_LIST = 2_000
+_ARGUMENTS = re.compile(
+    r"\b(?:curl(?P<a>\\*[\"'])(?:, ?(?P=a)[^\"'\\]{0,200}(?P=a)){0,12}?, ?(?P=a)(?:-u|--user|--proxy-user|-U)(?P=a), ?(?P=a)[^\s:\"'/\\]{1,64}:(?![\"'/\\])"
+    r"|(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass)(?P<b>\\*[\"'])(?:, ?(?P=b)[^\"'\\]{0,200}(?P=b)){0,12}?, ?(?P=b)-p)"
+    r"(?P<secret>[^\s\"'\\]{4,256})(?=\\*[\"'])"
+)
+"""`['curl', '-u', 'bob:x']`, `['mysql', '-uroot', '-px']`."""
 
 
 def scan_user(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -197,19 +198,10 @@ def scan_tool(text: str, verifier: Verifier) -> Iterator[Hit]:
 
 
 def scan_arguments(text: str, verifier: Verifier) -> Iterator[Hit]:
-    """A command as a list, `['curl', '-u', 'bob:x']`, is read as it would be typed; so it stands in Python's errors and in JSON."""
-    done = 0
-    for option in verifier.each(_OPTION_IN_LIST, text):
-        if option.start() < done:
-            continue
-        low = max(done, option.start() - _LONGEST_LIST)
-        start = max(low, text.rfind("[", low, option.start()), text.rfind("(", low, option.start()))
-        end = _END_OF_LIST.search(text, option.end(), option.end() + _LONGEST_LIST)
-        done = end.start() if end is not None else min(len(text), option.end() + _LONGEST_LIST)
-        view = decode.View(text[start:done], _BETWEEN_ELEMENTS, lambda _: " ")
-        for scan in (scan_user, scan_tool):
-            for hit in scan(view.text, verifier):
-                yield view.back(hit).moved(start)
+    """Commands as lists, as they stand in Python's errors. Only those whose option is nothing but a password: of a longer list
+    of tools the options mean users, ports and paths."""
+    for found in verifier.each(_ARGUMENTS, text):
+        yield from _secret_in(found, 4, verifier)
 
 
 def scan_env(text: str, verifier: Verifier) -> Iterator[Hit]:

@@ -33,9 +33,9 @@ _CODE = re.compile(
     r"|(?:str|bytes|int|bool|None|Optional|SecretStr|Any|Union|self|string|dict|list|object)(?:[\s|\[,)].{0,100})?"
 )
 _PATH = re.compile(r"(?:/|~/|\./|\.\./|[A-Za-z]:\\)[^\s]{0,300}")
-_FILE_BEGINS = frozenset("/\\CDE")
 _FILE = re.compile(
-    r"(?:[C-E]:)?(?:[\\/]+[\w.@+\-]{1,64}){2,16}\.(?:json|pem|key|crt|cer|der|p12|pfx|jks|ya?ml|toml|conf|ini|txt)"
+    r"(?:[C-E]:\\{1,4}|/(?:etc|var|run|secrets?|opt|home|usr|mnt|srv|root|app|data|config|tmp)/)"
+    r"(?:[\w.@+\-]{1,64}[\\/]{1,4}){0,16}[\w.@+\-]{1,64}\.(?:json|pem|key|crt|cer|der|p12|pfx|jks|ya?ml|toml|conf|ini|txt)"
 )
 """Where credentials lie, and not what they are: `GOOGLE_APPLICATION_CREDENTIALS=/var/secrets/google/credentials.json`."""
 # What stands under such a name in translations, validation errors and rules: `"password": "Forgot your password?"`.
@@ -122,10 +122,6 @@ _STOP_WORDS = frozenset(
         "unbekannt",
         "requis",
         "requerido",
-        # `pam_unix(gdm-password:session)`
-        "session",
-        "account",
-        "auth",
     ]
 )
 
@@ -140,13 +136,14 @@ def _says_something(value: str) -> bool:
 
 
 _GROUPED_PIN = re.compile(r"\d{3}-\d{3}(?:-\d{3})?")
-_NUMBERS = re.compile(r"\d+(?:[_.:\-]\d+)+")
-_OBJECT = re.compile(r"[A-Za-z]*(?:Token|Key|Secret|Session|Record|Credentials?)\{[0-9a-f]{6,8}\}?")
+_NUMBERS = re.compile(r"\d{6,10}_\d{6,10}")
+"""A session of Windows' updates."""
+_OBJECT = re.compile(r"(?:[A-Z][a-z]{1,15}){0,3}Token\{[0-9a-f]{6,8}\}?")
 """As Android writes one: its class and a hash of where it lies."""
 _NO_TOKEN = frozenset("[](){}^|\\")
 # What a kind of name does not take for its value.
 _BY_KIND: dict[str, Callable[[str], bool]] = {
-    "session": lambda value: len(value) < 16 or _NUMBERS.fullmatch(value) is not None,
+    "session": lambda value: len(value) < 16,
     "auth": lambda value: len(value) < 8,
     **dict.fromkeys(("string", "authorization", "cookie"), lambda value: _TIME.fullmatch(value) is not None),
     "digits": lambda value: sum(c.isdigit() for c in value) < 12,
@@ -157,7 +154,6 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
         or is_a_name(value)
         or UUID.fullmatch(value) is not None
         or _TIME.fullmatch(value) is not None
-        or _NUMBERS.fullmatch(value) is not None
         or not _NO_TOKEN.isdisjoint(value)
     ),
     "owner": lambda value: (
@@ -177,12 +173,7 @@ _RANDOM = 24
 
 def _is_code(value: str) -> bool:
     """A stop word, a YAML tag, an expression: `required`, `!vault`, `settings.secret`, `os.environ[…]`."""
-    if (
-        _OBJECT.fullmatch(value)
-        or _TAG.fullmatch(value)
-        or value.lower().rstrip(".!,") in _STOP_WORDS
-        or _REMARK.fullmatch(value)
-    ):
+    if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS or _REMARK.fullmatch(value):
         return True
     if value.startswith(_FROM_HERE):
         return True
@@ -201,6 +192,13 @@ def _is_short(value: str) -> bool:
 def _is_kind_of_hash(name: str, value: str) -> bool:
     """`password hash = argon2id` tells how, not what."""
     return _HASHED_BY.fullmatch(value) is not None and name.lower().endswith("hash")
+
+
+def _is_of_a_system(name: str, value: str) -> bool:
+    """`wtoken = AppWindowToken{9f4ef63`, `Session: 30546173_4261722401`."""
+    if name == "Session":
+        return _NUMBERS.fullmatch(value) is not None
+    return name.endswith("oken") and _OBJECT.fullmatch(value) is not None
 
 
 _CARD_CODES = ("cvv", "cvc", "cvn", "cvv2", "cvc2")
@@ -223,7 +221,7 @@ class Gate:
         """For a value whose ends are certain: a JSON string, or a quoted one."""
         if value.strip(_BRACKETS).lower() in _EMPTY_WORDS or self.masked(value) or _says_something(value):
             return True
-        if value[:1] in _FILE_BEGINS and _FILE.fullmatch(value):
+        if verdict.rule == "credential" and _FILE.fullmatch(value):
             return True
         rule = _BY_KIND.get(verdict.kind)
         return rule is not None and rule(value)
@@ -240,7 +238,7 @@ class Gate:
 
     def leaves_in_text(self, name: str, value: str, verdict: Verdict, spaced: bool, quoted: bool) -> bool:
         """For a value found in prose or code. `spaced`: a space stood before it; `quoted`: it was in quotes."""
-        if self.leaves(value, verdict):
+        if self.leaves(value, verdict) or _is_of_a_system(name, value):
             return True
         if verdict.kind == "string" and len(value) < 20 and lower_word(value[:1].lower() + value[1:]):
             return True

@@ -112,11 +112,15 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
         verdict = _key_of(text, name, start, verifier)
     if verdict is None or _is_prompt(text, start, name, separator):
         return None
+    if text[start - 1 : start] == "(" and _PAM.search(text, max(0, start - 32), start):
+        return None
     if separator[0] == ":" and ("." in name or verdict.kind == "auth") and _is_logger(text, start, separator.end()):
         return None
     return None if separator[0][0] == "=" and text[separator.start() - 1] in "<>!~" else verdict
 
 
+_PAM = re.compile(r"\bpam_\w{1,24}\(\Z")
+"""`pam_unix(gdm-password:session)`: a service, and what of it."""
 _KEY_OF = re.compile(
     r"(?:[Jj][Ww][Tt]|H(?:mac|MAC)|hmac|[Ff]ernet|Cipher|cipher|Crypto|crypto|[Ss]ign(?:er|ing)|[Ee]ncrypt(?:or|er|ion))\w{0,20}[({\[][^(){}\[\]\n]{0,100}\Z"
 )

@@ -106,7 +106,7 @@ _PART_STEMS = stems("name", "key", "field", "header", "param", "variable", "prop
 _MEMBERS = re.compile(
     r"\b(?P<stem>[A-Za-z]{0,20}?_?)(?i:name|key|field|header|param|variable|property)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,2}\\{0,8}[\"']?(?P<name>[\w.\-\[\]]{1,80}?)\\{0,8}[\"']?"
     r"[,;]?(?:\s|\\+[rnt]){0,24}(?:\\{0,8}[\"']?(?!(?i:\w{0,20}(?:name|key|value))\b)\w{1,40}\\{0,8}[\"']? ?[:=] ?[^\r\n\\,;:{}\[\]]{0,80}[,;]?(?:\s|\\+[rnt]){1,24}){0,3}"
-    r"\\{0,8}[\"']?(?P=stem)?(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s,;)}\]])"
+    r"\\{0,8}[\"']?(?P=stem)?(?i:value|val|content|default)\\{0,8}[\"']?[ ]{0,2}(?:[:=]|=>)[ ]{0,3}(?=[^\s])(?!,[A-Za-z]\w{0,40}:|[)}\]]{1,8}(?:[\s,;]|\Z))"
 )
 _SERIALIZED = re.compile(r"s:\d{1,4}:\\{0,8}\"(?P<name>[\w.\-\[\]]{1,80})\\{0,8}\";s:\d{1,6}:(?=\\{0,8}\")")
 _BLOCK = re.compile(

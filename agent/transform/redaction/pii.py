@@ -91,12 +91,14 @@ _CARD_WORD = re.compile(
     r"(?<![A-Za-z])(?i:(?:credit|debit|bank|payment)?[ _\-]?cards?|union[ _\-]?pay|tarjeta|carte|carta|kaart)(?![a-z])|(?<=[a-z])Cards?(?![a-z])|(?i:karten?(?![a-z])|kartennummer)|银联|卡号|银行卡"
 )
 _CARD_WORD_WITHIN = 80
-_PART_OF_NAME = re.compile(r"[A-Za-z0-9]_-?\Z")
+_OTHER_ID = re.compile(
+    r"(?<![A-Za-z])(?:blk|block|chunk|job|task|attempt|application|container|part|segment|shard|region|event|seq)_-?\Z"
+)
 
 
 def scan_card(text: str, verifier: Verifier) -> Iterator[Hit]:
     """Card numbers by issuer, length and check digit; those of UnionPay only behind a word for a card. Ids of traces, and of
-    other things (`blk_4568377692254637284`), are none."""
+    blocks and jobs (`blk_4568377692254637284`), are none."""
     for found in verifier.each(_CARD, text):
         number, start = found["secret"], found.start("secret")
         if not checks.card(number) and not checks.unionpay(number):
@@ -104,7 +106,7 @@ def scan_card(text: str, verifier: Verifier) -> Iterator[Hit]:
         may_be_another = (
             not checks.card(number)
             or traces.is_named_before(text, start)
-            or _PART_OF_NAME.search(text, max(0, start - 3), start) is not None
+            or _OTHER_ID.search(text, max(0, start - 16), start) is not None
         )
         if not may_be_another or _CARD_WORD.search(text, max(0, start - _CARD_WORD_WITHIN), start):
             yield Hit(*found.span("secret"), "card")

@@ -130,7 +130,7 @@ def name_needles(stems: str) -> tuple[str, ...]:
 
 
 # `app.auth: …` is a logger's name and its message, so without quotes only `auth=` counts.
-_AUTH_NEEDLE = rf"(?im)auth(?:[ \t]{{0,3}}=|[\"'`\\\]]{{1,10}}[ \t]{{0,3}}[=:])[=>]{{0,2}}{_AFTER}(?:{_QUOTED}|{_BARE})"
+_AUTH_NEEDLE = rf"(?im)auth(?:[ \t]{{0,3}}=|[\"'`\\\]][\"'`\\\])]{{0,9}}[ \t]{{0,3}}[=:]|\)[ \t]{{0,3}}=)[=>]{{0,2}}{_AFTER}(?:{_QUOTED}|{_BARE})"
 _LOGIN_NEEDLE = r"[aA]uth\\{0,8}\" ?: ?\[ ?\\{0,8}\"[^\"\\]+\\{0,8}\", ?\\{0,8}\"[^\"\\]{7}"
 _PAIR_STEMS = STEMS.replace("|bearer|", "|").replace("|assertion", "")
 

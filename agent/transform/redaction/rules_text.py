@@ -312,7 +312,7 @@ PROSE = group(
         "",
         "user:password of curl, password of mysql",
         find=(
-            r"(?m)(?:^|[^A-Za-lo-qsu-z0-9_.\-])(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
+            r"(?m)(?:^|[^A-Za-lo-qsu-z0-9_.\-]|\\u[0-9a-fA-F]{4}|\\x20|\\f|%20|\[[0-9;]{0,8}K)(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
             r"(?:-u|-U|-l|--user|--username|--login|/u|/u:|/user:)[ =]?\\{0,8}[\"']?[A-Za-z0-9_.@\\\-]+[\"']? (?:-p|-P|-pw|-w|--pw|--pass|/p)[a-z]*[ =:]?[^\s\-]",
         ),
         scanner="user",
@@ -336,7 +336,10 @@ PROSE = group(
                     r"(?:docker|podman|az|oc|registry|buildah|skopeo|nerdctl|cf|vault|gh|heroku|quay) (?:[^\s]{1,40} ){0,2}login [^\n]{0,400}?(?:-p|-t|--token|--password)[ =]",
                 ),
             ),
-            ("arguments", (r"', '-", r"','-", r"\", \"-", r"\",\"-", r"\\\", \\{1,8}\"-", r"\\\",\\{1,8}\"-")),
+            (
+                "arguments",
+                (r"(?:curl|mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|sshpass)\\{0,8}[\"'], ?\\{0,8}[\"']",),
+            ),
             ("env", (rf"(?i)(?:ENV|setx|setenv) [a-z0-9_]*(?:{_WHATS})[a-z0-9_]* [^\s=]",)),
             (
                 "client",
@@ -375,7 +378,7 @@ PROSE = group(
             "mysql -h db -u root -p«{b62:10}» app",
             "sshpass -p«{b62:9}» ssh h",
             "Command '['curl', '-u', 'bob:«{b62:10}»', 'https://x']' returned non-zero exit status 22.",
-            '{"cmd": ["mysql", "-u", "root", "-p«{b62:10}»", "app"], "n": 1}',
+            "run(('mysql', '-uroot', '-p«{b62:10}»', 'app'), check=True)",
         ),
         must_not=(
             "curl -u bob https://x",

@@ -49,17 +49,19 @@ _OTPAUTH = re.compile(r"otpauth://[^\s\"']{1,512}?[?&]secret=(?P<secret>[A-Za-z2
 
 
 _GO_HOSTS = ("@tcp(", "@unix(", "@udp(")
-_GO_DSN = re.compile(
-    r"(?<![\w.\-/])[\w.\-]{1,64}:(?P<secret>(?:(?![,{][A-Za-z]{1,40}:)[^\s\"'`]){1,256}?)@(?:tcp|unix|udp)\("
-)
-"""Members of a struct before it, `{Name:x,Value:user:password@tcp(…`, are no part of the password."""
+_GO_DSN = re.compile(r"(?<![\w.\-/])[\w.\-]{1,64}:(?P<secret>[^\s\"'`]{1,256}?)@(?:tcp|unix|udp)\(")
+_GO_VALUE = re.compile(r".*[,{]Value:[^:]{1,64}:", re.DOTALL)
+"""What stands before the password where a struct is printed: `{Name:x,Value:user:password@tcp(…`."""
 
 
 def scan_userinfo(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`scheme://user:PASSWORD@host` and `https://TOKEN@host`; the password may hold `@`."""
     for dsn in verifier.each(_GO_DSN, text) if any(literal in text for literal in _GO_HOSTS) else ():
-        if not all(verifier.gate.leaves(part, _PASSWORD) for part in dsn["secret"].split(":")):
-            yield Hit(*dsn.span("secret"), "go-dsn")
+        start, end = dsn.span("secret")
+        struct = _GO_VALUE.match(text, start, end)
+        start = start if struct is None else struct.end()
+        if not verifier.gate.leaves(text[start:end], _PASSWORD):
+            yield Hit(start, end, "go-dsn")
     whole = verifier.each(_AUTHORITY, text) if "//" in text or "\\/" in text else ()
     sloppy = verifier.each_at(_SCHEMES, text, _SLOPPY_AUTHORITY) if "@" in text else ()
     for url in chain(whole, sloppy):

@@ -69,7 +69,7 @@ class Tools:
     scans_of: which of them a decoded text needs · places_of: and where; None when it is not worth the time.
     actions:  of every rule that is on.
     exemptions: what rules leave alone · by_path: whether one of them goes by the place in the JSON.
-    base64: number of the scan that stands for this encoding · arguments: of the one for commands as lists.
+    base64: number of the scan that stands for this encoding.
     reach:  how far around a match in a long text a scan looks, where that is not NEAR · cost: what it costs, where not two.
     implied: scans that are asked for together with another.
     built_in: the scans of the rules that come with the agent; an operator's own may concern any value.
@@ -89,7 +89,6 @@ class Tools:
     gate: Gate
     marks: Marks
     base64: int
-    arguments: int
     wordy: Scans
     reach: Mapping[int, Reach]
     cost: Mapping[int, int]
@@ -193,15 +192,8 @@ class Verifier:
             scans = self.survey.of(text)
         if self.is_json or is_json(text):
             self.is_json = False
-            return self.settle(text, self._in_json(text, scans))
+            return self.settle(text, jsonwalk.walk(text, self, scans))
         return self.plain(text, scans)
-
-    def _in_json(self, text: str, scans: Scans) -> list[Hit]:
-        """The hits of JSON, not settled yet. Of a command as an array the elements by themselves say nothing."""
-        hits = jsonwalk.walk(text, self, scans)
-        if self.tools.arguments in scans:
-            hits += self.one(self.tools.arguments)(text)
-        return hits
 
     def plain(self, text: str, scans: Scans) -> list[Hit]:
         """Hits of a decoded text, sorted and apart, each with what to write. In JSON within it only the walk counts."""
@@ -375,9 +367,9 @@ class Verifier:
         text, at = within
         places = self.survey.places_within(text, at, at + len(piece))
         if places is None:
-            return self._in_json(piece, self.scans_of(piece))
+            return jsonwalk.walk(piece, self, self.scans_of(piece))
         around = self.survey.turn_to(piece, places)
-        hits = self._in_json(piece, frozenset([scan for _, scan in places]))
+        hits = jsonwalk.walk(piece, self, frozenset([scan for _, scan in places]))
         self.survey.turn_back(around)
         return hits
 
