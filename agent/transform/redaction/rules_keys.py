@@ -130,7 +130,9 @@ def name_needles(stems: str) -> tuple[str, ...]:
 
 
 # `app.auth: …` is a logger's name and its message, so without quotes only `auth=` counts.
-_AUTH_NEEDLE = rf"(?im)auth(?:[ \t]{{0,3}}=|[\"'`\\\]][\"'`\\\])]{{0,9}}[ \t]{{0,3}}[=:]|\)[ \t]{{0,3}}=)[=>]{{0,2}}{_AFTER}(?:{_QUOTED}|{_BARE})"
+_AUTH_NEEDLE = rf"(?im)auth(?:[ \t]{{0,3}}=|[\"'`\\\]][\"'`\\\])]{{0,9}}[ \t]{{0,3}}[=:]|\)[\"'`\\\])]{{1,9}}[ \t]{{0,3}}[=:]|\)[ \t]{{0,3}}=)[=>]{{0,2}}{_AFTER}(?:{_QUOTED}|{_BARE})"
+# `pam_unix(sshd:auth): check pass` stands in each line of sshd.
+_AUTH_IN_BRACKETS = rf"(?im)auth\)[ \t]{{0,3}}:{_AFTER}(?:{_QUOTED}|[^\s\"'`\\,;]*[0-9])"
 _LOGIN_NEEDLE = r"[aA]uth\\{0,8}\" ?: ?\[ ?\\{0,8}\"[^\"\\]+\\{0,8}\", ?\\{0,8}\"[^\"\\]{7}"
 _PAIR_STEMS = STEMS.replace("|bearer|", "|").replace("|assertion", "")
 
@@ -206,7 +208,7 @@ KEYS = group(
         "password",
         "",
         "value of a password-like name",
-        find=(*name_needles(STEMS), _AUTH_NEEDLE),
+        find=(*name_needles(STEMS), _AUTH_NEEDLE, _AUTH_IN_BRACKETS),
         scanner="names",
         must=('{"password": "«{pw:12}»"}', "db_password=«{pw:14}»", "DB_PASSWORD='«{pw:14}»'", "smtp_pass: «{pw:9}7»"),
         must_not=(

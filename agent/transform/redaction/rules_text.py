@@ -312,7 +312,7 @@ PROSE = group(
         "",
         "user:password of curl, password of mysql",
         find=(
-            r"(?m)(?:^|[^A-Za-lo-qsu-z0-9_.\-]|\\u[0-9a-fA-F]{4}|\\x20|\\f|%20|\[[0-9;]{0,8}K)(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
+            r"(?m)(?:^|[^A-Za-lo-qsu-z0-9_.\-]|\\u[0-9a-fA-F]{4}|\\x20|\\f|%20|%0[9A-Da-d]|\[[0-9;]{0,8}K)(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
             r"(?:-u|-U|-l|--user|--username|--login|/u|/u:|/user:)[ =]?\\{0,8}[\"']?[A-Za-z0-9_.@\\\-]+[\"']? (?:-p|-P|-pw|-w|--pw|--pass|/p)[a-z]*[ =:]?[^\s\-]",
         ),
         scanner="user",
