@@ -42,9 +42,9 @@ def _code() -> Iterator[tuple[int, int]]:
     with contextlib.suppress(OSError), Path("/proc/self/smaps").open() as lines:
         for line in lines:  # some ten thousand
             fields = line.split(maxsplit=5)
-            if fields[1] == "r-xp" and fields[-1].startswith("/"):
+            if fields[1:2] == ["r-xp"] and fields[-1].startswith("/"):
                 start, end = (int(place, 16) for place in fields[0].split("-"))
-            elif fields[0] == "Anonymous:":
+            elif fields[:1] == ["Anonymous:"]:
                 if int(fields[1]) == 0 and start < end:
                     yield start, end - start
                 start = end = 0

@@ -71,7 +71,8 @@ Anonymous:             0 kB
 Rss:                  16 kB
 Anonymous:             0 kB
 THPeligible:           0
-VmFlags: rd ex mr mw me
+VmFlags:
+
 7f10a000-7f10b000 r-xp 00000000 fd:00 12                         /usr/lib/a name.so
 Anonymous:             4 kB
 7f10c000-7f10d000 r-xp 00000000 00:00 0                          [vdso]
