@@ -33,7 +33,7 @@ _LONGEST_ROW = 4_000
 def scan_columns(text: str, verifier: Verifier) -> Iterator[Hit]:
     """`user,password` and then rows of as many cells; `password<tab>x`."""
     if "\n" in text or "\\n" in text:
-        verifier.affords(text.count("\\n" if "\\" in text else "\n") // _CHEAP)
+        verifier.work.affords(text.count("\\n" if "\\" in text else "\n") // _CHEAP)
         # Line and break by turns.
         parts = (_LINES if "\\" in text else _PLAIN_LINES).split(text)
         at = 0

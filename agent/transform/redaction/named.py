@@ -74,7 +74,7 @@ def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
     """Every separator with a sensitive name before it and a value behind it."""
     done = -1
     # No two separators share one; so many of them would come to the limit anyway, after half of the time there is.
-    verifier.affords(text.count("=") // (2 * _CHEAP))
+    verifier.work.affords(text.count("=") // (2 * _CHEAP))
     for number, separator in enumerate(_SEPARATOR.finditer(text)):
         if number % _CHEAP == 0:
             verifier.step()

@@ -35,6 +35,11 @@ class Work:
         if self.left < 0:
             raise WorkLimit("too much to look at")
 
+    def affords(self, steps: int) -> None:
+        """Raises WorkLimit when what is sure to come is more than is left."""
+        if steps > self.left:
+            raise WorkLimit("too many candidates")
+
 
 class Hit(NamedTuple):
     """A secret in a text. `text` is what to write instead; None lets the rule's action decide."""

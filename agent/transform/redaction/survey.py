@@ -88,8 +88,7 @@ class Survey:
             return places
         if windows.with_breaks_escaped(text) == content and not self._tools.marks.spans(text):
             return self._unescaped(text, places)
-        if self._cost_of(len(text), places) > self._work.left:  # it will find as much again
-            raise WorkLimit("too many candidates")
+        self._work.affords(self._cost_of(len(text), places))  # it will find as much again
         return self.find(text)
 
     def find(self, text: str) -> Places:

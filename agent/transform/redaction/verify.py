@@ -138,11 +138,6 @@ class Verifier:
         self.drop = False
         self.path = ""
 
-    def affords(self, steps: int) -> None:
-        """Raises WorkLimit when what is sure to come is more than is left."""
-        if steps > self.work.left:
-            raise WorkLimit("too many candidates")
-
     def each(self, pattern: re.Pattern[str], text: str, weight: int = 1) -> Iterator[re.Match[str]]:
         """`finditer`, counted."""
         for found in pattern.finditer(text):
@@ -415,8 +410,8 @@ class Verifier:
     def _deeper(self, piece: str) -> _Deeper:
         self._pieces += 1
         self.step(_STEPS_TO_DECODE)
-        self._budget -= len(piece)
-        if self._pieces > _MOST_PIECES or self._budget < 0 or self._depth >= _DEEPEST:
+        self.spend(len(piece))
+        if self._pieces > _MOST_PIECES or self._depth >= _DEEPEST:
             raise WorkLimit("too much to decode")
         return _Deeper(self)
 
