@@ -12,6 +12,7 @@ from setuptools import setup
 
 INNER_LOOP = [
     "agent/wire.py",
+    "agent/wire_writer.py",
     "agent/batch/batcher.py",
     "agent/batch/stamp.py",
     "agent/transform/chain.py",

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, ti
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import wire
+from agent import wire, wire_writer
 
 
 def push_request_class() -> type:
@@ -79,6 +79,37 @@ def test_every_size_of_nanoseconds_is_written_right(nanos: int, seconds: int) ->
     body = wire.encode_protobuf("{}", [seconds * 10**9 + nanos], [b"x"], [b""])
     stamp = PushRequest.FromString(body).streams[0].entries[0].timestamp
     assert (stamp.seconds, stamp.nanos) == (seconds, nanos)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, (1 << 62) - 1) | st.integers(0, 4).map(lambda s: s * 10**9), lines, pairs), max_size=8
+    )
+)
+def test_both_ways_to_write_entries_give_the_same_bytes(
+    wanted: list[tuple[int, bytes, list[tuple[bytes, bytes]]]],
+) -> None:
+    times, texts = [ns for ns, _, _ in wanted], [line for _, line, _ in wanted]
+    metadata = [wire.encode_metadata(p) for _, _, p in wanted]
+    out: list[bytes] = []
+    size = wire._encode_entries(times, texts, metadata, out)
+    body = wire_writer.push_request(b"head", times, texts, metadata)
+    assert body == b"\n" + wire.varint(size + 4) + b"head" + b"".join(out)
+
+
+@pytest.mark.parametrize("odd", [-1, 1 << 62, 1 << 75])
+def test_times_that_are_not_written_fast_are_written(odd: int) -> None:
+    assert wire_writer.push_request(b"", [1, odd], [b"a", b"b"], [b"", b""]) is None
+    stream = wire.decode_protobuf(wire.encode_protobuf("{}", [1, odd], [b"a", b"b"], [b"", b""]))[0]
+    assert stream.timestamps_ns == [1, odd]
+
+
+@pytest.mark.parametrize("size", [0, 100, 16_000, 17_000, 2_090_000, 2_100_000, 3_000_000])
+def test_a_body_of_any_length_is_written(size: int) -> None:
+    for _ in range(2):  # the second into the buffer of the first
+        body = wire.encode_protobuf("{}", [5], [b"x" * size], [b""])
+        assert wire_writer.push_request(b"\n\x02{}", [5], [b"x" * size], [b""]) == body
+        assert wire.decode_protobuf(body)[0].lines == [b"x" * size]
 
 
 @given(entries, st.sampled_from([wire.PROTOBUF, wire.JSON]))
