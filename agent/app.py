@@ -146,6 +146,7 @@ class App:
                     self.dead_letters,
                     self.emit,
                     load=self.buffer.read,
+                    at_hand=self.buffer.at_hand,
                     note=self.buffer.note_progress,
                 )
                 async with self.tailer, self._listening() as self.port:

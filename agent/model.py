@@ -203,7 +203,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A batch on disk, durable. It holds no bytes: the buffer reads them for each attempt.
+    """A batch on disk, durable. It holds no bytes: the buffer gives them for each attempt.
 
     sequence:  counts records of this buffer from 1, without gaps.
     segment, offset, length: where it lies.

@@ -138,7 +138,7 @@ async def deliver(batches: list[Batch], directory: Path, port: int, clock: Clock
             for _ in range(sum(1 for batch in batches if batch.bodies)):
                 with clock.on("buffer: read"):
                     record = await anext(records)
-                    bodies = await asyncio.to_thread(buffer.read, record)
+                    bodies = buffer.at_hand(record) or await asyncio.to_thread(buffer.read, record)
                 with clock.on("http"):
                     for body in bodies:
                         reply = await client.post(body.encoding, body.payload)

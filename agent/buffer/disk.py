@@ -8,6 +8,8 @@ Invariants:
  4. waiting = recovered + appended - delivered - dropped - damaged, in entries, at any moment.
  5. At most `index_records` records are known in memory; the others are found by looking ahead, oldest first.
 
+ 6. What is sent is what is on the disk: as it was made durable a moment ago, or read back and verified.
+
 All state belongs to the event loop. Threads write, look ahead and read bodies, and see only values that do not change.
 """
 
@@ -18,11 +20,13 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from agent import config
+from agent.buffer.at_hand import AtHand
 from agent.buffer.backlog import Pending
 from agent.buffer.cursor import Cursor
 from agent.buffer.damaged import Damaged
@@ -45,6 +49,7 @@ from agent.observe.events import (
 __all__ = ["BufferStatistics", "CorruptRecord", "DiskBuffer", "FutureFormat", "StateGone", "StateHeld", "StateUnusable"]
 
 _INDEX_RECORDS = 50_000
+_AT_HAND_BYTES = 1024 * 1024
 _LONGEST_PAUSE = 16
 _REAL_STORAGE = Storage()
 
@@ -96,6 +101,7 @@ class DiskBuffer:
         self._is_first = recovered.next_number == 1
         self._recovered = outbox.waiting_entries
         self._appended = 0
+        self._at_hand = AtHand(_AT_HAND_BYTES)
         self._appending = asyncio.Lock()
         self._pause_s = pause_s
         self._full = False
@@ -202,9 +208,10 @@ class DiskBuffer:
             return
         async with self._appending:
             drafts = self._log.draft(batches)
+            publish = partial(self._publish, [batch.bodies for batch in batches if batch.bodies])
             pause_s = self._pause_s
             growth = await self._until_room(drafts.size)
-            while not self._concluded(outcome := await self._log.commit(drafts, self._publish)):
+            while not self._concluded(outcome := await self._log.commit(drafts, publish)):
                 if not (outcome.disk_full and await self._make_room()):
                     await self._pause(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE * self._pause_s)
@@ -214,9 +221,11 @@ class DiskBuffer:
                 self._full = self._failing = False
                 self._emit(BufferHasRoom())
 
-    def _publish(self, begin: Mark, pendings: list[Pending]) -> None:
+    def _publish(self, bodies: list[tuple[Body, ...]], begin: Mark, pendings: list[Pending]) -> None:
         """The records are durable: they count, and they can be sent."""
         self._appended += self._log.end.tally.entries - begin.tally.entries
+        for pending, its in zip(pendings, bodies, strict=True):
+            self._at_hand.keep(pending.record.sequence, its)
         self._outbox.extend(begin, pendings)
 
     def _concluded(self, outcome: Outcome) -> bool:
@@ -317,6 +326,10 @@ class DiskBuffer:
         Waits when there is none. Ends when the buffer is closed.
         """
         return self._outbox.unsent()
+
+    def at_hand(self, record: Record) -> tuple[Body, ...] | None:
+        """The bodies of a record that was appended a moment ago and not asked for since, as `read` would give them."""
+        return self._at_hand.take(record.sequence)
 
     def read(self, record: Record) -> tuple[Body, ...]:
         """The record's bodies, verified; in any thread.

@@ -117,6 +117,7 @@ class Pusher:
     """Call it with a record; several calls may run at a time, one for each group.
 
     load:    the bodies of a record; it blocks and is run in a thread.
+    at_hand: the same at once, where they are in memory.
     note:    told of a record how many of its first bodies are settled, and how many of their entries were refused.
     random:  uniform in 0..1.  sleep, clock: seconds.  wall: epoch seconds.
     """
@@ -129,6 +130,7 @@ class Pusher:
         emit: Emit,
         *,
         load: Callable[[Record], tuple[Body, ...]],
+        at_hand: Callable[[Record], tuple[Body, ...] | None] = lambda _: None,
         note: Callable[[Record, int, int], None] = lambda _, __, ___: None,
         random: Callable[[], float] = dice.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -139,6 +141,7 @@ class Pusher:
         self._dead_letters = dead_letters
         self._emit = emit
         self._load = load
+        self._at_hand = at_hand
         self._note = note
         self._sleep = sleep
         self._clock = clock
@@ -191,7 +194,9 @@ class Pusher:
     async def _go_on(self, delivery: Delivery) -> float | None:
         """One attempt: sends piece after piece while Loki takes them. Returns the pause it needs, None at the end."""
         async with self._gate.turn() as probe:
-            bodies = await asyncio.to_thread(self._load, delivery.record)
+            bodies = self._at_hand(delivery.record)
+            if bodies is None:
+                bodies = await asyncio.to_thread(self._load, delivery.record)
             delivery.begin(bodies)
             for _ in range(PIECES_A_TURN):
                 piece = delivery.next

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from test_buffer_samples import FailingDisk, Opened, batch, file_of, flip, segments, small, until
 
+from agent.buffer.at_hand import AtHand
 from agent.buffer.disk import CorruptRecord, StateGone, StateHeld, StateUnusable
 from agent.buffer.segment import Storage
 from agent.observe.events import (
@@ -39,6 +40,46 @@ async def test_what_is_appended_can_be_read_and_is_gone_when_acknowledged(tmp_pa
         facts = buffer.statistics()
         assert (facts.waiting_entries, facts.waiting_records, facts.oldest_ns) == (0, 0, None)
         assert (facts.appended_entries, facts.delivered_entries) == (6, 6)
+
+
+async def test_what_was_just_appended_is_at_hand_once(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        made = [batch("a", 0, entries=3, bodies=2), batch("b", 0, bodies=0), batch("c", 0)]
+        await opened.buffer.append(made)
+        records = [await opened.take(), await opened.take()]
+        assert [opened.buffer.at_hand(record) for record in records] == [made[0].bodies, made[2].bodies]
+        assert [opened.buffer.at_hand(record) for record in records] == [None, None]
+        assert [opened.buffer.read(record) for record in records] == [made[0].bodies, made[2].bodies]
+
+
+async def test_what_an_earlier_run_appended_is_not_at_hand(tmp_path: Path) -> None:
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", 0)])
+    with Opened(tmp_path) as opened:
+        assert opened.buffer.at_hand(await opened.take()) is None
+
+
+async def test_what_is_not_durable_yet_is_not_at_hand(tmp_path: Path) -> None:
+    disk = FailingDisk(error=errno.EIO)
+    with Opened(tmp_path, storage=disk.storage) as opened:
+        disk.failing = {disk.calls + 1}
+        before = opened.buffer._at_hand.take(1)
+        await opened.buffer.append([batch("a", 0)])
+        assert before is None
+        assert opened.of(BufferWriteFailed)
+        record = await opened.take()
+        assert opened.buffer.at_hand(record) == opened.buffer.read(record)
+
+
+def test_of_what_is_at_hand_the_oldest_goes_first() -> None:
+    bodies = [batch("a", n).bodies for n in range(4)]
+    size = sum(len(body.payload) for body in bodies[0])
+    at_hand = AtHand(2 * size)
+    for sequence, made in enumerate(bodies, 1):
+        at_hand.keep(sequence, made)
+    assert [at_hand.take(sequence) for sequence in range(1, 5)] == [None, None, *bodies[2:]]
+    at_hand.keep(9, (*bodies[0], *bodies[1], *bodies[2]))
+    assert at_hand.take(9) is None
 
 
 async def test_one_write_and_one_sync_for_a_whole_list(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ class Rig:
         self.slept: list[float] = []
         self.now_s = 0.0
         self.loads: list[int] = []
+        self.at_hand: dict[int, tuple[Body, ...]] = {}
         self.noted: list[tuple[int, int, int]] = []
         self.records: dict[int, tuple[Body, ...]] = {}
         self.push = Pusher(
@@ -100,6 +101,7 @@ class Rig:
             self.graves,
             self.events.append,
             load=self._load,
+            at_hand=lambda record: self.at_hand.pop(record.sequence, None),
             note=lambda record, bodies, refused: self.noted.append((record.sequence, bodies, refused)),
             random=lambda: 1.0,
             sleep=self._sleep,
@@ -146,6 +148,15 @@ def expected(*numbers: int) -> list[bytes]:
 
 
 # --- accepted ------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_at_hand_is_sent_without_a_look_at_the_disk_and_once() -> None:
+    rig = Rig(FakeLoki(Reply(503, ""), OK))
+    record = rig.record(body(3))
+    rig.at_hand[record.sequence] = rig.records[record.sequence]
+    assert (await rig.push(record)).delivered_entries == 3
+    assert rig.loads == [record.sequence]  # by the second attempt
+    assert len(rig.slept) == 1
 
 
 async def test_an_accepted_record_is_sent_once_as_it_is() -> None:
