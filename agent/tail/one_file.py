@@ -408,7 +408,7 @@ class OneFile:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def read(
-        self, read_ns: int, *, final: bool = False, close: bool = False, before: Sequence[OneFile] = ()
+        self, read_ns: int, most: int, *, final: bool = False, close: bool = False, before: Sequence[OneFile] = ()
     ) -> list[Chunk]:
         """As `Reader.read` does, or what was lost once more. `before`: earlier generations."""
         reader = self._reader
@@ -420,7 +420,8 @@ class OneFile:
             return reader.read_lost(read_ns)
         reader.check_beginning()
         self._touched = self.shrank = False
-        chunks = reader.read(read_ns, final=final, close=close, before=[file._reader for file in before])  # noqa: SLF001 - of its own kind
+        earlier = [file._reader for file in before]  # noqa: SLF001 - of its own kind
+        chunks = reader.read(read_ns, most, final=final, close=close, before=earlier)
         if reader.at_end:
             self.size = max(self.size, reader.seen_to)
         return chunks

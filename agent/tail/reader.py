@@ -137,18 +137,23 @@ class Reader:
             raise ContentChanged(Verdict.BEGINS_OTHERWISE)
 
     def read(
-        self, read_ns: int, *, final: bool = False, close: bool = False, before: Sequence[Reader] = ()
+        self,
+        read_ns: int,
+        most: int = QUANTUM_BYTES,
+        *,
+        final: bool = False,
+        close: bool = False,
+        before: Sequence[Reader] = (),
     ) -> list[Chunk]:
-        """What a quantum holds in whole lines. `close` takes lines that wait for more of their kind, `final` the
+        """What `most` bytes hold in whole lines. `close` takes lines that wait for more of their kind, `final` the
         unterminated last line too. `before`: of earlier generations, whose open ends may go on here.
 
         Needs it open. Raises ContentChanged when the bytes before the place are not those that were read, and OSError.
         """
         ends = [reader.open_lines() for reader in before]
         earlier = b"".join(ends)
-        for size in (QUANTUM_BYTES, self.lines.window_bytes):
-            raw, k = self._read_on(size)
-            body = raw[k:] if k else raw
+        for size in (most, self.lines.window_bytes):
+            body = self._read_on(size)
             self._read_bytes += len(body)
             if not all(self.lines.go_on_from(reader.lines) for reader in before):
                 before, ends, earlier = (), [], b""
@@ -158,17 +163,18 @@ class Reader:
                 break
         owed = list(zip(before, map(len, ends), strict=True))
         chunks: list[Chunk] = []
-        at = k
+        at, tail = 0, self.place.tail
         for piece in pieces:
             spans, length = _take_of_earlier(owed, piece)
             if length or not spans:
                 at += length
-                spans.append(self._take(length, piece.last_part, raw[max(0, at - ANCHOR_BYTES) : at]))
+                end = body[at - ANCHOR_BYTES : at] if at >= ANCHOR_BYTES else (tail + body[:at])[-ANCHOR_BYTES:]
+                spans.append(self._take(length, piece.last_part, end))
             self.place.part = piece.last_part
             chunks.append(_chunk_of(self._origin, spans, piece, read_ns))
         self.at_end = len(body) < size
-        self.seen_to = max(self.place.offset, self.begins_at + len(raw) - at) if self.at_end else self.place.offset
-        self.open_end.lines = self.at_end and self.lines.has_open_lines(raw[at:])
+        self.seen_to = max(self.place.offset, self.begins_at + len(body) - at) if self.at_end else self.place.offset
+        self.open_end.lines = self.at_end and self.lines.has_open_lines(body[at:])
         if self.at_end and self.seen_to and not self.place.offset:
             self.place.learn_beginning(self._open_content())  # of its first line, which is not ended yet
         return chunks
@@ -177,16 +183,17 @@ class Reader:
         """The whole lines at its end that wait for more of their kind. Needs it open."""
         return self._bytes(self.begins_at, self.seen_to - self.begins_at)
 
-    def _read_on(self, size: int) -> tuple[bytes, int]:
-        """Up to `size` bytes after the place, behind the k bytes before it that are kept in memory, which are compared."""
+    def _read_on(self, size: int) -> bytes:
+        """Up to `size` bytes after the place. Those before it are compared with what is kept of them in memory: after the
+        reading, so that what was read is what follows them."""
         tail, offset = self.place.tail, self.place.offset
         if offset == 0:
-            return self._read_beginning(size), 0
-        k = len(tail)
-        raw = self._bytes(offset - k, k + size)
-        if not raw.startswith(tail):
-            raise ContentChanged(Verdict.SHORTER if len(raw) < k else Verdict.DIFFERS_BEFORE_OFFSET)
-        return raw, k
+            return self._read_beginning(size)
+        body = self._bytes(offset, size)
+        before = self._bytes(offset - len(tail), len(tail))
+        if before != tail:
+            raise ContentChanged(Verdict.SHORTER if len(before) < len(tail) else Verdict.DIFFERS_BEFORE_OFFSET)
+        return body
 
     def _read_beginning(self, size: int) -> bytes:
         content = self._open_content()

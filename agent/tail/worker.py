@@ -360,7 +360,8 @@ class Worker:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def _read(self, now: float) -> list[Chunk]:
-        """A quantum of each file that has something, in turn and again, until the turn's bytes are used up."""
+        """A quantum of each file that has something, in turn and again, until the turn's bytes are used up. A file that is the
+        only one has them all at once: each quantum costs something of its own."""
         chunks: list[Chunk] = []
         taken = fruitless = 0
         while taken <= TURN_BYTES - QUANTUM_BYTES and fruitless < len(self._ready):
@@ -368,7 +369,7 @@ class Worker:
             file.queued = False
             if file.done or file.error or not file.admitted:
                 continue
-            read = self._read_file(file, now)
+            read = self._read_file(file, now, QUANTUM_BYTES if self._ready else TURN_BYTES - taken)
             taken += file.take_read_bytes()  # not what came of them: of what a container wrapped that may be hardly any
             chunks += read
             self._queue(file)
@@ -376,7 +377,9 @@ class Worker:
         self._take_in_started_over()
         return chunks
 
-    def _read_file(self, file: OneFile, now: float, *, final: bool = False, close: bool = False) -> list[Chunk]:
+    def _read_file(
+        self, file: OneFile, now: float, most: int = QUANTUM_BYTES, *, final: bool = False, close: bool = False
+    ) -> list[Chunk]:
         changed = [] if self._once else self._generations.changed_before(file)
         chunks = [chunk for earlier in changed for chunk in self._read_file(earlier, now)]
         try:
@@ -386,7 +389,7 @@ class Worker:
                 with self._open_files.keeping(file, *before):
                     before, ended = self._openable(before, file, now)
                     chunks += ended
-                    chunks += file.read(self._wall_ns(), final=final, close=close, before=before)
+                    chunks += file.read(self._wall_ns(), most, final=final, close=close, before=before)
                 if file.is_at_end_of_archive and file.damaged and not self._once and not final:
                     self._events.append(ArchiveDamaged(file.source.name, file.origin.path, file.offset))
                 self._note_open_end(file, was_known, now)

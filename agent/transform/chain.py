@@ -214,6 +214,9 @@ class Transform:
         glance, known = self._decoder.glance, self._glance_cache
         times, metadata, slots = seen.times, seen.metadata, self._glanced_slots
         last_ns, odd_times = seen.last_ns, False
+        # Lines of one request say the same mostly, and to see that costs a third of finding it.
+        last_view: Any = None
+        last_encoded = b""
         at, end = start, len(lines)
         try:
             while at < end:
@@ -224,11 +227,17 @@ class Transform:
                 if ns < 0:
                     break
                 view = glance(line)
-                encoded = known.get(view)
-                if encoded is None:
-                    encoded = self._glanced(view)
-                    if encoded is None:
-                        break
+                if view == last_view:
+                    encoded = last_encoded
+                else:
+                    found = known.get(view)
+                    if found is not None:
+                        last_view, last_encoded = view, found  # of texts only, or it would not be known
+                    else:
+                        found = self._glanced(view)
+                        if found is None:
+                            break
+                    encoded = found
                 times.append(ns)
                 metadata.append(encoded)
                 if slots:

@@ -13,10 +13,14 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
 
+from mypy_extensions import i64
+
 _POINT: Final = 0x2E
 _COMMA: Final = 0x2C
 _QUOTE: Final = 0x22
 _SPACE: Final = 0x20
+_ZERO: Final = 0x30
+_NINE: Final = 0x39
 _SECOND_NS: Final = 1_000_000_000
 _POWERS: Final[list[int]] = [10**n for n in range(10)]
 _SCALES = ((11, 9), (14, 6), (17, 3))  # integer digits at most → decimal places up to nanoseconds
@@ -85,19 +89,23 @@ def by_digit(line: bytes, at: int) -> int:
 _IS_COMPILED: Final = not hasattr(by_digit, "__code__")
 
 
-def fraction_in_place(line: bytes, at: int) -> int:
-    """Nanoseconds of the decimals, nine at most, that begin at `at` and end at a comma; -1 for anything else."""
-    end = min(at + 10, len(line))
-    number = 0
-    place = at
-    while place < end:
-        byte = line[place]
-        if byte == _COMMA and place > at:
-            return number * _POWERS[at + 9 - place]
-        if not 0x30 <= byte <= 0x39 or place == at + 9:
+def fraction_in_place(line: bytes, start: i64) -> i64:
+    """Nanoseconds of the decimals, nine at most, that begin at `start` and end at a comma; -1 for anything else."""
+    end: i64 = min(start + 10, len(line))
+    last: i64 = start + 9
+    number: i64 = 0
+    at: i64 = start
+    while at < end:
+        byte: i64 = line[at]
+        if byte == _COMMA and at > start:
+            while at < last:
+                number *= 10
+                at += 1
+            return number
+        if byte < _ZERO or byte > _NINE or at == last:
             return -1
-        number = 10 * number + byte - 0x30
-        place += 1
+        number = 10 * number + byte - _ZERO
+        at += 1
     return -1
 
 

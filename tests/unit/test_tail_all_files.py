@@ -914,7 +914,7 @@ async def test_a_big_file_does_not_keep_small_ones_waiting(tmp_path: Path) -> No
     assert all(sum(len(chunk.data) for chunk in turn) <= 1.25 * 1024 * 1024 for turn in turns)
 
 
-async def test_a_turn_holds_several_quanta_of_a_busy_file_and_one_of_each_other_first(tmp_path: Path) -> None:
+async def test_a_turn_holds_a_quantum_of_each_file_and_then_all_else_of_the_busy_one(tmp_path: Path) -> None:
     line = b"x" * 99 + b"\n"
     big, small = tmp_path / "a-big.log", tmp_path / "b-small.log"
     big.write_bytes(line * (3 * TURN_BYTES // len(line)))
@@ -923,8 +923,9 @@ async def test_a_turn_holds_several_quanta_of_a_busy_file_and_one_of_each_other_
     async with tailer:
         turns = [chunks async for chunks in tailer.turns(idle_s=0.02) if chunks]
     first = turns[0]
-    assert [Path(chunk.origin.path) for chunk in first[:2]] == [big, small]
-    assert len(first) > 3
+    assert [Path(chunk.origin.path) for chunk in first] == [big, small, big]
+    assert len(first[0].data) <= QUANTUM_BYTES < len(first[2].data)
+    assert len(turns[1]) == 1
     for chunks in turns:
         assert (
             TURN_BYTES - QUANTUM_BYTES < sum(len(chunk.data) for chunk in chunks) <= TURN_BYTES or chunks is turns[-1]

@@ -51,7 +51,7 @@ def test_a_lost_first_line_of_about_the_limit_behind_a_mark_is_read_again(
     for data in read:
         agent.lose(data)
     agent.turns(5)
-    assert [chunk.data for chunk in agent._taken if chunk.data] == read
+    assert b"".join(chunk.data for chunk in agent._taken) == b"".join(read)  # parts end like lines
 
 
 @pytest.mark.parametrize("hole", [100_000, 700_000, 5_000_000])
