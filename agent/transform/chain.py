@@ -47,7 +47,7 @@ class Redacted(Protocol):
 
 
 class Redactor(Protocol):
-    def scan(self, data: bytes, lines: list[bytes], /) -> Flags: ...
+    def split(self, data: bytes, /) -> tuple[list[bytes], Flags]: ...
     def chunk(self, data: bytes, lines: list[bytes], flags: Flags, /, *, open_key: bool) -> Redacted: ...
     def text(self, value: str, /) -> str: ...
 
@@ -128,15 +128,9 @@ class Transform:
 
         Each step takes all chunks before the next one begins: its code and tables are then in the processor's cache (decision 57).
         """
-        split: list[list[bytes]] = []
-        for chunk in chunks:
-            lines = chunk.data.split(b"\n")
-            lines.pop()  # what follows the last newline: nothing
-            split.append(lines)
-        scan = self._redactor.scan
-        flags = [scan(chunk.data, lines) for chunk, lines in zip(chunks, split, strict=True)]
-        redacted = [self._redact(chunk, lines, found) for chunk, lines, found in zip(chunks, split, flags, strict=True)]
-        return [self._entries(chunk, lines, done) for chunk, lines, done in zip(chunks, split, redacted, strict=True)]
+        split = [self._redactor.split(chunk.data) for chunk in chunks]
+        redacted = [self._redact(chunk, *each) for chunk, each in zip(chunks, split, strict=True)]
+        return [self._entries(chunk, each[0], done) for chunk, each, done in zip(chunks, split, redacted, strict=True)]
 
     def _redact(self, chunk: Chunk, lines: list[bytes], flags: Flags) -> Redacted:
         file = chunk.span.file

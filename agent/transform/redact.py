@@ -20,7 +20,7 @@ from agent.transform.redaction.engine import Engine
 from agent.transform.redaction.finder import Store
 from agent.transform.redaction.nearly import Miss
 from agent.transform.redaction.pii import DOMAIN_BYTES, LOCAL_CHARACTERS, domain_is_real
-from agent.transform.redaction.places import Flags
+from agent.transform.redaction.places import Flags, lines_in
 from agent.transform.redaction.rule import Action, BadRule, Hit, WorkLimit
 from agent.transform.redaction.verify import HOPELESS, Verifier
 from agent.transform.redaction.windows import LONG
@@ -139,21 +139,21 @@ class Redactor:
     def rules(self) -> list[RuleInfo]:
         return list(self._infos)
 
-    def scan(self, data: bytes, lines: list[bytes]) -> Flags:
-        """Which of `lines`, which are the lines of `data`, the verifier has to look at."""
-        return {} if self._parts is None else self._parts.finder.flag(data, lines)
+    def split(self, data: bytes) -> tuple[list[bytes], Flags]:
+        """The lines of a chunk, and which of them the verifier has to look at."""
+        return (lines_in(data), {}) if self._parts is None else self._parts.finder.split(data)
 
     def chunk(self, data: bytes, lines: list[bytes], flags: Flags | None = None, *, open_key: bool = False) -> Redacted:
         """Replaces changed lines in `lines`, which are the lines of `data`.
 
-        flags: what `scan` said of them; without, it is asked · open_key: the chunk before of the same file ended inside a
+        flags: what `split` said of them; without, it is asked · open_key: the chunk before of the same file ended inside a
         private key.
         """
         facts = Redacted()
         parts = self._parts
         if parts is None:
             return facts
-        flags = self.scan(data, lines) if flags is None else flags
+        flags = parts.finder.split(data)[1] if flags is None else flags
         if flags or open_key:
             facts.flagged = len(flags)
             email_only = parts.email_only
@@ -254,11 +254,11 @@ class Redactor:
         raise WorkLimit("no end to it")
 
     def line(self, line: bytes) -> tuple[bytes, list[Finding]]:
-        """One line, and where it was changed."""
+        """One line, and where it was changed. A value of a label may have several lines."""
         parts = self._parts
         if parts is None:
             return line, []
-        scans = parts.finder.flag(line + b"\n", [line]).get(0)
+        scans = frozenset[int]().union(*parts.finder.split(line + b"\n")[1].values())
         if not scans:
             return line, []
         redacted, judged = self._verified(line, scans)

@@ -34,8 +34,8 @@ def test_lines_that_open_the_gate_are_flagged_alike_however_many_there_are(
     lines = [PLAIN if number % every else others[number // every % len(others)] for number in range(5_000)]
     alone = {number: scans for number, line in enumerate(lines) if (scans := finder.scans_of(line))}
     assert alone[0] == {_WRAPPED}
-    assert finder.flag(b"".join(line + b"\n" for line in lines), lines) == alone
-    assert finder.flag(b"\n".join(lines), lines) == alone
+    assert finder.split(b"".join(line + b"\n" for line in lines)) == (lines, alone)
+    assert finder.split(b"\n".join(lines)) == (lines, alone)
 
 
 def test_a_large_chunk_of_lines_with_a_few_matches_each_is_scanned_at_once(
@@ -43,7 +43,7 @@ def test_a_large_chunk_of_lines_with_a_few_matches_each_is_scanned_at_once(
 ) -> None:
     monkeypatch.setattr(finder, "_each_line", lambda _: pytest.fail("was scanned line by line"))
     lines = [NAMED * 2 + b" " * 300] * 10_000
-    assert len(finder.flag(b"".join(line + b"\n" for line in lines), lines)) == len(lines)
+    assert len(finder.split(b"".join(line + b"\n" for line in lines))[1]) == len(lines)
 
 
 def test_a_long_run_of_base64_is_told_once(finder: finders.HyperscanFinder) -> None:

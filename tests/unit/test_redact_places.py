@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.transform.redaction.places import by_line
+from agent.transform.redaction.places import by_line, lines_in, split
 
 LINES = st.lists(st.binary(max_size=6).map(lambda line: line.replace(b"\n", b"-")), min_size=1, max_size=8)
 
@@ -18,6 +18,14 @@ def test_each_match_is_told_to_the_line_of_its_last_byte(lines: list[bytes], dat
     flags = by_line(lines, list(found), {})
     assert flags == expected
     assert list(flags) == sorted(flags)
+    assert split(chunk, list(found), {}) == (lines, flags)
+
+
+@given(st.lists(st.sampled_from([b"\n", b"a", b"bcd", b"\r", b"\x8a"])).map(b"".join))
+def test_lines_are_what_newlines_end(data: bytes) -> None:
+    lines = data.split(b"\n") if not data.endswith(b"\n") else data[:-1].split(b"\n")
+    assert lines_in(data) == (lines if data else [])
+    assert split(data, [], {}) == (lines_in(data), {})
 
 
 def test_a_chunk_without_matches_needs_no_line() -> None:

@@ -12,7 +12,7 @@ from agent.model import Chunk, Entries, FileId, Origin, Position, Span
 from agent.transform.chain import Transform
 from agent.transform.label import metadata_name
 from agent.transform.redact import Redactor
-from agent.transform.redaction.places import Flags
+from agent.transform.redaction.places import Flags, lines_in
 
 NOW_NS = 1763461800 * 10**9
 ORIGIN = Origin("app", "/var/log/greenstack/app.log")
@@ -30,8 +30,8 @@ class Untouched:
         self.open_key = False
         self.changed: tuple[int, ...] = ()
 
-    def scan(self, data: bytes, lines: list[bytes]) -> Flags:
-        return {}
+    def split(self, data: bytes) -> tuple[list[bytes], Flags]:
+        return lines_in(data), {}
 
     def chunk(self, data: bytes, lines: list[bytes], flags: Flags, *, open_key: bool) -> "Untouched":
         return self

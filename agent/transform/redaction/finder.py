@@ -20,7 +20,7 @@ import msgspec
 from agent.transform.redaction.catalogue import Needle
 from agent.transform.redaction.engine import Unusable, compiled_in_child, fallback_engine, installed_engine
 from agent.transform.redaction.finder_re import ReFinder, is_dense
-from agent.transform.redaction.places import Flags, by_line
+from agent.transform.redaction.places import Flags, by_line, lines_in, split
 from agent.transform.redaction.verify import HOPELESS
 from agent.transform.redaction.windows import LONG, Places, places_by_piece
 
@@ -37,7 +37,9 @@ class TooManyMatches(Exception):
 class Finder(Protocol):
     engine: str
 
-    def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags: ...
+    def split(self, data: bytes, /) -> tuple[list[bytes], Flags]:
+        """The lines of a chunk, and what of `scans_of` each of them needs."""
+        ...
 
     def scans_of(self, text: bytes) -> frozenset[int]: ...
 
@@ -79,17 +81,25 @@ class HyperscanFinder:
         self._local = threading.local()
         self._alone: dict[int, frozenset[int]] = {}
 
-    def flag(self, data: bytes, lines: Sequence[bytes], /) -> Flags:
-        if len(lines) == 1 and is_dense(data):
-            return {0: frozenset((HOPELESS,))}
+    def split(self, data: bytes, /) -> tuple[list[bytes], Flags]:
+        if data.find(b"\n") in (-1, len(data) - 1):
+            lines = lines_in(data)
+            return lines, self._flag_one(data, lines)
         try:
-            most = _MOST_MATCHES if len(lines) == 1 else max(_MOST_MATCHES, len(data) // _BYTES_A_MATCH)
-            found = self._scan(data, most)
-            if len(lines) == 1 and len(data) > LONG:
-                self._local.last = lines[0], found
-            return by_line(lines, found, self._alone)
+            found = self._scan(data, max(_MOST_MATCHES, len(data) // _BYTES_A_MATCH))
         except TooManyMatches:
-            return {0: frozenset((HOPELESS,))} if len(lines) == 1 else self._each_line(lines)
+            lines = lines_in(data)
+            return lines, self._each_line(lines)
+        return split(data, found, self._alone)
+
+    def _flag_one(self, data: bytes, lines: list[bytes]) -> Flags:
+        try:
+            found = [(len(data), HOPELESS)] if is_dense(data) else self._scan(data, _MOST_MATCHES)
+        except TooManyMatches:
+            found = [(len(data), HOPELESS)]
+        if len(data) > LONG:
+            self._local.last = lines[0], found
+        return by_line(lines, found, self._alone)
 
     def _each_line(self, lines: Sequence[bytes]) -> Flags:
         """For a chunk of which some line was made to match everywhere; that line is given up, the others are not."""
@@ -247,8 +257,9 @@ class Re2Finder:
             self._set.Add(needle.pattern)
         self._set.Compile()
 
-    def flag(self, _data: bytes, lines: Sequence[bytes], /) -> Flags:
+    def split(self, data: bytes, /) -> tuple[list[bytes], Flags]:
         match, scans = self._set.Match, self._scans
+        lines = lines_in(data)
         flags: Flags = {}
         for number, line in enumerate(lines):
             found = match(line)
@@ -256,7 +267,7 @@ class Re2Finder:
                 flags[number] = frozenset([scans[i] for i in found])
         if len(lines) == 1 and is_dense(lines[0]):
             flags[0] = frozenset((HOPELESS,))
-        return flags
+        return lines, flags
 
     def scans_of(self, text: bytes) -> frozenset[int]:
         if is_dense(text):

@@ -13,6 +13,7 @@ from itertools import product
 
 from agent.transform.redaction import literals
 from agent.transform.redaction.catalogue import BASE64_ANCHOR_LENGTH, Needle
+from agent.transform.redaction.places import Flags, lines_in
 from agent.transform.redaction.verify import HOPELESS
 from agent.transform.redaction.windows import Places, places_by_piece
 
@@ -64,11 +65,12 @@ class ReFinder:
             for literal in needed:
                 self._by_literal[literal].append(entry)
 
-    def flag(self, data: bytes, lines: Sequence[bytes], /) -> dict[int, frozenset[int]]:
-        flags: dict[int, set[int]] = {}
+    def split(self, data: bytes, /) -> tuple[list[bytes], Flags]:
+        lines = lines_in(data)
         if any(len(line) > _LONG for line in lines):
             each = ((number, self.scans_of(line)) for number, line in enumerate(lines))
-            return {number: scans for number, scans in each if scans}
+            return lines, {number: scans for number, scans in each if scans}
+        flags: dict[int, set[int]] = {}
         ends: list[int] = []
         total = -1
         for line in lines:
@@ -77,7 +79,7 @@ class ReFinder:
         starts = {0: 0} | {end + 1: number + 1 for number, end in enumerate(ends)}
         for start, scan in self._matches(data):
             flags.setdefault(starts[start], set()).add(scan)
-        return {number: frozenset(scans) for number, scans in sorted(flags.items())}
+        return lines, {number: frozenset(scans) for number, scans in sorted(flags.items())}
 
     def scans_of(self, text: bytes) -> frozenset[int]:
         if len(text) > _LONGEST or is_dense(text):
