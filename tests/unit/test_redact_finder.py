@@ -8,7 +8,7 @@ import pytest
 
 from agent.transform.redaction import finder as finders
 from agent.transform.redaction.catalogue import TEXT_IN_BASE64, Needle
-from agent.transform.redaction.shapes import RUN_GATE
+from agent.transform.redaction.shapes import RUN_BYTES, RUN_GATE
 
 pytest.importorskip("hyperscan")
 
@@ -51,3 +51,10 @@ def test_a_long_run_of_base64_is_told_once(finder: finders.HyperscanFinder) -> N
     places = finder.places_of(b"ab:" + run + b" and more")
     assert places is not None
     assert [scan for _, scan in places] == [_WRAPPED]
+
+
+def test_the_shortest_text_that_opens_the_gate_is_shown_to_it() -> None:
+    run = base64.b64encode(b"user=bob&password=hunter2")[:RUN_BYTES]
+    opens = finders.HyperscanFinder([Needle("[a-z]", _NAMED, gate=RUN_GATE)])
+    assert opens.scans_of(run) == {_NAMED}
+    assert opens.scans_of(run[1:]) == frozenset()

@@ -6,7 +6,6 @@ stdlib's `re` is in finder_re.py.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -21,6 +20,7 @@ from agent.transform.redaction.catalogue import Needle
 from agent.transform.redaction.engine import Unusable, compiled_in_child, fallback_engine, installed_engine
 from agent.transform.redaction.finder_re import ReFinder, is_dense
 from agent.transform.redaction.places import Flags, by_line, lines_in, split
+from agent.transform.redaction.shapes import RUN_BYTES
 from agent.transform.redaction.verify import HOPELESS
 from agent.transform.redaction.windows import LONG, Places, places_by_piece
 
@@ -146,11 +146,11 @@ class HyperscanFinder:
         scratches = self._scratches()
         try:
             for database, scratch in zip(self._databases, scratches, strict=False):
-                database.scan(data, match_event_handler=on_match, scratch=scratch)
-            for start, piece in self._opening(data, scratches[-1]) if self._gated else ():
+                database.scan(data, on_match, 0, None, scratch)  # by name they cost half a microsecond more
+            for start, piece in self._opening(data, scratches[-1]) if self._gated and len(data) >= RUN_BYTES else ():
                 before = len(found)
                 for database, scratch in zip(self._gated, scratches[len(self._databases) :], strict=False):
-                    database.scan(piece, match_event_handler=on_match, scratch=scratch)
+                    database.scan(piece, on_match, 0, None, scratch)
                 if start:
                     found[before:] = [(start + end, ident) for end, ident in found[before:]]
         except terminated:
@@ -182,9 +182,11 @@ class HyperscanFinder:
             ends.append(end)
             return True
 
-        with contextlib.suppress(self._terminated):
-            self._gates.scan(data, match_event_handler=stop, scratch=scratch)
-        return ends[0] if ends else None
+        try:
+            self._gates.scan(data, stop, 0, None, scratch)
+        except self._terminated:
+            return ends[0]
+        return None
 
     def _scratches(self) -> list[Any]:
         """Scratch space is for one scan at a time, so each thread has its own."""

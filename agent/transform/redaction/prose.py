@@ -57,7 +57,7 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
         secret = found["secret"].rstrip(".,;:!)]}") if found["secret"][-1] in ".,;:)]}" else found["secret"]
         if not secret or found["name"].isdigit() or secret.startswith("//") or _TIME_OR_PORT.fullmatch(secret):
             continue
-        if re.split(r"[,\s]", secret, maxsplit=1)[0].lower() in _SCOPE_WORDS or verifier.gate.leaves(secret, ANY):
+        if secret.partition(",")[0].lower() in _SCOPE_WORDS or verifier.gate.leaves(secret, ANY):
             continue
         if found["name"].lower() in _NO_NAMES or (not found["colon"] and ("/" in secret or not strong(secret, 6))):
             continue
