@@ -27,10 +27,12 @@ from agent.observe.events import (
 
 
 class Tailer(Protocol):
-    def turns(self, idle_s: float, /) -> AsyncIterator[list[Chunk]]: ...
+    def turns(self, tick_s: Callable[[], float], /) -> AsyncIterator[list[Chunk]]: ...
 
 
 class Batcher(Protocol):
+    @property
+    def waiting(self) -> int: ...
     def add(self, entries: Entries, now: float) -> list[Batch]: ...
     def expired(self, now: float) -> list[Batch]: ...
     def flush(self) -> list[Batch]: ...
@@ -62,14 +64,15 @@ async def collect(
     emit: Emit,
     clock: Callable[[], float],
     idle_s: float = 0.1,
+    rest_s: float = 1.0,
 ) -> None:
     """Move lines from the files into the buffer, until the tailer is told to stop.
 
-    idle_s: how often to look for what has waited long enough, while nothing is read.
+    idle_s: how often to look for what has waited long enough, while nothing is read · rest_s: how often while nothing waits.
 
     Waits in one place, `append`, while the buffer is full; the files keep the rest.
     """
-    async for chunks in tailer.turns(idle_s):
+    async for chunks in tailer.turns(lambda: idle_s if batcher.waiting else rest_s):
         sealed: list[Batch] = []
         for entries in transform(chunks):
             sealed += batcher.add(entries, clock())

@@ -74,7 +74,7 @@ class Run:
         await self.until(has_looked)
 
     async def consume(self) -> None:
-        async for chunks in self.tailer.turns(idle_s=0.02):
+        async for chunks in self.tailer.turns(lambda: 0.02):
             self.chunks += chunks
         self.ended = True
 

@@ -145,13 +145,15 @@ class Tailer:
             _lanes=lanes,
         )
 
-    async def turns(self, idle_s: float = 0.1) -> AsyncIterator[list[Chunk]]:
+    async def turns(self, tick_s: Callable[[], float] = lambda: 0.1) -> AsyncIterator[list[Chunk]]:
         """Lists of chunks: at most four quanta of each device, one of each file in turn. An empty list is an idle tick,
-        which comes at least every `idle_s`. Ends after `stop`, or with `once` when every file is read to its end."""
+        which comes `tick_s()` after the list before at the latest. Ends after `stop`, or with `once` when every file is read
+        to its end."""
         loop = asyncio.get_running_loop()
-        pause_s = min(idle_s, self._settings.poll_interval)
+        idle_s = tick_s()
         next_tick = loop.time() + idle_s
         while not self._stopping:
+            pause_s = min(idle_s, self._settings.poll_interval)
             self._turns_asked += 1
             self._wake.clear()
             self._arrange()
@@ -159,13 +161,15 @@ class Tailer:
             self._begin(pause_s, read=True)
             if chunks := [chunk for lane in self._lanes.values() for chunk in lane.take()]:
                 yield chunks
+                idle_s = tick_s()
                 next_tick = loop.time() + idle_s
                 continue
             if self._once and all(lane.finished and lane.is_idle for lane in self._lanes.values()):
                 return
             if loop.time() >= next_tick:
-                next_tick = loop.time() + idle_s
                 yield []
+                idle_s = tick_s()
+                next_tick = loop.time() + idle_s
             await self._pause(min([next_tick - loop.time(), *(lane.due_in(pause_s) for lane in self._lanes.values())]))
 
     @property

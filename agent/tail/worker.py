@@ -192,9 +192,14 @@ class Worker:
         self._directories = self._roll.scan(now).directories
         self._watched = self._directories.with_keys()
         took_s = self._clock() - now
-        # With very many names, rest long enough to stay below 5 % of a core, or 1 % where events tell of changes.
-        rest_s = (100 if ask.watched and now >= self._distrusted_until else 20) * took_s
-        self._next_scan = float("inf") if self._once else now + max(self._settings.scan_interval, rest_s)
+        # With very many names, rest long enough to stay below 5 % of a core, or 1 % where events tell of changes; a quarter of
+        # that as long as it makes the pause no longer than twice what is configured.
+        interval_s = self._settings.scan_interval
+        if ask.watched and now >= self._distrusted_until:
+            rest_s = max(100 * took_s, min(400 * took_s, 2 * interval_s))
+        else:
+            rest_s = 20 * took_s
+        self._next_scan = float("inf") if self._once else now + max(interval_s, rest_s)
         self._earliest_scan = now + max(_SHORTEST_SCAN_PAUSE_S, (4 if ask.watched else 20) * took_s)
         self._find_missed(ask, now)
         files = self._generations.files.values()

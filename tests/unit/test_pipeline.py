@@ -1,7 +1,7 @@
 """agent.pipeline: the two loops, with small working parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -29,9 +29,11 @@ def transform(chunks: Sequence[Chunk]) -> list[Entries]:
 class Turns:
     def __init__(self, *turns: list[Chunk]) -> None:
         self._turns = turns
+        self.ticks_s: list[float] = []
 
-    async def turns(self, idle_s: float) -> AsyncIterator[list[Chunk]]:
+    async def turns(self, tick_s: Callable[[], float]) -> AsyncIterator[list[Chunk]]:
         for turn in self._turns:
+            self.ticks_s.append(tick_s())
             yield turn
 
 
@@ -40,6 +42,10 @@ class Pairs:
 
     def __init__(self) -> None:
         self.open: list[Entries] = []
+
+    @property
+    def waiting(self) -> int:
+        return len(self.open)
 
     def add(self, entries: Entries, now: float) -> list[Batch]:
         self.open.append(entries)
@@ -76,6 +82,12 @@ async def test_what_is_read_is_appended_and_the_open_rest_at_the_end() -> None:
     await collect(tailer, transform, Pairs(), buffer, events.append, lambda: 0.0)
     assert [len(batch.spans) for batch in buffer.appended] == [2, 1]
     assert sum(getattr(event, "lines", 0) for event in events) == 3
+
+
+async def test_it_rests_longer_while_nothing_waits_to_be_sealed() -> None:
+    tailer = Turns([], [chunk(b"a\n")], [], [chunk(b"b\n")], [])
+    await collect(tailer, transform, Pairs(), Memory(), lambda _: None, lambda: 0.0, idle_s=0.2, rest_s=3.0)
+    assert tailer.ticks_s == [3.0, 3.0, 0.2, 0.2, 3.0]
 
 
 @dataclass

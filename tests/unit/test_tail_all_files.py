@@ -921,7 +921,7 @@ async def test_a_turn_holds_a_quantum_of_each_file_and_then_all_else_of_the_busy
     small.write_bytes(line)
     tailer = Tailer([source(tmp_path / "*.log")], settings(), NOTHING_KNOWN, lambda _: None, once=True)
     async with tailer:
-        turns = [chunks async for chunks in tailer.turns(idle_s=0.02) if chunks]
+        turns = [chunks async for chunks in tailer.turns(lambda: 0.02) if chunks]
     first = turns[0]
     assert [Path(chunk.origin.path) for chunk in first] == [big, small, big]
     assert len(first[0].data) <= QUANTUM_BYTES < len(first[2].data)

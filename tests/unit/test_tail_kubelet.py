@@ -52,7 +52,7 @@ async def live(
         timing=Timing(quiet_s=quiet_s),
     )
     async with asyncio.timeout(20), tailer:
-        async for chunks in tailer.turns(0.02):
+        async for chunks in tailer.turns(lambda: 0.02):
             for chunk in chunks:
                 for span in (*chunk.also, chunk.span):
                     positions[span.file] = span.after

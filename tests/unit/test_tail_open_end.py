@@ -71,7 +71,7 @@ class Lives:
         tailer = Tailer([source], settings, self.resume(), lambda event: None, timing=self._timing)
         async with asyncio.timeout(20), tailer:
             turn = 0
-            async for chunks in tailer.turns(0.02):
+            async for chunks in tailer.turns(lambda: 0.02):
                 for chunk in chunks:
                     self._take(chunk, seen)
                     if enough(seen):

@@ -40,7 +40,7 @@ class Life:
         )
         async with asyncio.timeout(20), tailer:
             turn = 0
-            async for chunks in tailer.turns(0.05):
+            async for chunks in tailer.turns(lambda: 0.05):
                 for chunk in chunks:
                     self._take(chunk, lines)
                 turn += 1
