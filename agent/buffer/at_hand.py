@@ -6,9 +6,12 @@ from collections import OrderedDict
 
 from agent.model import Body
 
+_BODY_BYTES = 1024
+"""What a body takes beside its payload: objects, labels, its place in here."""
+
 
 class AtHand:
-    """Those of the newest records, of at most so many bytes. Each is given once: who sends it again reads it from the disk."""
+    """Those of the newest records, of at most so many bytes in memory. Each is given once: who sends it again reads it from the disk."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -31,4 +34,4 @@ class AtHand:
 
 
 def _size_of(bodies: tuple[Body, ...]) -> int:
-    return sum(len(body.payload) for body in bodies)
+    return sum(_BODY_BYTES + len(body.payload) for body in bodies)

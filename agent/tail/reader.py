@@ -153,7 +153,8 @@ class Reader:
         ends = [reader.open_lines() for reader in before]
         earlier = b"".join(ends)
         for size in (most, self.lines.window_bytes):
-            body = self._read_on(size)
+            raw, k = self._read_on(size)
+            body = raw[k:] if k else raw
             self._read_bytes += len(body)
             if not all(self.lines.go_on_from(reader.lines) for reader in before):
                 before, ends, earlier = (), [], b""
@@ -163,18 +164,17 @@ class Reader:
                 break
         owed = list(zip(before, map(len, ends), strict=True))
         chunks: list[Chunk] = []
-        at, tail = 0, self.place.tail
+        at = k
         for piece in pieces:
             spans, length = _take_of_earlier(owed, piece)
             if length or not spans:
                 at += length
-                end = body[at - ANCHOR_BYTES : at] if at >= ANCHOR_BYTES else (tail + body[:at])[-ANCHOR_BYTES:]
-                spans.append(self._take(length, piece.last_part, end))
+                spans.append(self._take(length, piece.last_part, raw[max(0, at - ANCHOR_BYTES) : at]))
             self.place.part = piece.last_part
             chunks.append(_chunk_of(self._origin, spans, piece, read_ns))
         self.at_end = len(body) < size
-        self.seen_to = max(self.place.offset, self.begins_at + len(body) - at) if self.at_end else self.place.offset
-        self.open_end.lines = self.at_end and self.lines.has_open_lines(body[at:])
+        self.seen_to = max(self.place.offset, self.begins_at + len(raw) - at) if self.at_end else self.place.offset
+        self.open_end.lines = self.at_end and self.lines.has_open_lines(raw[at:])
         if self.at_end and self.seen_to and not self.place.offset:
             self.place.learn_beginning(self._open_content())  # of its first line, which is not ended yet
         return chunks
@@ -183,17 +183,17 @@ class Reader:
         """The whole lines at its end that wait for more of their kind. Needs it open."""
         return self._bytes(self.begins_at, self.seen_to - self.begins_at)
 
-    def _read_on(self, size: int) -> bytes:
-        """Up to `size` bytes after the place. Those before it are compared with what is kept of them in memory: after the
-        reading, so that what was read is what follows them."""
+    def _read_on(self, size: int) -> tuple[bytes, int]:
+        """Up to `size` bytes after the place, behind the k bytes before it that are kept in memory, which are compared. Both
+        in one read: of a file that is emptied meanwhile either all or nothing is taken."""
         tail, offset = self.place.tail, self.place.offset
         if offset == 0:
-            return self._read_beginning(size)
-        body = self._bytes(offset, size)
-        before = self._bytes(offset - len(tail), len(tail))
-        if before != tail:
-            raise ContentChanged(Verdict.SHORTER if len(before) < len(tail) else Verdict.DIFFERS_BEFORE_OFFSET)
-        return body
+            return self._read_beginning(size), 0
+        k = len(tail)
+        raw = self._bytes(offset - k, k + size)
+        if not raw.startswith(tail):
+            raise ContentChanged(Verdict.SHORTER if len(raw) < k else Verdict.DIFFERS_BEFORE_OFFSET)
+        return raw, k
 
     def _read_beginning(self, size: int) -> bytes:
         content = self._open_content()

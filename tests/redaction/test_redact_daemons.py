@@ -79,3 +79,18 @@ def test_it_stays(redactor: Redactor, line: str) -> None:
 @pytest.mark.parametrize(("line", "secret"), GOES)
 def test_what_looks_alike_goes(redactor: Redactor, line: str, secret: str) -> None:
     assert secret not in redactor.line(line.encode())[0].decode()
+
+
+# One value has asked for the scan; the other, which by itself would ask for nothing, is scanned with it.
+BESIDE = (
+    ('{"b":"ssn 123-45-6789","m":"a.123-45-6789"}', "a.123-45-6789"),
+    ('{"b":"DE89370400440532013000 ","m":"a.GB82WEST12345698765432"}', "GB82WEST12345698765432"),
+    ('{"a":"sid=abcDEF123456ghiJKL78","message":"511sid=hZn18nGAjhcVZJ9Seedx"}', "hZn18nGAjhcVZJ9Seedx"),
+)
+
+
+@pytest.mark.parametrize(("line", "secret"), BESIDE)
+def test_what_a_neighbour_has_asked_for_is_looked_for_everywhere(redactor: Redactor, line: str, secret: str) -> None:
+    nested = line.replace("{", '{"x":{},', 1)
+    for each in (line, nested, line):  # what was seen before does not matter
+        assert secret not in redactor.line(each.encode())[0].decode()

@@ -74,12 +74,19 @@ async def test_what_is_not_durable_yet_is_not_at_hand(tmp_path: Path) -> None:
 def test_of_what_is_at_hand_the_oldest_goes_first() -> None:
     bodies = [batch("a", n).bodies for n in range(4)]
     size = sum(len(body.payload) for body in bodies[0])
-    at_hand = AtHand(2 * size)
+    at_hand = AtHand(2 * (size + 1024 * len(bodies[0])))
     for sequence, made in enumerate(bodies, 1):
         at_hand.keep(sequence, made)
     assert [at_hand.take(sequence) for sequence in range(1, 5)] == [None, None, *bodies[2:]]
     at_hand.keep(9, (*bodies[0], *bodies[1], *bodies[2]))
     assert at_hand.take(9) is None
+
+
+def test_small_records_at_hand_are_bounded_with_what_they_take_in_memory() -> None:
+    at_hand = AtHand(1024 * 1024)
+    for sequence in range(5_000):
+        at_hand.keep(sequence, batch("a", sequence).bodies)
+    assert sum(at_hand.take(sequence) is not None for sequence in range(5_000)) < 1024
 
 
 async def test_one_write_and_one_sync_for_a_whole_list(tmp_path: Path) -> None:

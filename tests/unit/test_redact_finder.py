@@ -9,6 +9,7 @@ import pytest
 from agent.transform.redaction import finder as finders
 from agent.transform.redaction.catalogue import TEXT_IN_BASE64, Needle
 from agent.transform.redaction.shapes import RUN_BYTES, RUN_GATE
+from agent.transform.redaction.verify import HOPELESS
 
 pytest.importorskip("hyperscan")
 
@@ -58,3 +59,9 @@ def test_the_shortest_text_that_opens_the_gate_is_shown_to_it() -> None:
     opens = finders.HyperscanFinder([Needle("[a-z]", _NAMED, gate=RUN_GATE)])
     assert opens.scans_of(run) == {_NAMED}
     assert opens.scans_of(run[1:]) == frozenset()
+
+
+def test_a_long_line_that_is_given_up_leaves_no_places_behind(finder: finders.HyperscanFinder) -> None:
+    dense = b"password token secret " * 8_000
+    assert finder.split(dense) == ([dense], {0: frozenset((HOPELESS,))})
+    assert finder.places_of(dense) is None

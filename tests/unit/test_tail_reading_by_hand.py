@@ -11,6 +11,7 @@ from by_hand import following
 
 from agent.config import Multiline
 from agent.observe.events import ArchiveDamaged
+from agent.tail.content import Content
 from agent.tail.reader import QUANTUM_BYTES
 from agent.tail.worker import TURN_BYTES
 
@@ -33,6 +34,26 @@ def test_a_turn_ends_after_so_many_bytes_read_however_few_lines_they_hold(tmp_pa
     agent.persist()
     assert [position.offset for position in agent.positions.values()] == [pytest.approx(TURN_BYTES, abs=QUANTUM_BYTES)]
     assert agent.after(5) == ["a"] * (3 * TURN_BYTES // len(line))
+
+
+def test_lines_of_a_file_that_is_emptied_while_it_is_read_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "app.log"
+    agent = following(log)
+    agent.append(log, "".join(f"old {number} {'x' * 20}\n" for number in range(100)))
+    assert len(agent.after(5)) == 100
+    agent.append(log, "".join(f"new {number}\n" for number in range(50)))
+    read = Content.read
+
+    def read_and_empty(content: Content, offset: int, size: int) -> bytes:
+        data = read(content, offset, size)
+        if b"new 49" in data:
+            os.truncate(log, 0)
+        return data
+
+    monkeypatch.setattr(Content, "read", read_and_empty)
+    assert agent.after(5)[100:] == [f"new {number}" for number in range(50)]
 
 
 # --- how it begins --------------------------------------------------------------------------------------------------

@@ -93,10 +93,12 @@ class HyperscanFinder:
         return split(data, found, self._alone)
 
     def _flag_one(self, data: bytes, lines: list[bytes]) -> Flags:
+        if is_dense(data):
+            return {0: frozenset((HOPELESS,))}
         try:
-            found = [(len(data), HOPELESS)] if is_dense(data) else self._scan(data, _MOST_MATCHES)
+            found = self._scan(data, _MOST_MATCHES)
         except TooManyMatches:
-            found = [(len(data), HOPELESS)]
+            return {0: frozenset((HOPELESS,))}
         if len(data) > LONG:
             self._local.last = lines[0], found
         return by_line(lines, found, self._alone)

@@ -170,15 +170,10 @@ def _string(
     if not content:
         return []
     verifier.step()
-    plain = verdict is None and len(content) <= LONGEST_CLEAN and "\\" not in content
-    asked = scans
-    if plain and " " not in content and content.isascii() and scans <= verifier.tools.built_in:
-        # Mostly a name or an id, and what asked for the scans stands elsewhere: to ask again is a third of scanning.
-        asked = scans & verifier.tools.scans_of(content.encode())
     seen = len(verifier.seen)
-    found = verifier.string(content, verdict, asked, (text, start)) if asked or not plain else []
+    found = verifier.string(content, verdict, scans, (text, start))
     if not found:
-        if plain and len(verifier.seen) == seen:
+        if verdict is None and len(verifier.seen) == seen and len(content) <= LONGEST_CLEAN and "\\" not in content:
             verifier.clean(scans).add(content)
         return found
     if not _final(content, found, verdict, verifier, (text, start)):
