@@ -120,15 +120,17 @@ def between_members(data: bytes, start: int, at: int) -> int:
     return second_best
 
 
-def frame(body: bytes, limit: int, part: int = 0, *, final: bool = False, units: Units = UTF8) -> list[Piece]:
-    """Take what is complete from `body`, which begins where a line begins, or after part `part` of one.
+def frame(
+    body: bytes, limit: int, part: int = 0, *, final: bool = False, units: Units = UTF8, start: int = 0
+) -> list[Piece]:
+    """Take what is complete from `body`, which from `start` on begins where a line begins, or after part `part` of one.
 
     `final` says that nothing will follow: the last line is then taken without its newline. Otherwise a line is cut only
     when limit + 2 newline widths of it are there, so that a carriage return and newline after exactly `limit` bytes
     do not make a part of their own.
     """
     pieces: list[Piece] = []
-    at = 0
+    at = start
     while at < len(body):
         if part == 0:
             end = _end_of_whole_lines(body, at, limit, units)

@@ -101,11 +101,18 @@ class Lines:
         """Whether these may be one with those, as bytes."""
         return self.format == earlier.format and self.units == earlier.units
 
-    def pieces(self, body: bytes, part: int, read_ns: int, *, final: bool, close: bool = False) -> list[Piece]:
-        """What can be taken of `body`, which begins where a line begins, or after part `part` of one.
+    def pieces(
+        self, body: bytes, part: int, read_ns: int, *, final: bool, close: bool = False, start: int = 0
+    ) -> list[Piece]:
+        """What can be taken of `body`, which from `start` on begins where a line begins, or after part `part` of one.
 
         `close`: lines that wait for more of their kind have waited long enough. `final`: and nothing at all will follow.
         """
+        if self._events is None and not self._is_wrapped and self.units.width == 1:  # then no copy has to be made
+            limit = self.units.most(self._source.max_line_bytes)
+            pieces = frame(body, limit, part, final=final, units=self.units, start=start)
+            return [self._as_utf8(piece) for piece in pieces]
+        body = body[start:] if start else body
         return [self._as_utf8(piece) for piece in self._taken(body, part, read_ns, final=final, close=close)]
 
     def _as_utf8(self, piece: Piece) -> Piece:

@@ -154,13 +154,14 @@ class Reader:
         earlier = b"".join(ends)
         for size in (most, self.lines.window_bytes):
             raw, k = self._read_on(size)
-            body = raw[k:] if k else raw
-            self._read_bytes += len(body)
+            got = len(raw) - k
+            self._read_bytes += got
             if not all(self.lines.go_on_from(reader.lines) for reader in before):
                 before, ends, earlier = (), [], b""
             part = before[0].place.part if before else self.place.part
-            pieces = self.lines.pieces(earlier + body if earlier else body, part, read_ns, final=final, close=close)
-            if pieces or len(body) < size:
+            body, start = (earlier + raw[k:], 0) if earlier else (raw, k)
+            pieces = self.lines.pieces(body, part, read_ns, final=final, close=close, start=start)
+            if pieces or got < size:
                 break
         owed = list(zip(before, map(len, ends), strict=True))
         chunks: list[Chunk] = []
@@ -172,7 +173,7 @@ class Reader:
                 spans.append(self._take(length, piece.last_part, raw[max(0, at - ANCHOR_BYTES) : at]))
             self.place.part = piece.last_part
             chunks.append(_chunk_of(self._origin, spans, piece, read_ns))
-        self.at_end = len(body) < size
+        self.at_end = got < size
         self.seen_to = max(self.place.offset, self.begins_at + len(raw) - at) if self.at_end else self.place.offset
         self.open_end.lines = self.at_end and self.lines.has_open_lines(raw[at:])
         if self.at_end and self.seen_to and not self.place.offset:

@@ -65,6 +65,16 @@ def test_with_the_end_in_sight_every_byte_is_taken(data: bytes, limit: int, part
     assert all(piece.data.endswith(b"\n") for piece in pieces)
 
 
+@given(
+    st.binary(max_size=40), st.binary(max_size=200) | lines.map(lambda t: "\n".join(t).encode()), limits, st.booleans()
+)
+def test_what_stands_before_the_start_does_not_matter(before: bytes, data: bytes, limit: int, final: bool) -> None:
+    for part in (0, 2):
+        assert frame(before + data, limit, part, final=final, start=len(before)) == frame(
+            data, limit, part, final=final
+        )
+
+
 @given(lines, st.lists(st.integers(0, 800), max_size=8), st.sampled_from(["utf-16-le", "utf-16-be", "utf-32-le"]))
 def test_wide_text_is_framed_at_its_own_newlines(texts: list[str], cuts: list[int], name: str) -> None:
     texts = [text.replace("\r", "\u0a0a") for text in texts]
