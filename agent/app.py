@@ -136,7 +136,14 @@ class App:
             transform = self._build_transform(key)
             self.batcher = Batcher(self.settings.batch, self.settings.loki.encoding, resume.clocks)
             self.tailer = Tailer(
-                self._sources, self.settings.agent, resume, self.emit, once=self._once, forget=self.buffer.forget
+                self._sources,
+                self.settings.agent,
+                resume,
+                self.emit,
+                once=self._once,
+                forget=self.buffer.forget,
+                # A chunk is in one batch: with metadata and what each entry adds on the wire it has to fit.
+                chunk_bytes=self.settings.batch.max_bytes * 4 // 5,
             )
             self.dead_letters = DeadLetters(self._state_dir / "dead-letters", self.emit)
             async with LokiClient(self.settings.loki) as client:

@@ -25,7 +25,7 @@ from agent.tail.lane import Lane
 from agent.tail.memory import Memory
 from agent.tail.mounts import NO_TABLE, areas, parse, read_table
 from agent.tail.report import STATES, FileStatus
-from agent.tail.worker import Worker
+from agent.tail.worker import TURN_BYTES, Worker
 
 _DEFAULT_TIMING = Timing()
 _CLOSING_S = 1.0
@@ -78,8 +78,10 @@ class Tailer:
         timing: Timing = _DEFAULT_TIMING,
         forget: Callable[[Iterable[FileId]], None] = lambda _: None,
         mount_table: Callable[[], str] = read_table,
+        chunk_bytes: int = TURN_BYTES,
     ) -> None:
-        """forget: is told of files that are over; nothing of them need be remembered."""
+        """forget: is told of files that are over; nothing of them need be remembered · chunk_bytes: how much may be in one chunk
+        where that is more than a quantum."""
         self._sources = tuple(sources)
         self._settings = settings
         self._memory = Memory(resume)
@@ -89,6 +91,7 @@ class Tailer:
         self._once = once
         self._timing = timing
         self._forget = forget
+        self._chunk_bytes = chunk_bytes
         self._over: deque[tuple[float, FileId]] = deque()
         self._mount_table = mount_table
         self._mounts: str | None = None
@@ -229,7 +232,7 @@ class Tailer:
             if known is None:
                 worker = Worker(
                     self._sources, self._settings, area, self._memory, self._timing, self._wall_ns, self._clock,
-                    once=self._once,
+                    once=self._once, chunk_bytes=self._chunk_bytes,
                 )  # fmt: skip
                 self._lanes[device] = Lane(area, worker, self._settings, self._emit, self._wake.set, once=self._once)
             else:

@@ -100,8 +100,10 @@ class Worker:
         clock: Callable[[], float],
         *,
         once: bool,
+        chunk_bytes: int = TURN_BYTES,
     ) -> None:
         self._events: list[Event] = []
+        self._chunk_bytes = max(QUANTUM_BYTES, chunk_bytes)
         self._memory = memory
         self._open_files = OpenFiles(_most_open())
         self._roll = Roll(
@@ -374,7 +376,9 @@ class Worker:
             file.queued = False
             if file.done or file.error or not file.admitted:
                 continue
-            read = self._read_file(file, now, QUANTUM_BYTES if self._ready else TURN_BYTES - taken)
+            read = self._read_file(
+                file, now, QUANTUM_BYTES if self._ready else min(TURN_BYTES - taken, self._chunk_bytes)
+            )
             taken += file.take_read_bytes()  # not what came of them: of what a container wrapped that may be hardly any
             chunks += read
             self._queue(file)

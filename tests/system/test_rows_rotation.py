@@ -500,7 +500,7 @@ async def test_t85_deleted_files_keep_no_more_of_the_disk_than_allowed_and_what_
     lines = b""
     tailer = Tailer([source(tmp_path / "*.log")], agent, NOTHING_KNOWN, events.append, timing=FAST)
     async with tailer, asyncio.timeout(20):
-        turns = tailer.turns(0.02)
+        turns = tailer.turns(lambda: 0.02)
         while lines.count(b"\n") < len(logs):
             lines += b"".join(chunk.data for chunk in await anext(turns))
         # Whoever takes the chunks is held up now.

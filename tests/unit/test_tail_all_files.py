@@ -933,6 +933,20 @@ async def test_a_turn_holds_a_quantum_of_each_file_and_then_all_else_of_the_busy
     assert sum(len(chunk.data) for chunks in turns for chunk in chunks) == big.stat().st_size + len(line)
 
 
+@pytest.mark.parametrize(("chunk_bytes", "most"), [(100, QUANTUM_BYTES), (3 * QUANTUM_BYTES, 3 * QUANTUM_BYTES)])
+async def test_a_chunk_of_a_lone_file_is_no_larger_than_allowed_but_a_quantum(
+    tmp_path: Path, chunk_bytes: int, most: int
+) -> None:
+    (tmp_path / "a.log").write_bytes((b"x" * 99 + b"\n") * (3 * TURN_BYTES // 100))
+    tailer = Tailer(
+        [source(tmp_path / "*.log")], settings(), NOTHING_KNOWN, lambda _: None, once=True, chunk_bytes=chunk_bytes
+    )
+    async with tailer:
+        sizes = [len(chunk.data) async for chunks in tailer.turns(lambda: 0.02) for chunk in chunks]
+    assert most - 100 < max(sizes) <= most
+    assert sum(sizes) == (3 * TURN_BYTES // 100) * 100
+
+
 async def test_files_are_followed_while_whoever_takes_the_chunks_is_held_up(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     write(log, "first")
