@@ -62,7 +62,7 @@ def test_exactly_the_others_are_delivered_in_order(
 ) -> None:
     poison = data.draw(st.sets(st.integers(0, count - 1)))
     lines = [b"line %d" % n for n in range(count)]
-    payload = wire.encode(encoding, LABELS, range(count), lines, [b""] * count)
+    payload = wire.encode(encoding, LABELS, list(range(count)), lines, [b""] * count)
     line_bytes = sum(map(len, lines))
     body = Body(LABELS, payload, encoding, count, line_bytes, 0, count - 1, StreamClock(0, count - 1))
     loki, graves = PickyLoki(poison, refusal[0], keeps_the_rest=refusal[1]), Graveyard()
