@@ -34,9 +34,8 @@ def split(data: bytes, found: list[tuple[int, int]], alone: Alone) -> tuple[list
         newline = data.find(b"\n", start)
         if newline < 0:
             newline = size
-        while (
-            next_end <= newline + 1
-        ):  # while each line is at hand: later it would have to be fetched from memory again
+        # While the line is at hand: later it would have to be fetched from memory again.
+        while next_end <= newline + 1:
             _flag(flags, len(lines), found[taken][1], alone)
             taken += 1
             next_end = found[taken][0] if taken < count else size + 2
