@@ -19,6 +19,9 @@ class AtHand:
         self._bodies: OrderedDict[int, tuple[Body, ...]] = OrderedDict()
         self._size = 0
 
+    def __len__(self) -> int:
+        return len(self._bodies)
+
     def keep(self, sequence: int, bodies: tuple[Body, ...]) -> None:
         """Of a record that is newer than all before."""
         self._bodies[sequence] = bodies

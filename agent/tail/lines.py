@@ -109,11 +109,10 @@ class Lines:
         `close`: lines that wait for more of their kind have waited long enough. `final`: and nothing at all will follow.
         """
         if self._events is None and not self._is_wrapped and self.units.width == 1:  # then no copy has to be made
-            limit = self.units.most(self._source.max_line_bytes)
-            pieces = frame(body, limit, part, final=final, units=self.units, start=start)
-            return [self._as_utf8(piece) for piece in pieces]
-        body = body[start:] if start else body
-        return [self._as_utf8(piece) for piece in self._taken(body, part, read_ns, final=final, close=close)]
+            pieces = self._plain(body, part, final=final, close=close, start=start)
+        else:
+            pieces = self._taken(body[start:] if start else body, part, read_ns, final=final, close=close)
+        return [self._as_utf8(piece) for piece in pieces]
 
     def _as_utf8(self, piece: Piece) -> Piece:
         data = piece.data
@@ -140,10 +139,10 @@ class Lines:
         pieces = self._unwrapped(body[:end], unwrap, part, read_ns, close=final or close)
         return pieces or (self._unwrapped(body[:end], unwrap, part, read_ns, close=True) if full else [])
 
-    def _plain(self, body: bytes, part: int, *, final: bool, close: bool) -> list[Piece]:
+    def _plain(self, body: bytes, part: int, *, final: bool, close: bool, start: int = 0) -> list[Piece]:
         limit = self.units.most(self._source.max_line_bytes)
         if self._events is None:
-            return frame(body, limit, part, final=final, units=self.units)
+            return frame(body, limit, part, final=final, units=self.units, start=start)
         return of_plain(body, limit, part, self.units, *self._events, final=final, close=close)
 
     def _unwrapped(self, raw: bytes, unwrap: Unwrap, part: int, read_ns: int, *, close: bool) -> list[Piece]:

@@ -86,6 +86,14 @@ def _most_open() -> int:
     return max(_FEWEST_OPEN, min(limit * 7 // 10, limit - used - _SPARE_DESCRIPTORS))
 
 
+def rest_after_scan_s(took_s: float, interval_s: float, *, events_tell: bool) -> float:
+    """With very many names, long enough to stay below 5 % of a core, or 1 % where events tell of changes; a quarter of that as
+    long as it makes the pause no longer than twice the interval."""
+    if not events_tell:
+        return max(interval_s, 20 * took_s)
+    return max(interval_s, 100 * took_s, min(400 * took_s, 2 * interval_s))
+
+
 class Worker:
     """Belongs to one thread after it was made."""
 
@@ -194,14 +202,9 @@ class Worker:
         self._directories = self._roll.scan(now).directories
         self._watched = self._directories.with_keys()
         took_s = self._clock() - now
-        # With very many names, rest long enough to stay below 5 % of a core, or 1 % where events tell of changes; a quarter of
-        # that as long as it makes the pause no longer than twice what is configured.
         interval_s = self._settings.scan_interval
-        if ask.watched and now >= self._distrusted_until:
-            rest_s = max(100 * took_s, min(400 * took_s, 2 * interval_s))
-        else:
-            rest_s = 20 * took_s
-        self._next_scan = float("inf") if self._once else now + max(interval_s, rest_s)
+        rest_s = rest_after_scan_s(took_s, interval_s, events_tell=ask.watched and now >= self._distrusted_until)
+        self._next_scan = float("inf") if self._once else now + rest_s
         self._earliest_scan = now + max(_SHORTEST_SCAN_PAUSE_S, (4 if ask.watched else 20) * took_s)
         self._find_missed(ask, now)
         files = self._generations.files.values()

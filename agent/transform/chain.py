@@ -150,9 +150,10 @@ class Transform:
         for index, rules in tags.items():
             seen.metadata[index] += wire.encode_metadata([(b"redaction_rules", rules.encode())])
         if chunk.line_counts is None and len(chunk.data) <= self._max_line_bytes:
-            clipped = self._clip(lines, seen.metadata, redacted.changed)  # no other can be too long
+            candidates = redacted.changed  # no other can be too long
         else:
-            clipped = self._clip(lines, seen.metadata, range(total))
+            candidates = [index for index, line in enumerate(lines) if len(line) > self._max_line_bytes]
+        clipped = self._clip(lines, seen.metadata, candidates)
         dropped = self._drop(lines, seen, ordered_out)
         return Entries(
             origin=chunk.origin,

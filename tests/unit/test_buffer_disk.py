@@ -13,7 +13,7 @@ import pytest
 from test_buffer_samples import FailingDisk, Opened, batch, file_of, flip, segments, small, until
 
 from agent.buffer.at_hand import AtHand
-from agent.buffer.disk import CorruptRecord, StateGone, StateHeld, StateUnusable
+from agent.buffer.disk import CorruptRecord, DiskBuffer, StateGone, StateHeld, StateUnusable
 from agent.buffer.segment import Storage
 from agent.observe.events import (
     BufferDamaged,
@@ -61,12 +61,21 @@ async def test_what_an_earlier_run_appended_is_not_at_hand(tmp_path: Path) -> No
 
 async def test_what_is_not_durable_yet_is_not_at_hand(tmp_path: Path) -> None:
     disk = FailingDisk(error=errno.EIO)
-    with Opened(tmp_path, storage=disk.storage) as opened:
-        disk.failing = {disk.calls + 1}
-        before = opened.buffer._at_hand.take(1)
+    held: list[int] = []
+    buffers: list[DiskBuffer] = []
+
+    def sync(fd: int) -> None:
+        held.extend(len(buffer._at_hand) for buffer in buffers)
+        disk.sync(fd)
+
+    storage = Storage(disk.write, sync, disk.sync_directory, lambda _: disk.free)
+    with Opened(tmp_path, storage=storage) as opened:
+        buffers.append(opened.buffer)
+        disk.failing = {disk.calls + 2}  # the first sync
         await opened.buffer.append([batch("a", 0)])
-        assert before is None
         assert opened.of(BufferWriteFailed)
+        assert len(held) >= 2
+        assert not any(held)
         record = await opened.take()
         assert opened.buffer.at_hand(record) == opened.buffer.read(record)
 

@@ -13,7 +13,7 @@ from agent.config import Multiline
 from agent.observe.events import ArchiveDamaged
 from agent.tail.content import Content
 from agent.tail.reader import QUANTUM_BYTES
-from agent.tail.worker import TURN_BYTES
+from agent.tail.worker import TURN_BYTES, rest_after_scan_s
 
 TIME = "2026-01-02T03:04:05.678901234Z"
 
@@ -54,6 +54,24 @@ def test_lines_of_a_file_that_is_emptied_while_it_is_read_are_taken(
 
     monkeypatch.setattr(Content, "read", read_and_empty)
     assert agent.after(5)[100:] == [f"new {number}" for number in range(50)]
+
+
+# --- how long it rests ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("took_s", "events_tell", "rest_s"),
+    [
+        (0.001, True, 5.0),
+        (0.019, True, 7.6),  # a thousand names: a quarter of a percent
+        (0.030, True, 10.0),  # no more than twice the interval for that
+        (0.200, True, 20.0),  # one percent, whatever it takes
+        (0.100, False, 5.0),
+        (0.500, False, 10.0),
+    ],
+)
+def test_a_scan_rests_by_what_it_took(took_s: float, events_tell: bool, rest_s: float) -> None:
+    assert rest_after_scan_s(took_s, 5.0, events_tell=events_tell) == pytest.approx(rest_s)
 
 
 # --- how it begins --------------------------------------------------------------------------------------------------
