@@ -61,10 +61,11 @@ async def test_what_is_refused_again_stays_with_the_new_reason(tmp_path: Path, l
 
 
 async def test_patience_ends_without_an_answer_not_without_an_end(tmp_path: Path) -> None:
-    letters = await filled(tmp_path, 6)
+    letters = await filled(tmp_path, 12)
+    # All answers together take longer than the patience; each alone a tenth of it, for machines that stall.
     async with LokiStandIn(limits=Limits(), faults=FaultPlan.always(Delay(0.4))) as slow:
         path = str(config_file(tmp_path, slow.url))
-        code, told, _ = await call_beside_loki("dead-letters", "replay", "-c", path, "--patience", "1.2")
+        code, told, _ = await call_beside_loki("dead-letters", "replay", "-c", path, "--patience", "4")
         assert code == 0, told
     await filled(tmp_path, 2)
     code, told, _ = await call_beside_loki("dead-letters", "replay", "-c", path, "--patience", "0.5")
