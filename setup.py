@@ -20,6 +20,7 @@ INNER_LOOP = [
     "agent/transform/level.py",
     "agent/transform/metadata.py",
     "agent/transform/parse.py",
+    "agent/transform/redaction/numbers.py",
     "agent/transform/redaction/places.py",
     "agent/transform/redaction/rule.py",
     "agent/transform/redaction/values.py",

@@ -8,7 +8,7 @@ import pytest
 
 from agent.transform.redaction import finder as finders
 from agent.transform.redaction.catalogue import TEXT_IN_BASE64, Needle
-from agent.transform.redaction.shapes import RUN_BYTES, RUN_GATE
+from agent.transform.redaction.shapes import RUN_BYTES
 from agent.transform.redaction.verify import HOPELESS
 
 pytest.importorskip("hyperscan")
@@ -23,7 +23,7 @@ WRAPPED = b'{"level": "INFO", "body": "' + base64.b64encode(b"user=bob&password=
 @pytest.fixture(scope="module")
 def finder() -> finders.HyperscanFinder:
     return finders.HyperscanFinder(
-        [Needle("password=", _NAMED), Needle(TEXT_IN_BASE64, _WRAPPED, gate=RUN_GATE)],
+        [Needle("password=", _NAMED), Needle(TEXT_IN_BASE64, _WRAPPED, gate="run")],
     )
 
 
@@ -56,7 +56,7 @@ def test_a_long_run_of_base64_is_told_once(finder: finders.HyperscanFinder) -> N
 
 def test_the_shortest_text_that_opens_the_gate_is_shown_to_it() -> None:
     run = base64.b64encode(b"user=bob&password=hunter2")[:RUN_BYTES]
-    opens = finders.HyperscanFinder([Needle("[a-z]", _NAMED, gate=RUN_GATE)])
+    opens = finders.HyperscanFinder([Needle("[a-z]", _NAMED, gate="run")])
     assert opens.scans_of(run) == {_NAMED}
     assert opens.scans_of(run[1:]) == frozenset()
 

@@ -17,7 +17,6 @@ from agent.transform.redaction.house_rules import Exemption
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import PERSONAL_STEMS, Names
 from agent.transform.redaction.rule import Action, BadRule, Rule
-from agent.transform.redaction.shapes import RUN_GATE
 from agent.transform.redaction.verify import Scan, Tools, Verifier
 from agent.transform.redaction.windows import CLOSE, FAR
 
@@ -212,11 +211,12 @@ def _needles(
             number = len(scans)
             scans.append(catalogue.pattern_scan(rule))
             costs[number] = catalogue.pattern_cost(rule)
-        needles += [Needle(pattern, number, gate=rule.gate) for pattern in rule.find]
+        needles += [Needle(pattern, number) for pattern in rule.find]
+        needles += [Needle(pattern, number, gate=rule.gate) for pattern in rule.gated]
         needles += [Needle(pattern, numbers[name]) for name, patterns in rule.also for pattern in patterns]
         wrapped += rule.anchors
     if "base64-wrapped" in planned.on:
-        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], gate=RUN_GATE))
+        needles.append(Needle(catalogue.TEXT_IN_BASE64, numbers["base64"], gate="run"))
         needles += [
             Needle(p, numbers["base64"], base64=True)
             for p in dict.fromkeys(catalogue.base64_needles([*wrapped, *rules_keys.BASE64_WORDS]))
@@ -235,7 +235,9 @@ def _needles(
 
 def _looked_for(rule: Rule, planned: Plan) -> bool:
     """The patterns for sensitive names stand in one rule, and serve all rules that go by a name."""
-    return bool(rule.find) and (rule.id in planned.on or (rule.id == "password" and "secrets" in planned.presets))
+    return bool(rule.find or rule.gated) and (
+        rule.id in planned.on or (rule.id == "password" and "secrets" in planned.presets)
+    )
 
 
 def _key_needles(stems: str, numbers: dict[str, int]) -> list[Needle]:

@@ -32,7 +32,7 @@ from agent.transform.redaction import (
     sql,
     urls,
 )
-from agent.transform.redaction.rule import Hit, Rule
+from agent.transform.redaction.rule import GateName, Hit, Rule
 from agent.transform.redaction.shapes import LEFT, LEFT_SHORT
 from agent.transform.redaction.verify import Scan, Verifier
 from agent.transform.redaction.windows import CLOSE, FAR, NEAR, Reach
@@ -148,7 +148,7 @@ class Needle:
     """A finder pattern and the number of the scan it asks for.
 
     base64: it begins with what a literal looks like there. own: it is made of a secret of the agent's, so it is never kept.
-    gate: it needs no literal, so it is slow, and in one automaton with the others it would slow the whole; this pattern is
+    gate: it needs no literal, so it is slow, and in one automaton with the others it would slow the whole; what this names is
     quick, is found wherever it is, and says whether to look.
     """
 
@@ -156,7 +156,7 @@ class Needle:
     scan: int
     base64: bool = False
     own: bool = False
-    gate: str = ""
+    gate: GateName = ""
 
 
 _WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")

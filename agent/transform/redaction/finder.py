@@ -11,23 +11,24 @@ import importlib
 import importlib.metadata
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 
+from agent.transform.redaction import numbers
 from agent.transform.redaction.catalogue import Needle
 from agent.transform.redaction.engine import Unusable, compiled_in_child, fallback_engine, installed_engine
 from agent.transform.redaction.finder_re import ReFinder, is_dense
 from agent.transform.redaction.places import Flags, by_line, lines_in, split
-from agent.transform.redaction.shapes import RUN_BYTES
+from agent.transform.redaction.shapes import RUN_BYTES, RUN_GATE
 from agent.transform.redaction.verify import HOPELESS
 from agent.transform.redaction.windows import LONG, Places, places_by_piece
 
 _MOST_MATCHES = 15_000
 """In one line. A large chunk of ordinary lines may have more, one in `_BYTES_A_MATCH`."""
 _BYTES_A_MATCH = 16
-_BYTES_AN_OPENING = 16_384
 
 
 class TooManyMatches(Exception):
@@ -56,9 +57,41 @@ class Store(Protocol):
     def save(self, key: str, data: bytes, /) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """
+    database: of patterns that are slow. next_end: gives, from where a line begins on, the end of the next place that may hold a
+    match, -1 where there is none. shortest: bytes that such a place has at least. bytes_a_line: of which one at most is asked by
+    itself; where there are more, all the rest is asked as a whole, for that costs less than so many beginnings.
+    """
+
+    database: Any
+    next_end: Callable[[bytes, int], int]
+    shortest: int
+    bytes_a_line: int
+
+    def opened(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """The lines to look at, each with where it begins."""
+        if len(data) < self.shortest:
+            return
+        at = 0
+        for _ in range(max(1, len(data) // self.bytes_a_line)):
+            end = self.next_end(data, at)
+            if end < 0:
+                return
+            line = data.rfind(b"\n", at, end) + 1 or at
+            newline = data.find(b"\n", end)
+            if newline < 0:
+                yield line, data[line:] if line else data
+                return
+            yield line, data[line:newline]
+            at = newline + 1
+        yield at, data[at:]
+
+
 class HyperscanFinder:
-    """One automaton for nearly all patterns (two cost a fifth more), one for the agent's own secrets; one for each
-    pattern that has a gate, asked about the lines in which the automaton of the gates finds anything.
+    """One automaton for nearly all patterns (a few without a literal would double its cost), one for the agent's own secrets,
+    and one for the patterns of each gate, asked about the lines in which that gate finds anything.
 
     store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
     Raises engine.Unusable when the child dies.
@@ -68,15 +101,24 @@ class HyperscanFinder:
 
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
         shared = [n for n in needles if not n.own]
-        gated = [n for n in shared if n.gate]
-        gates = [Needle(gate, 0) for gate in dict.fromkeys(n.gate for n in gated)]
-        groups = [group for group in ([n for n in shared if not n.gate], *([n] for n in gated), gates) if group]
-        made = [_compile(tuple(group)) for group in groups] if store is None else _kept(groups, store)
-        self._gates: Any = made.pop() if gated else None
-        self._databases, self._gated = made[: len(made) - len(gated)], made[len(made) - len(gated) :]
+        groups = {gate: [n for n in shared if _gate(n) == gate] for gate in ("", "run", "number")}
+        groups["where runs are"] = [Needle(RUN_GATE, 0)] if groups["run"] else []
+        groups = {name: group for name, group in groups.items() if group}
+        in_order = [*groups.values()]
+        made = _kept(in_order, store) if store is not None else [_compile(tuple(group)) for group in in_order]
+        databases = dict(zip(groups, made, strict=True))
+        self._gates = []
+        if "run" in databases:
+            self._runs = databases["where runs are"]
+            self._gates.append(_Gate(databases["run"], self._next_run, RUN_BYTES, 16_384))
+        if "number" in databases:
+            self._gates.append(_Gate(databases["number"], numbers.next_number, numbers.SHORTEST, 2_048))
+        self._every = [*databases.values()]
+        self._databases = [databases[""]] if "" in databases else []
         own = tuple(n for n in needles if n.own)
         if own:
             self._databases.append(_compile(own))
+            self._every.append(self._databases[-1])
         self._terminated: type[Exception] = _hyperscan().ScanTerminated
         self._local = threading.local()
         self._alone: dict[int, frozenset[int]] = {}
@@ -147,37 +189,20 @@ class HyperscanFinder:
 
         scratches = self._scratches()
         try:
-            for database, scratch in zip(self._databases, scratches, strict=False):
-                database.scan(data, on_match, 0, None, scratch)  # by name they cost half a microsecond more
-            for start, piece in self._opening(data, scratches[-1]) if self._gated and len(data) >= RUN_BYTES else ():
-                before = len(found)
-                for database, scratch in zip(self._gated, scratches[len(self._databases) :], strict=False):
-                    database.scan(piece, on_match, 0, None, scratch)
-                if start:
-                    found[before:] = [(start + end, ident) for end, ident in found[before:]]
+            for database in self._databases:
+                # By name they cost half a microsecond more.
+                database.scan(data, on_match, 0, None, scratches[database])
+            for gate in self._gates:
+                for start, piece in gate.opened(data):
+                    before = len(found)
+                    gate.database.scan(piece, on_match, 0, None, scratches[gate.database])
+                    if start:
+                        found[before:] = [(start + end, ident) for end, ident in found[before:]]
         except terminated:
             raise TooManyMatches from None
         return found
 
-    def _opening(self, data: bytes, scratch: Any) -> Iterator[tuple[int, bytes]]:
-        """The lines in which the automaton of the gates finds anything, each with where it begins. Where that is one in forty or
-        more, the rest as a whole: it costs less than so many beginnings."""
-        view = memoryview(data)
-        at = 0
-        for _ in range(max(1, len(data) // _BYTES_AN_OPENING)):
-            end = self._first_end(view[at:], scratch)
-            if end is None:
-                return
-            line = data.rfind(b"\n", at, at + end) + 1 or at
-            newline = data.find(b"\n", at + end)
-            if newline < 0:
-                yield line, data[line:] if line else data
-                return
-            yield line, data[line:newline]
-            at = newline + 1
-        yield at, data[at:]
-
-    def _first_end(self, data: memoryview, scratch: Any) -> int | None:
+    def _next_run(self, data: bytes, start: int) -> int:
         ends: list[int] = []
 
         def stop(_ident: int, _start: int, end: int, _flags: int, _context: object) -> bool:
@@ -185,19 +210,23 @@ class HyperscanFinder:
             return True
 
         try:
-            self._gates.scan(data, stop, 0, None, scratch)
+            self._runs.scan(memoryview(data)[start:], stop, 0, None, self._scratches()[self._runs])
         except self._terminated:
-            return ends[0]
-        return None
+            return start + ends[0]
+        return -1
 
-    def _scratches(self) -> list[Any]:
-        """Scratch space is for one scan at a time, so each thread has its own."""
-        scratches: list[Any] | None = getattr(self._local, "scratches", None)
+    def _scratches(self) -> dict[Any, Any]:
+        """Of each database. Scratch space is for one scan at a time, so each thread has its own."""
+        scratches: dict[Any, Any] | None = getattr(self._local, "scratches", None)
         if scratches is None:
             scratch = _hyperscan().Scratch
-            databases = (*self._databases, *self._gated, *((self._gates,) if self._gated else ()))
-            scratches = self._local.scratches = [scratch(database) for database in databases]
+            scratches = self._local.scratches = {database: scratch(database) for database in self._every}
         return scratches
+
+
+def _gate(needle: Needle) -> str:
+    """Where numbers cannot be looked for at once, their patterns cost least among the others."""
+    return needle.gate if needle.gate != "number" or numbers.IS_COMPILED else ""
 
 
 def _hyperscan() -> Any:

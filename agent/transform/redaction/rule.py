@@ -12,6 +12,10 @@ leaves the line out; `tag_only` counts the finding and changes nothing."""
 
 Preset = Literal["secrets", "pii"]
 
+GateName = Literal["", "run", "number"]
+"""`run` is a long run of base64's characters (shapes.RUN_GATE), `number` a row that may hold a card's or an account's
+number (numbers.py)."""
+
 
 class BadRule(ValueError):
     """A rule of the configuration cannot be used; the message says which and what to do."""
@@ -58,7 +62,7 @@ class Rule:
     """One kind of secret.
 
     find:     patterns for the finder: they end at a fixed width and never match a newline.
-    gate:     a quick pattern that is found wherever those of `find` are, for such as have no literal (see catalogue.Needle).
+    gated:    more of them, without a literal, and so slow; gate: what says where to look for these (see catalogue.Needle).
     pattern:  for the verifier, bounded and linear; a group `secret`, if there is one, is what goes.
     check:    the verifier's last word on a candidate.
     scanner:  the shared procedure that finds it, for rules that no single pattern can express.
@@ -76,7 +80,8 @@ class Rule:
     group: str
     about: str
     find: tuple[str, ...] = ()
-    gate: str = ""
+    gated: tuple[str, ...] = ()
+    gate: GateName = ""
     pattern: str = ""
     check: Callable[[str], bool] | None = None
     scanner: str = ""

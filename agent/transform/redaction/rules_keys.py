@@ -19,7 +19,7 @@ from agent.transform.redaction.names import (
     loose_pattern,
 )
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.shapes import B58, LEFT, RUN_GATE, group
+from agent.transform.redaction.shapes import B58, LEFT, group
 
 BASE64_WORDS = (
     *(
@@ -465,11 +465,11 @@ MATERIAL = group(
         "bitcoin-wif",
         "",
         "private key of Bitcoin, proven by its checksum",
-        find=(
+        gated=(
             # The end of an escape or of a colour may stand before it; behind it no more of such characters, as in base64.
             rf"(?m)(?:\b|[0-9A-Fa-fmnrt])(?:5[HJK]|[KL][{B58}]{{2}})[{B58}]{{48}}[{B58}]?(?:[^A-Za-z0-9+=\n]|$)",
         ),
-        gate=RUN_GATE,
+        gate="run",
         pattern=LEFT + rf"(?P<secret>(?:5[HJK]|[KL][{B58}]{{2}})[{B58}]{{49}})(?![A-Za-z0-9])",
         check=checks.wif,
         shortest=51,

@@ -15,12 +15,26 @@ LOCAL = r"A-Za-z0-9.!#$&*+?^_{|}~\-"
 _EDGE = r"(?:^|[^0-9A-Za-lo-qsu-z.])"
 
 
-def _behind_edge(number: str) -> tuple[str, ...]:
-    """Finder patterns for a number at an edge, and behind an escape whose last character is a letter or a digit.
+def _at_edge(number: str) -> str:
+    return rf"(?m){_EDGE}{number}"
+
+
+def _behind_escape(number: str) -> str:
+    """Whose last character is a letter or a digit.
 
     Of percent escapes those of spaces, quotes and separators: all of them would cost a third of the whole scan.
     """
-    return rf"(?m){_EDGE}{number}", rf"(?:\\u[0-9a-fA-F]{{4}}|%(?:2[0278Cc]|3[ADad]|5[Bb]|[Aa]0)){number}"
+    return rf"(?:\\u[0-9a-fA-F]{{4}}|%(?:2[0278Cc]|3[ADad]|5[Bb]|[Aa]0)){number}"
+
+
+# Thirteen digits, in groups as on the card: twelve would be in many a UUID.
+_CARD = (
+    r"(?:4[0-9]|5[1-5]|2[2-7]|3[04-8]|6[0245])[0-9]{2}"
+    r"(?:[0-9]{9}|[ \-][0-9]{4}[ \-][0-9]{4}[ \-][0-9]|[ \-][0-9]{6}[ \-][0-9]{4})"
+)
+# A list of the countries would cost five times as much as the two letters.
+_IBAN = r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4} ?[A-Z0-9]{3}"
+_SSN = r"[0-9]{3}-[0-9]{2}-[0-9]{4}"
 
 
 _RULES = group(
@@ -40,11 +54,9 @@ _RULES = group(
         "card",
         "",
         "payment card number with a valid issuer, length and check digit",
-        # Thirteen digits, in groups as on the card: twelve would be in many a UUID.
-        find=_behind_edge(
-            r"(?:4[0-9]|5[1-5]|2[2-7]|3[04-8]|6[0245])[0-9]{2}"
-            r"(?:[0-9]{9}|[ \-][0-9]{4}[ \-][0-9]{4}[ \-][0-9]|[ \-][0-9]{6}[ \-][0-9]{4})"
-        ),
+        find=(_behind_escape(_CARD),),
+        gated=(_at_edge(_CARD),),
+        gate="number",
         scanner="card",
         action="partial",
         shortest=13,
@@ -75,8 +87,9 @@ _RULES = group(
         "iban",
         "",
         "IBAN with the country's length and check digits",
-        # A list of the countries would cost five times as much as the two letters.
-        find=_behind_edge(r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4} ?[A-Z0-9]{3}"),
+        find=(_behind_escape(_IBAN),),
+        gated=(_at_edge(_IBAN),),
+        gate="number",
         action="partial",
         scanner="iban",
         shortest=15,
@@ -87,8 +100,8 @@ _RULES = group(
         "us-ssn",
         "",
         "US social security number",
-        find=_behind_edge(r"[0-9]{3}-[0-9]{2}-[0-9]{4}"),
-        pattern=rf"(?:(?<![0-9A-Za-z\-])|{BEHIND_ESCAPE})(?P<secret>[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}})(?![0-9A-Za-z\-])",
+        find=(_at_edge(_SSN), _behind_escape(_SSN)),
+        pattern=rf"(?:(?<![0-9A-Za-z\-])|{BEHIND_ESCAPE})(?P<secret>{_SSN})(?![0-9A-Za-z\-])",
         check=checks.ssn,
         shortest=11,
         must=("123-45-{n:4}", "ssn «234-56-{n:4}»", "«345-67-{n:4}» on file"),
