@@ -13,17 +13,25 @@ from agent.transform.redaction.verify import HOPELESS
 
 pytest.importorskip("hyperscan")
 
-_NAMED, _WRAPPED = 1, 2
+_NAMED, _WRAPPED, _MAIL, _PERCENT, _CARD = 1, 2, 3, 4, 5
 PLAIN = b'{"level": "INFO", "message": "Query returned", "device_id": 4711}'
 NAMED = b'{"level": "INFO", "message": "password=hunter2"}'
 OPENS = b'{"level": "INFO", "path": "/usr/lib/greenstack/releases/current/main"}'
+MAIL = b'{"level": "INFO", "message": "from bob@example.com, 100%"}'
+CARD = b'{"level": "INFO", "message": "paid with 4111 1111 1111 1111 @ 3%41"}'
 WRAPPED = b'{"level": "INFO", "body": "' + base64.b64encode(b"user=bob&password=hunter2&remember=yes") + b'"}'
 
 
 @pytest.fixture(scope="module")
 def finder() -> finders.HyperscanFinder:
     return finders.HyperscanFinder(
-        [Needle("password=", _NAMED), Needle(TEXT_IN_BASE64, _WRAPPED, gate="run")],
+        [
+            Needle("password=", _NAMED),
+            Needle(TEXT_IN_BASE64, _WRAPPED, gate="run"),
+            Needle("[a-z]@[a-z]", _MAIL, gate="@"),
+            Needle("%[0-9]", _PERCENT, gate="%"),
+            Needle("4[0-9]{3} [0-9]{4} [0-9]{4} [0-9]", _CARD, gate="number"),
+        ],
     )
 
 
@@ -31,10 +39,11 @@ def finder() -> finders.HyperscanFinder:
 def test_lines_that_open_the_gate_are_flagged_alike_however_many_there_are(
     finder: finders.HyperscanFinder, every: int
 ) -> None:
-    others = (WRAPPED, OPENS, NAMED, b"", OPENS + WRAPPED, WRAPPED + NAMED)
+    others = (WRAPPED, OPENS, NAMED, b"", OPENS + WRAPPED, MAIL, WRAPPED + NAMED, CARD, MAIL + CARD)
     lines = [PLAIN if number % every else others[number // every % len(others)] for number in range(5_000)]
     alone = {number: scans for number, line in enumerate(lines) if (scans := finder.scans_of(line))}
     assert alone[0] == {_WRAPPED}
+    assert every > 600 or set().union(*alone.values()) == {_NAMED, _WRAPPED, _MAIL, _PERCENT, _CARD}
     assert finder.split(b"".join(line + b"\n" for line in lines)) == (lines, alone)
     assert finder.split(b"\n".join(lines)) == (lines, alone)
 

@@ -12,7 +12,8 @@ import importlib.metadata
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import count
 from typing import Any, Protocol
 
 import msgspec
@@ -29,6 +30,8 @@ from agent.transform.redaction.windows import LONG, Places, places_by_piece
 _MOST_MATCHES = 15_000
 """In one line. A large chunk of ordinary lines may have more, one in `_BYTES_A_MATCH`."""
 _BYTES_A_MATCH = 16
+_TRIED = 4
+"""Lines behind a gate, until how many there are is judged."""
 
 
 class TooManyMatches(Exception):
@@ -61,8 +64,8 @@ class Store(Protocol):
 class _Gate:
     """
     database: of patterns that are slow. next_end: gives, from where a line begins on, the end of the next place that may hold a
-    match, -1 where there is none. shortest: bytes that such a place has at least. bytes_a_line: of which one at most is asked by
-    itself; where there are more, all the rest is asked as a whole, for that costs less than so many beginnings.
+    match, -1 where there is none. shortest: bytes that such a place has at least. bytes_a_line: where there is more than one of
+    them in so many bytes, all the rest is asked as a whole, for that costs less than so many beginnings.
     """
 
     database: Any
@@ -75,9 +78,12 @@ class _Gate:
         if len(data) < self.shortest:
             return
         at = 0
-        for _ in range(max(1, len(data) // self.bytes_a_line)):
+        for number in count():
             end = self.next_end(data, at)
             if end < 0:
+                return
+            if number > _TRIED and at < number * self.bytes_a_line:
+                yield at, data[at:]
                 return
             line = data.rfind(b"\n", at, end) + 1 or at
             newline = data.find(b"\n", end)
@@ -86,7 +92,6 @@ class _Gate:
                 return
             yield line, data[line:newline]
             at = newline + 1
-        yield at, data[at:]
 
 
 class HyperscanFinder:
@@ -101,7 +106,7 @@ class HyperscanFinder:
 
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
         shared = [n for n in needles if not n.own]
-        groups = {gate: [n for n in shared if _gate(n) == gate] for gate in ("", "run", "number")}
+        groups = {gate: [n for n in shared if _gate(n) == gate] for gate in ("", "run", "number", "@", "%")}
         groups["where runs are"] = [Needle(RUN_GATE, 0)] if groups["run"] else []
         groups = {name: group for name, group in groups.items() if group}
         in_order = [*groups.values()]
@@ -113,6 +118,10 @@ class HyperscanFinder:
             self._gates.append(_Gate(databases["run"], self._next_run, RUN_BYTES, 16_384))
         if "number" in databases:
             self._gates.append(_Gate(databases["number"], numbers.next_number, numbers.SHORTEST, 2_048))
+        for character in ("@", "%"):
+            if character in databases:
+                find = partial(_behind_next, character.encode())
+                self._gates.append(_Gate(databases[character], find, 1, 8_192))
         self._every = [*databases.values()]
         self._databases = [databases[""]] if "" in databases else []
         own = tuple(n for n in needles if n.own)
@@ -222,6 +231,10 @@ class HyperscanFinder:
             scratch = _hyperscan().Scratch
             scratches = self._local.scratches = {database: scratch(database) for database in self._every}
         return scratches
+
+
+def _behind_next(character: bytes, data: bytes, at: int) -> int:
+    return data.find(character, at) + 1 or -1
 
 
 def _gate(needle: Needle) -> str:

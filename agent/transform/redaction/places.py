@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Final
 
 Flags = dict[int, frozenset[int]]
@@ -13,10 +14,7 @@ Alone = dict[int, frozenset[int]]
 
 def lines_in(data: bytes) -> list[bytes]:
     """Without their newlines; behind the last of these is no line."""
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
+    return [line.removesuffix(b"\n") for line in BytesIO(data)]  # it looks for newlines by `memchr`; `split` does not
 
 
 def split(data: bytes, found: list[tuple[int, int]], alone: Alone) -> tuple[list[bytes], Flags]:
@@ -28,19 +26,19 @@ def split(data: bytes, found: list[tuple[int, int]], alone: Alone) -> tuple[list
     flags: Flags = {}
     found.sort()
     taken, count = 0, len(found)
-    next_end = found[0][0] if count else len(data) + 2
-    start, size = 0, len(data)
-    while start < size:
-        newline = data.find(b"\n", start)
-        if newline < 0:
-            newline = size
+    never = len(data) + 1
+    next_end = found[0][0] if count else never
+    behind = 0
+    for line in BytesIO(data):
+        behind += len(line)
         # While the line is at hand: later it would have to be fetched from memory again.
-        while next_end <= newline + 1:
+        while next_end <= behind:
             _flag(flags, len(lines), found[taken][1], alone)
             taken += 1
-            next_end = found[taken][0] if taken < count else size + 2
-        lines.append(data[start:newline])
-        start = newline + 1
+            next_end = found[taken][0] if taken < count else never
+        lines.append(line[:-1])
+    if lines and not data.endswith(b"\n"):
+        lines[-1] = line
     return lines, flags
 
 

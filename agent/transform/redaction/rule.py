@@ -12,9 +12,9 @@ leaves the line out; `tag_only` counts the finding and changes nothing."""
 
 Preset = Literal["secrets", "pii"]
 
-GateName = Literal["", "run", "number"]
+GateName = Literal["", "run", "number", "@", "%"]
 """`run` is a long run of base64's characters (shapes.RUN_GATE), `number` a row that may hold a card's or an account's
-number (numbers.py)."""
+number (numbers.py); the others are these characters."""
 
 
 class BadRule(ValueError):
