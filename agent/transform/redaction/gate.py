@@ -24,6 +24,9 @@ _PLACEHOLDER = re.compile(
     r"|%\([A-Za-z_]{1,40}\)s|<[A-Za-z][A-Za-z0-9 _.:-]{0,60}>|:[a-z_]{1,40}|\?"
 )
 _PLACEHOLDERS = re.compile(r"(?:\{[A-Za-z_.()]{1,60}(?:![rs])?\}[:/@,;=-]?){1,8}")
+_MASK_WORDS_BEGIN = frozenset("[<({*RrFfMmHhSsſ")
+_PLACEHOLDERS_BEGIN = frozenset("${%<:?")
+"""To see that a pattern cannot match costs a tenth of trying it; most values are none of these."""
 _SCHEME_LEFT = re.compile(r"(?:bearer|basic|token|digest|apikey|negotiate|splunk|ssws)?[ \"',;:=]*", re.IGNORECASE)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?|\d+(?:\.\d+)?\s?(?:ms|s|m|h|d|us|ns|min|sec|%)?"
@@ -128,7 +131,7 @@ _STOP_WORDS = frozenset(
 
 def _says_something(value: str) -> bool:
     """A placeholder, a caption, a validation message or rule: text about a secret."""
-    if _PLACEHOLDER.fullmatch(value) or _PLACEHOLDERS.fullmatch(value):
+    if value[0] in _PLACEHOLDERS_BEGIN and (_PLACEHOLDER.fullmatch(value) or _PLACEHOLDERS.fullmatch(value)):
         return True
     if _MAY_BE_LABEL.match(value) is None:
         return False
@@ -173,9 +176,10 @@ _RANDOM = 24
 
 def _is_code(value: str) -> bool:
     """A stop word, a YAML tag, an expression: `required`, `!vault`, `settings.secret`, `os.environ[…]`."""
-    if _TAG.fullmatch(value) or value.lower().rstrip(".!,") in _STOP_WORDS or _REMARK.fullmatch(value):
+    first = value[0]
+    if value.lower().rstrip(".!,") in _STOP_WORDS or value.startswith(_FROM_HERE):
         return True
-    if value.startswith(_FROM_HERE):
+    if (first == "!" and _TAG.fullmatch(value)) or (first == "(" and _REMARK.fullmatch(value)):
         return True
     if _CODE.fullmatch(value) is None:
         return False
@@ -215,7 +219,9 @@ class Gate:
         rest = self._marks.strip(value) if "[" in value else value
         if rest != value and (_SCHEME_LEFT.fullmatch(rest) or not any(map(str.isalnum, rest))):
             return True
-        return not value.strip(_MASK_CHARACTERS) or _MASK_WORDS.fullmatch(value) is not None
+        if not value.strip(_MASK_CHARACTERS):
+            return True
+        return value[0] in _MASK_WORDS_BEGIN and _MASK_WORDS.fullmatch(value) is not None
 
     def leaves(self, value: str, verdict: Verdict) -> bool:
         """For a value whose ends are certain: a JSON string, or a quoted one."""

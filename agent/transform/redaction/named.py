@@ -31,6 +31,8 @@ _WRAPPER = re.compile(
     r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
     r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")|\([\w.*\[\]]{1,60}\) (?:\(len=\d{1,9}\) )?(?=\\*\")|<<(?=\\*\")|chr (?=\\*\")|\[\]string(?=\{)|(?:Invalid|Unsupported|Duplicate) value: (?=\\*[\"'])|(?:changed|updated) (?:from )?(?=\\*[\"'])"
 )
+_TYPES_BEGIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZsbi!")
+_WRAPPERS_BEGIN = frozenset("SsbqrOJRVTNncIUDu\\(<[")
 _BLOCK = re.compile(r"[|>][+-]?[ ]{0,4}(?:\r?\n|(?:\\+r)?\\+n)[ \t]{1,40}(?=[^\s])")
 _CHANGED = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|to(?= \\*[\"']))[ \t]{1,2}")
 _MORE_CODES = re.compile(r"[ \t]{0,2},?[ \t]{1,2}(?P<code>(?=[a-zA-Z\-]{0,20}\d)[A-Za-z0-9\-]{6,24})(?![\w:=.])")
@@ -196,7 +198,7 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
     space = _SPACE.match(text, at)
     begin = space.end() if space else at
     spaced = begin > at
-    typed = _TYPE.match(text, at)
+    typed = _TYPE.match(text, at) if text[begin : begin + 1] in _TYPES_BEGIN else None
     if typed is not None:
         begin, spaced = typed.end(), False
     if verdict.kind == "authorization" and (text[begin : begin + 1] not in "[{(" or _GO_LIST.match(text, begin)):
@@ -207,12 +209,12 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
             yield from verifier.headers.cookies(text, begin)
             return
         verdict = Verdict(verdict.rule, "session")
-    wrapper = _WRAPPER.match(text, begin) or _BLOCK.match(text, begin)
-    begin = wrapper.end() if wrapper else begin
-    if text[begin : begin + 1] in ("\n", "\r"):
+    begin = _behind_wrapper(text, begin)
+    first = text[begin : begin + 1]
+    if first in ("\n", "\r"):
         return
     found = quoted(text, begin) or _phrase(text, begin, name)
-    if found is None and _CONTAINER.match(text, begin):
+    if found is None and first in ("[", "{", "(") and _CONTAINER.match(text, begin):
         for item in items(text, begin, verifier.step):
             yield from hit(text, item, name, verdict, spaced, verifier)
         return
@@ -225,6 +227,17 @@ def _values(text: str, at: int, name: str, verdict: Verdict, query: bool, verifi
     yield from _changed_to(text, value, name, verdict, verifier)
 
 
+def _behind_wrapper(text: str, at: int) -> int:
+    first = text[at : at + 1]
+    if first in ("|", ">"):
+        wrapper = _BLOCK.match(text, at)
+    elif first in _WRAPPERS_BEGIN or first.isspace():
+        wrapper = _WRAPPER.match(text, at)
+    else:
+        return at
+    return wrapper.end() if wrapper else at
+
+
 def _more_codes(text: str, at: int, name: str, verdict: Verdict) -> Iterator[Hit]:
     """`Recovery codes: a1… b2… c3…`: the others of the list."""
     more = _MORE_CODES.match(text, at) if name.lower().endswith("codes") else None
@@ -235,7 +248,7 @@ def _more_codes(text: str, at: int, name: str, verdict: Verdict) -> Iterator[Hit
 
 def _changed_to(text: str, value: Value, name: str, verdict: Verdict, verifier: Verifier) -> Iterator[Hit]:
     """The new value behind the old one."""
-    changed = _CHANGED.match(text, value.end)
+    changed = _CHANGED.match(text, value.end) if value.end < len(text) else None
     second = verifier.value(text, changed.end()) if changed else None
     if second is not None:
         yield from hit(text, second, name, verdict, True, verifier)

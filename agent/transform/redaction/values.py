@@ -10,9 +10,11 @@ _OPEN = re.compile(r"(?:[brfuBRFU]{1,2}(?=\\*+[\"']))?(\\*+)([\"'`“‘])")
 _QUOTES = {q: re.compile(r"(\\*+)" + re.escape({"“": "”", "‘": "’"}.get(q, q))) for q in "\"'`“‘"}
 _BARE = re.compile(r"[^\s\"'`<>]++")
 _BRACED = re.compile(r"\{[^{}\"'\n:]{1,256}\}(?=[;\s,&)]|$)")
+# Each way begins with a literal: only then the engine looks for them fast.
 _CUT = re.compile(
-    r"[&;]|,(?=$|[A-Za-z_][\w.\-]{0,40}[=:]|[\[{(])|\)(?=[,;:]|$)|\\+(?=$)|\\[rnt](?=[A-Z]|$)|\|(?=$)|\)\."
+    r"&|;|,(?=$|[A-Za-z_][\w.\-]{0,40}[=:]|[\[{(])|\)(?=[,;:.]|$)|\\(?=\\*$)|\\(?=[rnt](?:[A-Z]|$))|\|(?=$)"
 )
+_OPENS = frozenset("brfuBRFU\\\"'`“‘")
 _LONGEST = 65_536
 DESCRIPTIVE = frozenset(
     [
@@ -53,7 +55,7 @@ def _closes(backslashes: int, depth: int) -> bool:
 
 def quoted(text: str, at: int) -> Value | None:
     """The inside of the quoted string that begins at `at`; to the end of the text when it is never closed."""
-    opening = _OPEN.match(text, at)
+    opening = _OPEN.match(text, at) if text[at : at + 1] in _OPENS else None
     if opening is None:
         return None
     depth, start = len(opening[1]), opening.end()
@@ -79,16 +81,16 @@ def bare(text: str, at: int, query: bool = False) -> Value | None:
     """
     if query and text.startswith(("&", "#"), at):
         return None
-    braced = _BRACED.match(text, at)
+    braced = _BRACED.match(text, at) if text.startswith("{", at) else None
     if braced is not None:
         return Value(braced.start(), braced.end(), False)
     run = _BARE.match(text, at)
     if run is None:
         return None
     start, end = run.start(), run.end()
-    for cut in _CUT.finditer(text, start + 1, end):
+    cut = _CUT.search(text, start + 1, end)
+    if cut is not None:
         end = cut.start()
-        break
     if query:
         hash_at = text.find("#", start, end)
         end = hash_at if hash_at > start else end
