@@ -44,6 +44,11 @@ def pinned(core: int, command: list[str]) -> list[str]:
     return ["taskset", "-c", str(_CORES[min(core, len(_CORES) - 1)]), *command]
 
 
+def stay_on(core: int) -> None:
+    """Keeps this process, and not those that it starts pinned, to one core."""
+    os.sched_setaffinity(0, {_CORES[min(core, len(_CORES) - 1)]})
+
+
 def wait(ready: Callable[[], bool], what: str, pause_s: float = 0.05) -> None:
     deadline = time.monotonic() + _LONGEST_S
     while not ready():
