@@ -175,7 +175,23 @@ def encode(encoding: str, labels: str, timestamps_ns: list[int], lines: list[byt
     """
     if encoding == JSON:
         return gzip.compress(encode_json(labels, timestamps_ns, lines, metadata), compresslevel=1, mtime=0)
-    return bytes(cramjam.snappy.compress_raw(encode_protobuf(labels, timestamps_ns, lines, metadata)))
+    return _snappy(encode_protobuf(labels, timestamps_ns, lines, metadata))
+
+
+_KEPT_BYTES: Final = 2 * 1024 * 1024
+_spare: Final[list[bytearray]] = []
+"""What the body before was compressed into: room made anew is as large as the body was, and all of it is cleared first."""
+
+
+def _snappy(body: bytes) -> bytes:
+    room = cramjam.snappy.compress_raw_max_len(body)
+    out = _spare.pop() if _spare else bytearray(room)
+    if len(out) < room:
+        out = bytearray(room)
+    packed = bytes(memoryview(out)[: cramjam.snappy.compress_raw_into(body, out)])
+    if room <= _KEPT_BYTES:
+        _spare.append(out)
+    return packed
 
 
 # --- labels --------------------------------------------------------------------------------------------------------

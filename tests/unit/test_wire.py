@@ -171,3 +171,12 @@ def test_garbage_inside_good_snappy_is_a_bad_body(data: bytes) -> None:
 def test_lists_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="different lengths"):
         wire.encode_protobuf("{}", [1], [b"a", b"b"], [b""])
+
+
+@given(sizes=st.lists(st.integers(0, 3000), min_size=2, max_size=5), far=st.booleans())
+def test_what_a_body_is_compressed_into_leaves_nothing_of_the_one_before(sizes: list[int], far: bool) -> None:
+    for size in [*sizes, *([3 * 1024 * 1024, 1] if far else [])]:
+        line = bytes(range(97, 123)) * (size // 26) + b"z" * (size % 26)
+        packed = wire.encode(wire.PROTOBUF, "{}", [1], [line], [b""])
+        assert packed == bytes(cramjam.snappy.compress_raw(wire.encode_protobuf("{}", [1], [line], [b""])))
+        assert wire.decode(wire.PROTOBUF, packed).lines == [line]
