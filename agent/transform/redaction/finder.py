@@ -63,12 +63,12 @@ class Store(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Gate:
     """
-    database: of patterns that are slow. next_end: gives, from where a line begins on, the end of the next place that may hold a
+    databases: of patterns that are slow, one for each: of two in one database Hyperscan 5.4 was seen to lose matches. next_end: gives, from where a line begins on, the end of the next place that may hold a
     match, -1 where there is none. shortest: bytes that such a place has at least. bytes_a_line: where there is more than one of
     them in so many bytes, all the rest is asked as a whole, for that costs less than so many beginnings.
     """
 
-    database: Any
+    databases: list[Any]
     next_end: Callable[[bytes, int], int]
     shortest: int
     bytes_a_line: int
@@ -96,7 +96,7 @@ class _Gate:
 
 class HyperscanFinder:
     """One automaton for nearly all patterns (a few without a literal would double its cost), one for the agent's own secrets,
-    and one for the patterns of each gate, asked about the lines in which that gate finds anything.
+    and one for each pattern behind a gate, asked about the lines in which that gate finds anything.
 
     store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
     Raises engine.Unusable when the child dies.
@@ -106,31 +106,29 @@ class HyperscanFinder:
 
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
         shared = [n for n in needles if not n.own]
-        groups = {gate: [n for n in shared if _gate(n) == gate] for gate in ("", "run", "number", "@", "%")}
-        groups["where runs are"] = [Needle(RUN_GATE, 0)] if groups["run"] else []
-        groups = {name: group for name, group in groups.items() if group}
-        in_order = [*groups.values()]
-        made = _kept(in_order, store) if store is not None else [_compile(tuple(group)) for group in in_order]
-        databases = dict(zip(groups, made, strict=True))
-        self._gates = []
-        if "run" in databases:
-            self._runs = databases["where runs are"]
-            self._gates.append(_Gate(databases["run"], self._next_run, RUN_BYTES, 16_384))
-        if "number" in databases:
-            self._gates.append(_Gate(databases["number"], numbers.next_number, numbers.SHORTEST, 2_048))
-        for character in ("@", "%"):
-            if character in databases:
-                find = partial(_behind_next, character.encode())
-                self._gates.append(_Gate(databases[character], find, 1, 8_192))
-        self._every = [*databases.values()]
-        self._databases = [databases[""]] if "" in databases else []
+        main, gated = [n for n in shared if not _gate(n)], [n for n in shared if _gate(n)]
+        names = list(dict.fromkeys(map(_gate, gated)))
+        runs = [Needle(RUN_GATE, 0)] if "run" in names else []
+        groups = [group for group in (runs, main, *([n] for n in gated)) if group]
+        made = _kept(groups, store) if store is not None else [_compile(tuple(group)) for group in groups]
         own = tuple(n for n in needles if n.own)
-        if own:
-            self._databases.append(_compile(own))
-            self._every.append(self._databases[-1])
+        made += [_compile(own)] if own else []
+        self._every = tuple(made)
+        self._runs: Any = made.pop(0) if runs else None
+        self._databases = [made.pop(0)] if main else []
+        behind = [(_gate(n), made.pop(0)) for n in gated]
+        self._databases += made
+        self._gates = [self._made(name, [database for gate, database in behind if gate == name]) for name in names]
         self._terminated: type[Exception] = _hyperscan().ScanTerminated
         self._local = threading.local()
         self._alone: dict[int, frozenset[int]] = {}
+
+    def _made(self, name: str, databases: list[Any]) -> _Gate:
+        if name == "run":
+            return _Gate(databases, self._next_run, RUN_BYTES, 16_384)
+        if name == "number":
+            return _Gate(databases, numbers.next_number, numbers.SHORTEST, 2_048)
+        return _Gate(databases, partial(_behind_next, name.encode()), 1, 8_192)
 
     def split(self, data: bytes, /) -> tuple[list[bytes], Flags]:
         if data.find(b"\n") in (-1, len(data) - 1):
@@ -204,7 +202,8 @@ class HyperscanFinder:
             for gate in self._gates:
                 for start, piece in gate.opened(data):
                     before = len(found)
-                    gate.database.scan(piece, on_match, 0, None, scratches[gate.database])
+                    for database in gate.databases:
+                        database.scan(piece, on_match, 0, None, scratches[database])
                     if start:
                         found[before:] = [(start + end, ident) for end, ident in found[before:]]
         except terminated:

@@ -528,13 +528,13 @@ ENCODINGS = group(
         "percent-encoded",
         "",
         "percent-encoded letters, digits and separators are undone",
-        gated=(
-            r"%(?:25)?(?:4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DdEe])",
+        find=(
             r"(?i)(?:%2522|%22|%3D|%253D|%3A)[^\s]{6}",
             r"(?i)%(?:25)?0[9AD]",
             # Two separators: a sentence, an object or a list in a URL, with an edge where a number or a token begins.
             r"(?i)%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|7[BD])[^\s\"']*%(?:25)?(?:0[AD]|2[0-9A-C]|3[A-F]|7[BD])|%5B[0-9]{4}",
         ),
+        gated=(r"%(?:25)?(?:4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DdEe])",),
         gate="%",
         scanner="percent",
         must=(
