@@ -15,13 +15,16 @@ from agent.tail.identity import Key
 Watched = frozenset[tuple[str, Key]]
 
 _DEBOUNCE_MS = 50
-_STEP_MS = 25
-_LAZY_STEP_MS = 100
-"""How often the library looks whether there is something; more rarely after `_LAZY_AFTER` calls without anything."""
-_LAZY_AFTER = 3
 _WAKE_MS = 1000
+_STEPS_MS = ((30, 250), (3, 100), (0, 25))
+"""How often the library looks whether there is something: after so many calls, of a second each, without anything."""
 _RETRY_S = 60.0
 _MODIFIED = 2
+
+
+def step_ms(silent: int) -> int:
+    """A look costs 0.1 ms of CPU: forty a second would be more than all else that an idle agent does."""
+    return next(step for least, step in _STEPS_MS if silent >= least)
 
 
 class Watcher:
@@ -72,8 +75,7 @@ class Watcher:
                 tell(self._begun, len(paths))
                 silent = 0
                 while not stop.is_set():
-                    step_ms = _STEP_MS if silent < _LAZY_AFTER else _LAZY_STEP_MS
-                    changes = notify.watch(_DEBOUNCE_MS, step_ms, _WAKE_MS, stop)
+                    changes = notify.watch(_DEBOUNCE_MS, step_ms(silent), _WAKE_MS, stop)
                     silent += 1
                     if isinstance(changes, set):
                         tell(self._heard, changes)

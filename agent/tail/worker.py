@@ -87,11 +87,11 @@ def _most_open() -> int:
 
 
 def rest_after_scan_s(took_s: float, interval_s: float, *, events_tell: bool) -> float:
-    """With very many names, long enough to stay below 5 % of a core, or 1 % where events tell of changes; a quarter of that as
-    long as it makes the pause no longer than twice the interval."""
+    """With very many names, long enough to stay below 5 % of a core, or 1 % where events tell of changes; a fifth of that as long as
+    it makes the pause no longer than twice the interval."""
     if not events_tell:
         return max(interval_s, 20 * took_s)
-    return max(interval_s, 100 * took_s, min(400 * took_s, 2 * interval_s))
+    return max(interval_s, 100 * took_s, min(500 * took_s, 2 * interval_s))
 
 
 class Worker:

@@ -13,6 +13,7 @@ from agent.config import Multiline
 from agent.observe.events import ArchiveDamaged
 from agent.tail.content import Content
 from agent.tail.reader import QUANTUM_BYTES
+from agent.tail.watch import step_ms
 from agent.tail.worker import TURN_BYTES, rest_after_scan_s
 
 TIME = "2026-01-02T03:04:05.678901234Z"
@@ -63,7 +64,7 @@ def test_lines_of_a_file_that_is_emptied_while_it_is_read_are_taken(
     ("took_s", "events_tell", "rest_s"),
     [
         (0.001, True, 5.0),
-        (0.019, True, 7.6),  # a thousand names: a quarter of a percent
+        (0.015, True, 7.5),  # some eight hundred names: a fifth of a percent
         (0.030, True, 10.0),  # no more than twice the interval for that
         (0.200, True, 20.0),  # one percent, whatever it takes
         (0.100, False, 5.0),
@@ -72,6 +73,10 @@ def test_lines_of_a_file_that_is_emptied_while_it_is_read_are_taken(
 )
 def test_a_scan_rests_by_what_it_took(took_s: float, events_tell: bool, rest_s: float) -> None:
     assert rest_after_scan_s(took_s, 5.0, events_tell=events_tell) == pytest.approx(rest_s)
+
+
+def test_the_longer_nothing_happens_the_more_rarely_it_looks() -> None:
+    assert [step_ms(silent) for silent in (0, 2, 3, 29, 30, 10_000)] == [25, 25, 100, 100, 250, 250]
 
 
 # --- how it begins --------------------------------------------------------------------------------------------------
