@@ -29,7 +29,10 @@ from agent.tail.roll import Roll
 from agent.tail.watch import Watched
 
 TURN_BYTES = 4 * QUANTUM_BYTES
-"""How much is read in one turn, over all files: each turn costs a hand-over between threads and a write to the disk."""
+LONG_TURN_BYTES = 3 * TURN_BYTES
+"""How much is read in one turn, over all files: each turn costs a hand-over between threads and a write to the disk. The long one
+while `_FEW_FILES` at most have something to read, for each file takes memory of its own."""
+_FEW_FILES = LONG_TURN_BYTES // QUANTUM_BYTES
 
 _MOST_NOTES = 2_000
 """In one turn, and nothing is read before the last of them is handed over. A start may find tens of thousands of new files, whose notes
@@ -371,17 +374,16 @@ class Worker:
 
     def _read(self, now: float) -> list[Chunk]:
         """A quantum of each file that has something, in turn and again, until the turn's bytes are used up. A file that is the
-        only one has them all at once: each quantum costs something of its own."""
+        only one has them in as few pieces as batches can be made of: each piece costs something of its own."""
         chunks: list[Chunk] = []
         taken = fruitless = 0
-        while taken <= TURN_BYTES - QUANTUM_BYTES and fruitless < len(self._ready):
+        most = LONG_TURN_BYTES if len(self._ready) <= _FEW_FILES else TURN_BYTES
+        while taken <= most - QUANTUM_BYTES and fruitless < len(self._ready):
             file = self._ready.popleft()
             file.queued = False
             if file.done or file.error or not file.admitted:
                 continue
-            read = self._read_file(
-                file, now, QUANTUM_BYTES if self._ready else min(TURN_BYTES - taken, self._chunk_bytes)
-            )
+            read = self._read_file(file, now, QUANTUM_BYTES if self._ready else min(most - taken, self._chunk_bytes))
             taken += file.take_read_bytes()  # not what came of them: of what a container wrapped that may be hardly any
             chunks += read
             self._queue(file)

@@ -31,7 +31,7 @@ from agent.tail import content, discovery, watch
 from agent.tail.all_files import Tailer
 from agent.tail.generations import Timing
 from agent.tail.reader import QUANTUM_BYTES
-from agent.tail.worker import TURN_BYTES, Worker
+from agent.tail.worker import LONG_TURN_BYTES, TURN_BYTES, Worker
 
 # --- growth and discovery ------------------------------------------------------------------------------------------
 
@@ -911,25 +911,34 @@ async def test_a_big_file_does_not_keep_small_ones_waiting(tmp_path: Path) -> No
                 tailer.stop()
     paths = {chunk.origin.path for chunk in turns[0]}
     assert len(paths) == 6
-    assert all(sum(len(chunk.data) for chunk in turn) <= 1.25 * 1024 * 1024 for turn in turns)
+    assert all(sum(len(chunk.data) for chunk in turn) <= LONG_TURN_BYTES for turn in turns)
+
+
+@pytest.mark.parametrize(("files", "most"), [(12, LONG_TURN_BYTES), (13, TURN_BYTES)])
+async def test_a_turn_of_many_files_is_a_short_one(tmp_path: Path, files: int, most: int) -> None:
+    for number in range(files):
+        (tmp_path / f"{number}.log").write_bytes((b"x" * 99 + b"\n") * (QUANTUM_BYTES // 50))
+    tailer = Tailer([source(tmp_path / "*.log")], settings(), NOTHING_KNOWN, lambda _: None, once=True)
+    async with tailer:
+        turns = [chunks async for chunks in tailer.turns(lambda: 0.02) if chunks]
+    first = turns[0]
+    assert most - files * 100 <= sum(len(chunk.data) for chunk in first) <= most
 
 
 async def test_a_turn_holds_a_quantum_of_each_file_and_then_all_else_of_the_busy_one(tmp_path: Path) -> None:
     line = b"x" * 99 + b"\n"
     big, small = tmp_path / "a-big.log", tmp_path / "b-small.log"
-    big.write_bytes(line * (3 * TURN_BYTES // len(line)))
+    big.write_bytes(line * (3 * LONG_TURN_BYTES // len(line)))
     small.write_bytes(line)
     tailer = Tailer([source(tmp_path / "*.log")], settings(), NOTHING_KNOWN, lambda _: None, once=True)
     async with tailer:
         turns = [chunks async for chunks in tailer.turns(lambda: 0.02) if chunks]
     first = turns[0]
-    assert [Path(chunk.origin.path) for chunk in first] == [big, small, big]
+    assert [Path(chunk.origin.path) for chunk in first] == [big, small, big, big, big]
     assert len(first[0].data) <= QUANTUM_BYTES < len(first[2].data)
-    assert len(turns[1]) == 1
-    for chunks in turns:
-        assert (
-            TURN_BYTES - QUANTUM_BYTES < sum(len(chunk.data) for chunk in chunks) <= TURN_BYTES or chunks is turns[-1]
-        )
+    assert len(turns[1]) == 3
+    for chunks in turns[:-1]:
+        assert LONG_TURN_BYTES - QUANTUM_BYTES < sum(len(chunk.data) for chunk in chunks) <= LONG_TURN_BYTES
     assert sum(len(chunk.data) for chunks in turns for chunk in chunks) == big.stat().st_size + len(line)
 
 

@@ -14,7 +14,7 @@ from agent.observe.events import ArchiveDamaged
 from agent.tail.content import Content
 from agent.tail.reader import QUANTUM_BYTES
 from agent.tail.watch import step_ms
-from agent.tail.worker import TURN_BYTES, rest_after_scan_s
+from agent.tail.worker import LONG_TURN_BYTES, rest_after_scan_s
 
 TIME = "2026-01-02T03:04:05.678901234Z"
 
@@ -30,11 +30,13 @@ def docker(text: str, attrs: str = "") -> str:
 def test_a_turn_ends_after_so_many_bytes_read_however_few_lines_they_hold(tmp_path: Path, line: str) -> None:
     log = tmp_path / "app.log"
     agent = following(log)
-    agent.append(log, line * (3 * TURN_BYTES // len(line)))
+    agent.append(log, line * (3 * LONG_TURN_BYTES // len(line)))
     agent.turn()
     agent.persist()
-    assert [position.offset for position in agent.positions.values()] == [pytest.approx(TURN_BYTES, abs=QUANTUM_BYTES)]
-    assert agent.after(5) == ["a"] * (3 * TURN_BYTES // len(line))
+    assert [position.offset for position in agent.positions.values()] == [
+        pytest.approx(LONG_TURN_BYTES, abs=QUANTUM_BYTES)
+    ]
+    assert agent.after(5) == ["a"] * (3 * LONG_TURN_BYTES // len(line))
 
 
 def test_lines_of_a_file_that_is_emptied_while_it_is_read_are_taken(
