@@ -7,7 +7,7 @@ files ─▶ tail ─▶ transform ─▶ batch ─▶ │ buffer │ ─▶ pus
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from agent.model import Batch, Chunk, Entries, Record
@@ -55,6 +55,8 @@ class Outcome(Protocol):
 
 Push = Callable[[Record], Awaitable[Outcome]]
 
+_PART_BYTES = 1024 * 1024
+
 
 async def collect(
     tailer: Tailer,
@@ -70,16 +72,34 @@ async def collect(
 
     idle_s: how often to look for what has waited long enough, while nothing is read · rest_s: how often while nothing waits.
 
-    Waits in one place, `append`, while the buffer is full; the files keep the rest.
+    Waits in one place, `append`, while the buffer is full; the files keep the rest. The parts of a long turn let others have the
+    loop in between, for a chunk of hostile lines may take a tenth of a second, or more.
     """
     async for chunks in tailer.turns(lambda: idle_s if batcher.waiting else rest_s):
         sealed: list[Batch] = []
-        for entries in transform(chunks):
-            sealed += batcher.add(entries, clock())
-            report(entries, emit)
+        for number, part in enumerate(_parts(chunks)):
+            if number:
+                await asyncio.sleep(0)
+            for entries in transform(part):
+                sealed += batcher.add(entries, clock())
+                report(entries, emit)
         sealed += batcher.expired(clock() + idle_s)  # what will have waited long enough at the next look
         await buffer.append(sealed)
     await buffer.append(batcher.flush())
+
+
+def _parts(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    """Of `_PART_BYTES` at most, or one chunk that has more by itself."""
+    part: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        if part and size + len(chunk.data) > _PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(chunk)
+        size += len(chunk.data)
+    if part:
+        yield part
 
 
 def report(entries: Entries, emit: Emit) -> None:
