@@ -7,6 +7,7 @@ files ─▶ tail ─▶ transform ─▶ batch ─▶ │ buffer │ ─▶ pus
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -55,7 +56,8 @@ class Outcome(Protocol):
 
 Push = Callable[[Record], Awaitable[Outcome]]
 
-_PART_BYTES = 1024 * 1024
+_LONGEST_HOLD_S = 0.05
+"""How long a transformation may hold up the event loop, going by the one before."""
 
 
 async def collect(
@@ -72,15 +74,20 @@ async def collect(
 
     idle_s: how often to look for what has waited long enough, while nothing is read · rest_s: how often while nothing waits.
 
-    Waits in one place, `append`, while the buffer is full; the files keep the rest. The parts of a long turn let others have the
-    loop in between, for a chunk of hostile lines may take a tenth of a second, or more.
+    Waits in one place, `append`, while the buffer is full; the files keep the rest. Common lines are transformed a turn at a time. Where
+    that would hold up the loop, as lines full of secrets do, others have it in between, as far as chunks allow.
     """
+    room = math.inf
     async for chunks in tailer.turns(lambda: idle_s if batcher.waiting else rest_s):
         sealed: list[Batch] = []
-        for number, part in enumerate(_parts(chunks)):
+        for number, part in enumerate(_parts(chunks, room)):
             if number:
                 await asyncio.sleep(0)
-            for entries in transform(part):
+            began = clock()
+            made = transform(part)
+            took_s = clock() - began
+            room = sum(len(chunk.data) for chunk in part) * _LONGEST_HOLD_S / took_s if took_s > 0 else math.inf
+            for entries in made:
                 sealed += batcher.add(entries, clock())
                 report(entries, emit)
         sealed += batcher.expired(clock() + idle_s)  # what will have waited long enough at the next look
@@ -88,12 +95,12 @@ async def collect(
     await buffer.append(batcher.flush())
 
 
-def _parts(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
-    """Of `_PART_BYTES` at most, or one chunk that has more by itself."""
+def _parts(chunks: Sequence[Chunk], room: float) -> Iterator[list[Chunk]]:
+    """Of `room` bytes at most, or one chunk that has more by itself."""
     part: list[Chunk] = []
     size = 0
     for chunk in chunks:
-        if part and size + len(chunk.data) > _PART_BYTES:
+        if part and size + len(chunk.data) > room:
             yield part
             part, size = [], 0
         part.append(chunk)
