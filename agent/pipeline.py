@@ -58,6 +58,8 @@ Push = Callable[[Record], Awaitable[Outcome]]
 
 _LONGEST_HOLD_S = 0.05
 """How long a transformation may hold up the event loop, going by the one before."""
+_LITTLE_BYTES = 64 * 1024
+"""What takes less, or has no bytes at all, tells nothing about the pace of lines: most of its time is that of a turn."""
 
 
 async def collect(
@@ -86,7 +88,8 @@ async def collect(
             began = clock()
             made = transform(part)
             took_s = clock() - began
-            room = sum(len(chunk.data) for chunk in part) * _LONGEST_HOLD_S / took_s if took_s > 0 else math.inf
+            size = max(_LITTLE_BYTES, sum(len(chunk.data) for chunk in part))
+            room = size * _LONGEST_HOLD_S / took_s if took_s > 0 else math.inf
             for entries in made:
                 sealed += batcher.add(entries, clock())
                 report(entries, emit)

@@ -149,7 +149,7 @@ class Tailer:
         )
 
     async def turns(self, tick_s: Callable[[], float] = lambda: 0.1) -> AsyncIterator[list[Chunk]]:
-        """Lists of chunks: at most four quanta of each device, one of each file in turn. An empty list is an idle tick,
+        """Lists of chunks: a turn of each device (worker.TURN_BYTES), a quantum of each file in turn. An empty list is an idle tick,
         which comes `tick_s()` after the list before at the latest. Ends after `stop`, or with `once` when every file is read
         to its end."""
         loop = asyncio.get_running_loop()

@@ -96,11 +96,26 @@ async def test_others_have_the_loop_between_the_parts_of_a_turn_that_would_take_
         asyncio.get_running_loop().call_soon(lambda: between.append(len(parts)))
         return transform(chunks)
 
-    ten = [chunk(b"x" * 99 + b"\n")] * 10
+    ten = [chunk(b"x" * 99_999 + b"\n")] * 10
     await collect(Turns(ten, ten, ten), note, Pairs(), Memory(), lambda _: None, lambda: now)
     # Half as much as took twice as long as it may; then the same in half the time, so all of it.
     assert [len(part) for part in parts] == [10, 5, 5, 10]
     assert between[:2] == [2, 2]
+
+
+async def test_a_turn_of_hardly_any_bytes_tells_nothing_about_the_pace() -> None:
+    now = 0.0
+    parts: list[int] = []
+
+    def note(chunks: Sequence[Chunk]) -> list[Entries]:
+        nonlocal now
+        now += 0.001
+        parts.append(len(chunks))
+        return transform(chunks)
+
+    notes, lines = [chunk(b"")] * 3, [chunk(b"x" * 99_999 + b"\n")] * 10
+    await collect(Turns(notes, lines, notes, lines), note, Pairs(), Memory(), lambda _: None, lambda: now)
+    assert parts == [3, 10, 3, 10]
 
 
 async def test_it_rests_longer_while_nothing_waits_to_be_sealed() -> None:
