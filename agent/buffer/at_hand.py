@@ -22,6 +22,15 @@ class AtHand:
     def __len__(self) -> int:
         return len(self._bodies)
 
+    @property
+    def is_crowded(self) -> bool:
+        """More than half full: as many again, and some would have to be read back."""
+        return 2 * self._size > self._limit_bytes
+
+    def clear(self) -> None:
+        self._bodies.clear()
+        self._size = 0
+
     def keep(self, sequence: int, bodies: tuple[Body, ...]) -> None:
         """Of a record that is newer than all before."""
         self._bodies[sequence] = bodies

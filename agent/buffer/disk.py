@@ -49,6 +49,8 @@ from agent.observe.events import (
 __all__ = ["BufferStatistics", "CorruptRecord", "DiskBuffer", "FutureFormat", "StateGone", "StateHeld", "StateUnusable"]
 
 _INDEX_RECORDS = 50_000
+_DELIVERING_S = 1.0
+"""So long after the last delivery the next one is still thought to come."""
 _AT_HAND_BYTES = 1024 * 1024
 _LONGEST_PAUSE = 16
 _REAL_STORAGE = Storage()
@@ -90,6 +92,7 @@ class DiskBuffer:
         *,
         free_bytes: Callable[[Path], int],
         pause_s: float,
+        moment_s: float,
         monotonic: Callable[[], float],
     ) -> None:
         self._directory = directory
@@ -102,8 +105,11 @@ class DiskBuffer:
         self._recovered = outbox.waiting_entries
         self._appended = 0
         self._at_hand = AtHand(_AT_HAND_BYTES)
+        self._taken = asyncio.Event()
+        self._acked_at = float("-inf")
         self._appending = asyncio.Lock()
         self._pause_s = pause_s
+        self._moment_s = moment_s
         self._full = False
         self._failing = False
         self._free_bytes = free_bytes
@@ -123,6 +129,7 @@ class DiskBuffer:
         *,
         storage: Storage = _REAL_STORAGE,
         pause_s: float = 1.0,
+        moment_s: float = 0.05,
         index_records: int = _INDEX_RECORDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Self:
@@ -130,6 +137,7 @@ class DiskBuffer:
 
         pause_s:       how long `append` waits before it looks again for room, or tries again to write; then twice that
                        and so on up to 16 times.
+        moment_s:      how long it waits at most, where records are delivered, for those in memory to be sent.
         index_records: bound of the records known in memory.
         """
         make_private(directory)
@@ -159,6 +167,7 @@ class DiskBuffer:
                 outbox,
                 free_bytes=storage.free_bytes,
                 pause_s=pause_s,
+                moment_s=moment_s,
                 monotonic=monotonic,
             )
             buffer._begin()
@@ -200,7 +209,8 @@ class DiskBuffer:
     # --- append ---------------------------------------------------------------------------------------------------
 
     async def append(self, batches: Sequence[Batch]) -> None:
-        """Makes the batches durable, in order, with one write and one sync. Waits while the buffer is full or unwritable.
+        """Makes the batches durable, in order, with one write and one sync. Waits while the buffer is full or unwritable; and then
+        a moment for those written before to be sent, as long as any are.
 
         Cancelled, either all of them are durable and visible or none is. Raises StateGone.
         """
@@ -220,6 +230,22 @@ class DiskBuffer:
             if self._full:
                 self._full = self._failing = False
                 self._emit(BufferHasRoom())
+        await self._until_sent()
+
+    async def _until_sent(self) -> None:
+        """Bodies leave memory before so many more come that they would have to be read back from the disk to be sent.
+
+        Not while nothing is delivered, and no longer than a moment: then they are given up, and what waits in the files comes first.
+        """
+        if not self._at_hand.is_crowded or self._monotonic() - self._acked_at > _DELIVERING_S:
+            return
+        try:
+            async with asyncio.timeout(self._moment_s):
+                while self._at_hand.is_crowded:
+                    self._taken.clear()
+                    await self._taken.wait()
+        except TimeoutError:
+            self._at_hand.clear()
 
     def _publish(self, bodies: list[tuple[Body, ...]], begin: Mark, pendings: list[Pending]) -> None:
         """The records are durable: they count, and they can be sent."""
@@ -329,6 +355,7 @@ class DiskBuffer:
 
     def at_hand(self, record: Record) -> tuple[Body, ...] | None:
         """The bodies of a record that was appended a moment ago and not asked for since, as `read` would give them."""
+        self._taken.set()
         return self._at_hand.take(record.sequence)
 
     def read(self, record: Record) -> tuple[Body, ...]:
@@ -343,6 +370,7 @@ class DiskBuffer:
 
         That it was dropped meanwhile is no error. Behind `close` it is as if it had not come: the record is sent again.
         """
+        self._acked_at = self._monotonic()
         self._outbox.ack(record)
 
     def note_progress(self, record: Record, bodies: int, refused: int) -> None:

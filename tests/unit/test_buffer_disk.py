@@ -80,6 +80,58 @@ async def test_what_is_not_durable_yet_is_not_at_hand(tmp_path: Path) -> None:
         assert opened.buffer.at_hand(record) == opened.buffer.read(record)
 
 
+async def delivered(opened: Opened) -> None:
+    """A first record, so that deliveries are under way."""
+    await opened.buffer.append([batch("a", 0)])
+    record = await opened.take()
+    opened.buffer.at_hand(record)
+    opened.buffer.ack(record)
+
+
+LARGE = [batch(name, 0, size=200_000) for name in "bcd"]
+"""More than half of what is kept at hand."""
+
+
+async def test_while_records_are_delivered_those_at_hand_are_sent_before_more_are_read(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=1 << 24), moment_s=60) as opened:
+        await delivered(opened)
+        appending = asyncio.ensure_future(opened.buffer.append(LARGE))
+        await until(lambda: opened.buffer.statistics().waiting_entries == 3)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not appending.done()
+        assert opened.buffer.at_hand(await opened.take()) == LARGE[0].bodies
+        await asyncio.wait_for(appending, 5)
+        assert opened.buffer.at_hand(await opened.take()) == LARGE[1].bodies
+
+
+async def test_while_nothing_is_delivered_nobody_waits_for_that(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=1 << 24), moment_s=60) as opened:
+        await asyncio.wait_for(opened.buffer.append(LARGE), 5)
+        await asyncio.wait_for(opened.buffer.append([batch("e", 0, size=200_000)]), 5)
+
+
+async def test_what_is_not_sent_in_a_moment_is_left_to_the_disk(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=1 << 24), moment_s=0.001) as opened:
+        await delivered(opened)
+        await asyncio.wait_for(opened.buffer.append(LARGE), 5)
+        record = await opened.take()
+        assert opened.buffer.at_hand(record) is None
+        assert opened.buffer.read(record) == LARGE[0].bodies
+
+
+async def test_whoever_no_longer_waits_for_it_has_appended_all_the_same(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=1 << 24), moment_s=60) as opened:
+        await delivered(opened)
+        appending = asyncio.ensure_future(opened.buffer.append(LARGE))
+        await until(lambda: opened.buffer.statistics().waiting_entries == 3)
+        appending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await appending
+        await asyncio.wait_for(opened.buffer.append([]), 5)
+        assert [opened.buffer.read(await opened.take()) for _ in LARGE] == [made.bodies for made in LARGE]
+
+
 def test_of_what_is_at_hand_the_oldest_goes_first() -> None:
     bodies = [batch("a", n).bodies for n in range(4)]
     size = sum(len(body.payload) for body in bodies[0])
