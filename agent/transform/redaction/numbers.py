@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from librt.strings import read_i64_le
 from mypy_extensions import i64
 
 _SPACE: Final = 0x20
@@ -45,6 +46,14 @@ def next_number(data: bytes, start: i64) -> i64:
         if byte > _Z or (byte < _0 and byte not in (_SPACE, _HYPHEN)) or _9 < byte < _A:
             at += SHORTEST
             continue
+        # A row of thirteen has seven bytes up to this one, or seven from it on. Most of either hold a small letter.
+        if (
+            at + 8 <= size
+            and _has_small_letter(read_i64_le(data, at))
+            and _has_small_letter(read_i64_le(data, at - 7) >> 8)
+        ):
+            at += SHORTEST
+            continue
         begin: i64 = at
         while begin > start:
             byte = data[begin - 1]
@@ -61,6 +70,11 @@ def next_number(data: bytes, start: i64) -> i64:
             return end
         at = end + SHORTEST
     return -1
+
+
+def _has_small_letter(word: i64) -> bool:
+    """Whether one of the lowest seven bytes has the bits that all small letters have, and nothing in a row."""
+    return word & word << 1 & 0x40404040404040 != 0
 
 
 def _holds_number(data: bytes, begin: i64, end: i64) -> bool:
