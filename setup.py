@@ -16,6 +16,7 @@ INNER_LOOP = [
     "agent/batch/batcher.py",
     "agent/batch/stamp.py",
     "agent/transform/chain.py",
+    "agent/transform/glance.py",
     "agent/transform/label.py",
     "agent/transform/level.py",
     "agent/transform/metadata.py",
@@ -44,8 +45,11 @@ def extensions() -> list[object]:
         return []
     from mypyc.build import mypycify  # noqa: PLC0415 - only who compiles has it
 
-    modules: list[object] = mypycify([*INNER_LOOP], opt_level="3", debug_level="0")
-    return modules
+    modules = mypycify([*INNER_LOOP], opt_level="3", debug_level="0")
+    for module in modules:
+        # No other library is to put its functions in place of ours, so the compiler may put them where they are called.
+        module.extra_compile_args.append("-fno-semantic-interposition")
+    return list(modules)
 
 
 setup(ext_modules=extensions())

@@ -22,10 +22,10 @@ from typing import Final
 import cramjam
 import orjson
 
-PROTOBUF = "protobuf"
-JSON = "json"
+PROTOBUF: Final = "protobuf"
+JSON: Final = "json"
 
-HTTP_HEADERS = {
+HTTP_HEADERS: Final = {
     PROTOBUF: {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"},
     JSON: {"Content-Type": "application/json", "Content-Encoding": "gzip"},
 }
@@ -66,26 +66,39 @@ _BEFORE_LINE: Final = [b"\x12" + length for length in _VARINTS]
 _BEFORE_TIME: Final = [b"\x12" + size + b"\n\x0c" for size in _VARINTS]
 _BEFORE_SHORT_TIME: Final = [b"\x12" + size + b"\n\x0b" for size in _VARINTS]
 _SECONDS_BYTES: Final = 7
+_SHORT_VALUE: Final = 64
+"""Bytes: ids are shorter."""
 
 
 def _length(number: int) -> bytes:
     return _VARINTS[number] if number < _COMMON else varint(number)
 
 
-def metadata_head(name: bytes) -> bytes:
-    """What stands in a pair of this name before its value; see `metadata_pair`."""
-    return b"\n" + _length(len(name)) + name + b"\x12"
+class PairEncoder:
+    """Encodes pairs of one name. What stands before a short value is remembered for each length."""
 
+    def __init__(self, name: bytes) -> None:
+        self._head = b"\n" + _length(len(name)) + name + b"\x12"
+        self._before = [self._before_value(size) for size in range(_SHORT_VALUE)]
 
-def metadata_pair(head: bytes, value: bytes) -> bytes:
-    """One pair of structured metadata, its name given as `metadata_head` of it."""
-    rest = head + _length(len(value)) + value
-    return b"\x1a" + _length(len(rest)) + rest
+    def encode(self, value: bytes) -> bytes:
+        """One pair of structured metadata."""
+        size = len(value)
+        return (self._before[size] if size < _SHORT_VALUE else self._before_value(size)) + value
+
+    def _before_value(self, size: int) -> bytes:
+        rest = self._head + _length(size)
+        return b"\x1a" + _length(len(rest) + size) + rest
 
 
 def encode_metadata(pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Structured metadata of one entry as protobuf fields 3, ready to follow the line."""
-    return b"".join([metadata_pair(metadata_head(name), value) for name, value in pairs])
+    return b"".join([_pair(name, value) for name, value in pairs])
+
+
+def _pair(name: bytes, value: bytes) -> bytes:
+    rest = b"\n" + _length(len(name)) + name + b"\x12" + _length(len(value)) + value
+    return b"\x1a" + _length(len(rest)) + rest
 
 
 def encode_protobuf(labels: str, timestamps_ns: list[int], lines: list[bytes], metadata: list[bytes]) -> bytes:
@@ -196,7 +209,7 @@ def _snappy(body: bytes) -> bytes:
 
 # --- labels --------------------------------------------------------------------------------------------------------
 
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def format_labels(labels: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64, u8
 
 _SECOND_NS: Final = 1_000_000_000
-_LATEST_NS: Final = 1 << 62
+_LATEST_NS: Final = (1 << 62) - 1
 _COMMON_WIDTH: Final = 3
 """Bytes of a length between 16 KiB and 2 MiB."""
 _KEPT_BYTES: Final = 2 * 1024 * 1024
@@ -54,7 +54,7 @@ def _entries(out: BytesWriter, timestamps_ns: list[int], lines: list[bytes], met
     second: i64 = -1
     seconds = b""
     for ns, line, meta in zip(timestamps_ns, lines, metadata):  # noqa: B905 - one length, and `strict` is slow
-        if ns < 0 or ns >= _LATEST_NS:
+        if ns < 0 or ns > _LATEST_NS:
             return False
         time: i64 = ns
         whole: i64 = time // _SECOND_NS

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import Final
 
 from agent.model import StreamClock
 
-REMEMBERED = 1024
+REMEMBERED: Final = 1024
 """Timestamps known at least, per stream with out-of-order lines; 8 bytes each."""
 
-START = StreamClock(tie_ns=-1, high_ns=-1)
+START: Final = StreamClock(tie_ns=-1, high_ns=-1)
 
 
 class Stamper:

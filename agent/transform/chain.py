@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
+from mypy_extensions import i64
 
 from agent import config, wire
 from agent.model import Chunk, Entries, FileId, StreamEntries
-from agent.transform import events, level, timestamp
+from agent.transform import events, glance, level, timestamp
 from agent.transform.label import Labeller, clip
 from agent.transform.metadata import MetadataEncoder, detected
 from agent.transform.parse import LineDecoder, Scalar, Values, View
@@ -22,7 +23,7 @@ from agent.transform.placing import UNTIMED, Placer
 from agent.transform.redaction.places import Flags
 
 # Loki 3.7 `pkg/validation/limits.go`: max_line_size.
-MAX_LINE_BYTES = 256 * 1024
+MAX_LINE_BYTES: Final = 256 * 1024
 
 _CACHE_LIMIT: Final = 8192
 
@@ -107,6 +108,9 @@ class Transform:
         self._glanced_metadata = MetadataEncoder(parse, metadata, glanced)
         self._wants_level = bool(first)
         self._decoder = LineDecoder(parse.timestamp_fields, fields, glanced)
+        self._glancer = glance.Glancer(glanced) if glance.IS_COMPILED else None
+        # The first member of a common line is its time, which the clock has read, and which is asked for only by name.
+        self._skips_time = parse.timestamp_fields[:1] != () and parse.timestamp_fields[0] not in glanced
         self._clock = timestamp.Clock(self._decoder.head)
         self._label_slots = tuple(fields.index(name) for name in labelled)
         self._glanced_slots = tuple(glanced.index(name) for name in labelled)
@@ -206,7 +210,7 @@ class Transform:
         runtime gives one) and has the first of the level fields. So its metadata is all there is to know.
         """
         given, clock = chunk.times_ns, self._clock
-        glance, known = self._decoder.glance, self._glance_cache
+        known, skips_time = self._glance_cache, given is None and self._skips_time
         times, metadata, slots = seen.times, seen.metadata, self._glanced_slots
         last_ns, odd_times = seen.last_ns, False
         # Lines of one request say the same mostly, and to see that costs a third of finding it.
@@ -221,8 +225,8 @@ class Transform:
                 ns = clock.read(line) if given is None else given[at]
                 if ns < 0:
                     break
-                view = glance(line)
-                if view == last_view:
+                view = self._view(line, clock.behind if skips_time else 0)
+                if view is last_view or view == last_view:
                     encoded = last_encoded
                 else:
                     found = known.get(view)
@@ -236,7 +240,7 @@ class Transform:
                 times.append(ns)
                 metadata.append(encoded)
                 if slots:
-                    values = self._decoder.glanced(view)
+                    values = self._values(view)
                     seen.values.append(tuple([values[slot] for slot in slots]))
                 if oldest_ns <= ns <= newest_ns:
                     last_ns = ns
@@ -249,9 +253,27 @@ class Transform:
         seen.odd_times = seen.odd_times or odd_times
         return at
 
+    def _view(self, line: bytes, begin: i64) -> Any:
+        """What a glance shows: hashable, and the same for lines that say the same. begin: of what is to be looked at."""
+        if self._glancer is not None:
+            view = self._glancer.look(line, begin)
+            if view is not None:
+                return view
+        return self._decoder.glance(line)
+
+    def _values(self, view: Any) -> Values:
+        """The fields of what a glance showed."""
+        return glance.values_of(view) if isinstance(view, bytes) else self._decoder.glanced(view)
+
     def _glanced(self, view: Any) -> bytes | None:
         """The metadata of what a glance showed; None when that is not enough to tell."""
-        values = self._decoder.glanced(view)
+        if isinstance(view, bytes):
+            texts = glance.texts_of(view)
+            if self._wants_level and texts[0] == glance.NOTHING:
+                return None
+            encoded = self._glance_cache[view] = self._glanced_metadata.encode_texts(texts)
+            return encoded
+        values = self._values(view)
         if self._wants_level and values[0] is None:
             return None
         encoded = self._glanced_metadata.encode(values)

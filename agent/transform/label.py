@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from agent import wire
 from agent.model import Origin
 from agent.transform.parse import Scalar
 
-OTHER = "other"
+OTHER: Final = "other"
 
 # Loki 3.7 `pkg/validation/limits.go`: max_label_value_length 2048 bytes. A field's value is no place for more, and
 # structured metadata of one line may have 64 KiB in all.
-MAX_VALUE_BYTES = 2048
+MAX_VALUE_BYTES: Final = 2048
 
-_RUN = re.compile(r"[^A-Za-z0-9]+")
+_RUN: Final = re.compile(r"[^A-Za-z0-9]+")
 
 
 def metadata_name(field: str) -> str:

@@ -8,26 +8,27 @@ Loki 3.7 finds a level in a JSON line under the names below when its value is a 
 from __future__ import annotations
 
 import re
+from typing import Final
 
-LOKI_FIELDS = frozenset((
+LOKI_FIELDS: Final = frozenset((
     "level", "LEVEL", "Level", "log.level", "severity", "SEVERITY", "Severity", "SeverityText", "lvl", "LVL", "Lvl",
     "severity_text", "Severity_Text", "SEVERITY_TEXT",
 ))  # fmt: skip
-LOKI_VALUES = frozenset((
+LOKI_VALUES: Final = frozenset((
     "trace", "trc", "debug", "dbg", "info", "inf", "information", "warn", "wrn", "warning", "error", "err", "critical",
     "fatal",
 ))  # fmt: skip
 
-_NAMES = {
+_NAMES: Final = {
     "emerg": "fatal", "emergency": "fatal", "panic": "fatal", "alert": "critical", "crit": "critical",
     "notice": "info", "notset": "debug", "verbose": "debug", "fine": "debug", "severe": "error",
     "trc": "trace", "dbg": "debug", "inf": "info", "information": "info", "wrn": "warn", "warning": "warn",
     "err": "error", "e": "error", "w": "warn", "i": "info", "d": "debug", "f": "fatal",
 }  # fmt: skip
-_PLAIN = frozenset(("trace", "debug", "info", "warn", "error", "critical", "fatal"))
+_PLAIN: Final = frozenset(("trace", "debug", "info", "warn", "error", "critical", "fatal"))
 
 # Only where a level stands as a level: first word, in brackets, or after a time stamp; not "no error found".
-_TEXT = re.compile(
+_TEXT: Final = re.compile(
     rb"^(?:[\d\-T:.,Z+/ ]{8,40}\s*)?[\[(<]?(TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRIT(?:ICAL)?|FATAL)[\])>]?(?=[\s:\-|,\]]|$)"
 )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from agent import config, wire
 from agent.transform import level
-from agent.transform.label import bytes_of, metadata_name
+from agent.transform.glance import NOTHING
+from agent.transform.label import bytes_of, clip, metadata_name
 from agent.transform.parse import Scalar, Values
 
-_MOST_LEVELS = 256
+_MOST_LEVELS: Final = 256
 
 
 class MetadataEncoder:
@@ -20,21 +22,33 @@ class MetadataEncoder:
 
     def __init__(self, parse: config.Parse, metadata: config.Metadata, fields: Sequence[str]) -> None:
         self._levels = [(name, fields.index(name)) for name in parse.level_fields if name in fields]
-        self._pairs = [
-            (wire.metadata_head(metadata_name(name).encode()), fields.index(name)) for name in metadata.fields
-        ]
+        self._pairs = [(wire.PairEncoder(metadata_name(name).encode()), fields.index(name)) for name in metadata.fields]
         self._known_levels: dict[tuple[str, str], bytes] = {}
 
     def encode(self, values: Values) -> bytes:
         out = b""
-        for head, slot in self._pairs:
+        for pair, slot in self._pairs:
             value = values[slot]
             if value is not None and value != "":
-                out += wire.metadata_pair(head, bytes_of(value))
+                out += pair.encode(bytes_of(value))
         for name, slot in self._levels:
             value = values[slot]
             if value is not None:
                 out += self._level(name, value)
+                break
+        return out
+
+    def encode_texts(self, texts: list[bytes]) -> bytes:
+        """The same for values that all are texts, as `glance` tells them."""
+        out = b""
+        for pair, slot in self._pairs:
+            text = texts[slot]
+            if text and text != NOTHING:
+                out += pair.encode(clip(text))
+        for name, slot in self._levels:
+            text = texts[slot]
+            if text != NOTHING:
+                out += self._level(name, text.decode())
                 break
         return out
 

@@ -11,14 +11,14 @@ import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
 Scalar = str | int | float | bool | None
 Values = tuple[Scalar, ...]
 
-_NO_TIME = msgspec.Raw(b"")
+_NO_TIME: Final = msgspec.Raw(b"")
 
 
 class View(Protocol):

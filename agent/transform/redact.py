@@ -10,7 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from agent import config
 from agent.transform.redaction import build as building
@@ -27,22 +27,22 @@ from agent.transform.redaction.windows import LONG
 
 __all__ = ["BadRule", "Finding", "Redacted", "Redactor", "RuleInfo"]
 
-FAILED = "redaction-failed"
-_TIMESTAMP = re.compile(
+FAILED: Final = "redaction-failed"
+_TIMESTAMP: Final = re.compile(
     rb'"(?:timestamp|time|ts|@timestamp)"\s{0,3}:\s{0,3}("[0-9TZ:.+ \-]{1,40}"|[0-9]{1,20}(?:\.[0-9]{1,12})?)'
 )
-_LEVEL = re.compile(rb'"(?:level|levelname|severity)"\s{0,3}:\s{0,3}"([A-Za-z]{1,12})"')
-_LOCAL_BYTES = LOCAL_CHARACTERS.encode()
-_EDGES = b".!#$&*+?^{|}~-"
-_KEY_FOLLOWS = re.compile(rb"[\"'\\]{1,16}\s{0,4}:")
+_LEVEL: Final = re.compile(rb'"(?:level|levelname|severity)"\s{0,3}:\s{0,3}"([A-Za-z]{1,12})"')
+_LOCAL_BYTES: Final = LOCAL_CHARACTERS.encode()
+_EDGES: Final = b".!#$&*+?^{|}~-"
+_KEY_FOLLOWS: Final = re.compile(rb"[\"'\\]{1,16}\s{0,4}:")
 _PERCENT, _SLASH, _AT, _BRACKET, _BACKSLASH = b"%/@[\\"
-_FULL_WIDTH = b"\xef"[0]
+_FULL_WIDTH: Final = b"\xef"[0]
 """The first byte of full-width letters and signs, which may be of an address too."""
-_MEMBER_ENDS = (b",", b"}")
-_STUB_SEARCH_BYTES = 4096
-_MOST_EMAILS = 65_536
-_MOST_ROUNDS = 4
-_MOST_ADDRESSES = 6_000
+_MEMBER_ENDS: Final = (b",", b"}")
+_STUB_SEARCH_BYTES: Final = 4096
+_MOST_EMAILS: Final = 65_536
+_MOST_ROUNDS: Final = 4
+_MOST_ADDRESSES: Final = 6_000
 
 
 @dataclass(frozen=True, slots=True)

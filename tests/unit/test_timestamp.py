@@ -10,6 +10,7 @@ from agent.transform.timestamp import (
     Clock,
     by_digit,
     by_text,
+    digits_of,
     from_json,
     from_text,
     from_torn,
@@ -104,7 +105,48 @@ def test_a_clock_reads_each_line_as_if_it_were_the_first(starts: list[tuple[str,
     for space, text in starts:
         line = f'{{"timestamp":{space}{text} "level": "INFO"}}'.encode()
         assert clock.read(line) == Clock(b'{"timestamp":').read(line)
-        assert clock.read(line) == (-1 if space == "  " else in_place(line, 13 + len(space)))
+        wanted = -1 if space == "  " or text.startswith("0") else in_place(line, 13 + len(space))
+        assert clock.read(line) == (wanted if wanted < 1 << 62 else -1)
+        if wanted >= 0 and wanted < 1 << 62:
+            assert clock.behind == line.index(b",")
+
+
+@pytest.mark.parametrize(
+    "fraction", ["1", "12", "12345", "123456", "1234567", "12345678", "123456789", "000000", "999999", "0000001"]
+)
+def test_a_clock_reads_decimals_however_many_there_are(fraction: str) -> None:
+    clock = Clock(b'{"timestamp":')
+    for line in (
+        b'{"timestamp": 1763461800.5, "level": "INFO"}',
+        f'{{"timestamp": 1763461800.{fraction}, "a": 1}}'.encode(),
+    ):
+        ns = clock.read(line)
+    assert ns == 1763461800 * 10**9 + int(fraction.ljust(9, "0"))
+    assert clock.behind == line.index(b",")
+
+
+@pytest.mark.parametrize(
+    "time", ["0763461800.5", "9763461800.5", "1763461800.", "1763461800.12345x", "1763461800.1234567890"]
+)
+def test_a_clock_leaves_odd_times_to_others(time: str) -> None:
+    clock = Clock(b'{"timestamp":')
+    assert clock.read(b'{"timestamp": 1763461800.5, "a": 1}') > 0
+    assert clock.read(f'{{"timestamp": {time}, "a": 1}}'.encode()) == -1
+
+
+@given(
+    st.integers(1, 8).flatmap(lambda n: st.text("0123456789", min_size=n, max_size=n)),
+    st.binary(min_size=7, max_size=7),
+)
+def test_digits_are_read_all_at_once(digits: str, behind: bytes) -> None:
+    word = int.from_bytes((digits.encode() + behind)[:8], "little", signed=True)
+    assert digits_of(word, len(digits)) == int(digits)
+
+
+@given(st.binary(min_size=8, max_size=8), st.integers(1, 8))
+def test_what_is_no_digit_is_told_from_digits(eight: bytes, count: int) -> None:
+    found = digits_of(int.from_bytes(eight, "little", signed=True), count)
+    assert found == (int(eight[:count]) if eight[:count].isdigit() else -1)
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b'{"timestamp":', b'{"timestamp": ', b'{"time": 1763461800.5,', b"plain"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from agent.transform.redaction.names import Verdict
     from agent.transform.redaction.verify import Scans, Tools, Verifier
 
-_MEMBER = re.compile(r'\s*:\s*(?:"|([^\s,}"]++))')
-_CLOSING_QUOTE = re.compile(r'"(?<!\\")')
+_MEMBER: Final = re.compile(r'\s*:\s*(?:"|([^\s,}"]++))')
+_CLOSING_QUOTE: Final = re.compile(r'"(?<!\\")')
 """There is no escaped backslash in the text, and it is valid JSON."""
-_HARMLESS = re.compile(
+_HARMLESS: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
 )
 """Ids, addresses and times as they stand in every line: no built-in rule concerns them."""
-_MOST_WANTED = 16
+_MOST_WANTED: Final = 16
 _MOST_MEMBERS, _LONGEST_NAME = 4_096, 128
-_JUDGED = frozenset({str, int, float})
-_ODD = frozenset({"loc", "kty"})
-_SHORTEST_LONG_NUMBER = 10**11
+_JUDGED: Final = frozenset({str, int, float})
+_ODD: Final = frozenset({"loc", "kty"})
+_SHORTEST_LONG_NUMBER: Final = 10**11
 
 
 def hits(text: str, verifier: Verifier, scans: Scans) -> list[Hit] | None:
@@ -87,7 +87,7 @@ class Member:
     is_trace: bool
 
 
-_PLAIN = Member(None, False, False, False, False)
+_PLAIN: Final = Member(None, False, False, False, False)
 
 
 def _member(key: str, tools: Tools) -> Member:
@@ -213,5 +213,5 @@ def _final(
     return True
 
 
-_LONGEST_SETTLED = 256
-_MOST_SETTLED = 4_096
+_LONGEST_SETTLED: Final = 256
+_MOST_SETTLED: Final = 4_096

@@ -4,65 +4,70 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from agent.transform.redaction.checks import UUID, any_card, has_digit, has_letter, is_a_name, like_no_word, lower_word
 from agent.transform.redaction.marks import Marks
 from agent.transform.redaction.names import Verdict
 
-_EMPTY_WORDS = frozenset(
+_EMPTY_WORDS: Final = frozenset(
     {"", "none", "null", "undefined", "nil", "true", "false", "yes", "no", "on", "off", "n/a", "nan"}
 )
-_BRACKETS = " ${}[]()"
+_BRACKETS: Final = " ${}[]()"
 """Around nothing or such a word; of `${{ secrets.TOKEN }}` without quotes the value ends at the space."""
-_MASK_CHARACTERS = "*•xX#.-_●· "
-_MASK_WORDS = re.compile(
+_MASK_CHARACTERS: Final = "*•xX#.-_●· "
+_MASK_WORDS: Final = re.compile(
     r"[\[<({*]{0,3}(?:REDACTED|FILTERED|MASKED|HIDDEN|SCRUBBED|REMOVED)[\])>}*]{0,3}|[\[<(*]{1,3}(?:PROTECTED|SENSITIVE|SECURED?|OMITTED|SUPPRESSED|SANITI[SZ]ED|OBFUSCATED)[\])>*]{1,3}",
     re.IGNORECASE,
 )
-_PLACEHOLDER = re.compile(
+_PLACEHOLDER: Final = re.compile(
     r"\$\{[^{}]{0,100}\}|\$\{\{[^{}]{0,100}\}\}|\$\(?[A-Z_][A-Z0-9_]{0,63}\)?|\$\d{1,3}|\{\{[^{}]{0,100}\}\}|\{[A-Za-z_.()]{0,60}(?:![rs])?\}|%s|%[A-Z_]{2,40}%"
     r"|%\([A-Za-z_]{1,40}\)s|<[A-Za-z][A-Za-z0-9 _.:-]{0,60}>|:[a-z_]{1,40}|\?"
 )
-_PLACEHOLDERS = re.compile(r"(?:\{[A-Za-z_.()]{1,60}(?:![rs])?\}[:/@,;=-]?){1,8}")
-_MASK_WORDS_BEGIN = frozenset("[<({*RrFfMmHhSsſ")
-_PLACEHOLDERS_BEGIN = frozenset("${%<:?")
+_PLACEHOLDERS: Final = re.compile(r"(?:\{[A-Za-z_.()]{1,60}(?:![rs])?\}[:/@,;=-]?){1,8}")
+_MASK_WORDS_BEGIN: Final = frozenset("[<({*RrFfMmHhSsſ")
+_PLACEHOLDERS_BEGIN: Final = frozenset("${%<:?")
 """To see that a pattern cannot match costs a tenth of trying it; most values are none of these."""
-_SCHEME_LEFT = re.compile(r"(?:bearer|basic|token|digest|apikey|negotiate|splunk|ssws)?[ \"',;:=]*", re.IGNORECASE)
-_TIME = re.compile(
+_SCHEME_LEFT: Final = re.compile(
+    r"(?:bearer|basic|token|digest|apikey|negotiate|splunk|ssws)?[ \"',;:=]*", re.IGNORECASE
+)
+_TIME: Final = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?|\d+(?:\.\d+)?\s?(?:ms|s|m|h|d|us|ns|min|sec|%)?"
 )
-_CODE = re.compile(
+_CODE: Final = re.compile(
     r"(?:[A-Za-z_]{1,40}\.){1,6}[A-Za-z_]{1,40}(?:[(\[].{0,200})?|[A-Za-z_][A-Za-z0-9_]{0,60}(?:\(.{0,200}|\[.{0,200})"
     r"|(?:str|bytes|int|bool|None|Optional|SecretStr|Any|Union|self|string|dict|list|object)(?:[\s|\[,)].{0,100})?"
 )
-_PATH = re.compile(r"(?:/|~/|\./|\.\./|[A-Za-z]:\\)[^\s]{0,300}")
-_FILE = re.compile(
+_PATH: Final = re.compile(r"(?:/|~/|\./|\.\./|[A-Za-z]:\\)[^\s]{0,300}")
+_FILE: Final = re.compile(
     r"(?:[C-E]:\\{1,4}|/(?:etc|var|run|secrets?|opt|home|usr|mnt|srv|root|app|data|config|tmp)/)"
     r"(?:[\w.@+\-]{1,64}[\\/]{1,4}){0,16}[\w.@+\-]{1,64}\.(?:json|pem|key|crt|cer|der|p12|pfx|jks|ya?ml|toml|conf|ini|txt)"
 )
 """Where credentials lie, and not what they are: `GOOGLE_APPLICATION_CREDENTIALS=/var/secrets/google/credentials.json`."""
 # What stands under such a name in translations, validation errors and rules: `"password": "Forgot your password?"`.
-_MAY_BE_LABEL = re.compile(r"(?i:pass|kenn|token|api|secret|key|[a-zäöüß]{1,20}[ |])")
-_NOUN = r"(?:pass(?:word|wort|phrase|code)s?|kennwort|tokens?|api[ -]?keys?|secrets?|key|pin|code)"
-_LABEL = re.compile(
+_MAY_BE_LABEL: Final = re.compile(r"(?i:pass|kenn|token|api|secret|key|[a-zäöüß]{1,20}[ |])")
+_NOUN: Final = r"(?:pass(?:word|wort|phrase|code)s?|kennwort|tokens?|api[ -]?keys?|secrets?|key|pin|code)"
+_LABEL: Final = re.compile(
     rf"(?:P(?:assword|asswort|assphrase|asscode)|Kennwort|Token|API[ -]?[Kk]ey|Secret|(?i:(?:[a-zäöüß']{{1,16}} ){{1,6}}{_NOUN}(?: [a-zäöüß']{{1,16}}){{0,4}}"
     rf"|{_NOUN}(?: [a-zäöüß']{{1,16}}){{1,6}}))[*:?!.…]{{0,3}}"
 )
-_MESSAGE = re.compile(
+_MESSAGE: Final = re.compile(
     r"(?i)^(?=[^\n]{8,300}$)(?:[a-zäöüß'’]+[,.:]? )+.{0,200}?\b(?:must|required|should|invalid|at least|at most|characters|cannot|too (?:short|long|weak|common)|match|blank|missing|expired|incorrect|muss|ungültig|erforderlich|zeichen)\b"
     r"|^(?:must|required|should|invalid|cannot|ungültig)\b(?: [a-zA-Zäöüß0-9'’.,]+){2,20}$"
 )
-_VALIDATION = re.compile(
+_VALIDATION: Final = re.compile(
     r"(?:required|nullable|sometimes|string|present|filled)(?:\|[a-z_]{2,24}(?::[\w,]{1,40})?){1,12}\Z"
 )
-_FROM_HERE = ("./", "../", "~/")
-_NEXT_FIELD = re.compile(r"[A-Z][A-Za-z]{1,30}:[a-z0-9.\[\]{}]{0,40}")
+_FROM_HERE: Final = ("./", "../", "~/")
+_NEXT_FIELD: Final = re.compile(r"[A-Z][A-Za-z]{1,30}:[a-z0-9.\[\]{}]{0,40}")
 """`Password: SSLMode:disable}`: the value is empty, and what follows is the next member."""
-_REMARK = re.compile(r"\([a-z]{2,20}")
+_REMARK: Final = re.compile(r"\([a-z]{2,20}")
 """`password: (not set)`, up to the space."""
-_TAG = re.compile(r"![A-Za-z/]{1,20}")
-_HASHED_BY = re.compile(r"(?i:argon2(?:id?|d)?|bcrypt|scrypt|pbkdf2|sha-?\d{1,3}|md5|crypt)(?:[-_:]\w{1,20}){0,3}[,;]?")
-_STOP_WORDS = frozenset(
+_TAG: Final = re.compile(r"![A-Za-z/]{1,20}")
+_HASHED_BY: Final = re.compile(
+    r"(?i:argon2(?:id?|d)?|bcrypt|scrypt|pbkdf2|sha-?\d{1,3}|md5|crypt)(?:[-_:]\w{1,20}){0,3}[,;]?"
+)
+_STOP_WORDS: Final = frozenset(
     [
         "required",
         "missing",
@@ -138,14 +143,14 @@ def _says_something(value: str) -> bool:
     return any((_LABEL.fullmatch(value), _MESSAGE.search(value), _VALIDATION.match(value)))
 
 
-_GROUPED_PIN = re.compile(r"\d{3}-\d{3}(?:-\d{3})?")
-_NUMBERS = re.compile(r"\d{6,10}_\d{6,10}")
+_GROUPED_PIN: Final = re.compile(r"\d{3}-\d{3}(?:-\d{3})?")
+_NUMBERS: Final = re.compile(r"\d{6,10}_\d{6,10}")
 """A session of Windows' updates."""
-_OBJECT = re.compile(r"(?:[A-Z][a-z]{1,15}){0,3}Token\{[0-9a-f]{6,8}\}?")
+_OBJECT: Final = re.compile(r"(?:[A-Z][a-z]{1,15}){0,3}Token\{[0-9a-f]{6,8}\}?")
 """As Android writes one: its class and a hash of where it lies."""
-_NO_TOKEN = frozenset("[](){}^|\\")
+_NO_TOKEN: Final = frozenset("[](){}^|\\")
 # What a kind of name does not take for its value.
-_BY_KIND: dict[str, Callable[[str], bool]] = {
+_BY_KIND: Final[dict[str, Callable[[str], bool]]] = {
     "session": lambda value: len(value) < 16,
     "auth": lambda value: len(value) < 8,
     **dict.fromkeys(("string", "authorization", "cookie"), lambda value: _TIME.fullmatch(value) is not None),
@@ -171,7 +176,7 @@ _BY_KIND: dict[str, Callable[[str], bool]] = {
 }
 
 
-_RANDOM = 24
+_RANDOM: Final = 24
 
 
 def _is_code(value: str) -> bool:
@@ -205,7 +210,7 @@ def _is_of_a_system(name: str, value: str) -> bool:
     return name.endswith("oken") and _OBJECT.fullmatch(value) is not None
 
 
-_CARD_CODES = ("cvv", "cvc", "cvn", "cvv2", "cvc2")
+_CARD_CODES: Final = ("cvv", "cvc", "cvn", "cvv2", "cvc2")
 
 
 class Gate:

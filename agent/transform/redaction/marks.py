@@ -5,19 +5,20 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from agent.transform.redaction.rule import Action
 
-_MARK = re.compile(r"\[REDACTED:([a-z0-9-]{1,64})(?::[A-Za-z0-9]{4})?\]|\[([a-z0-9-]{1,64}):[0-9a-f]{12}\]")
+_MARK: Final = re.compile(r"\[REDACTED:([a-z0-9-]{1,64})(?::[A-Za-z0-9]{4})?\]|\[([a-z0-9-]{1,64}):[0-9a-f]{12}\]")
 # It begins with its literal, which the engine looks for fast.
-_MARK_APART = re.compile(
+_MARK_APART: Final = re.compile(
     r"\[(?<![^\s\"'`=:,;|/&?(\[{<>\\]\[)(?:REDACTED:([a-z0-9-]{1,64})(?::[A-Za-z0-9]{4})?\]|([a-z0-9-]{1,64}):[0-9a-f]{12}\])(?![^\s\"'`,;|&)\]}<>\\])",
     re.ASCII,
 )
-_NUMBERS = frozenset({"card", "iban"})
-_SHORTEST_NUMBER = 13
-_SHORTEST_PARTIAL = 16
-_MOST_PSEUDONYMS = 65_536
+_NUMBERS: Final = frozenset({"card", "iban"})
+_SHORTEST_NUMBER: Final = 13
+_SHORTEST_PARTIAL: Final = 16
+_MOST_PSEUDONYMS: Final = 65_536
 
 
 class Marks:

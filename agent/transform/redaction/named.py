@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agent.transform.redaction.names import Verdict
 from agent.transform.redaction.prose import strong
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
 # Each way begins with a literal: only then the engine looks for them fast.
-_SEPARATOR = re.compile(
+_SEPARATOR: Final = re.compile(
     r"=>|->|<-|:=|==?|:(?:\\{0,8}\"?[\w\\]{1,80}\\{0,8}\"?:)?(?:protected|private)\] ?=>|:(?!//)|：|＝| \|(?= )|\.(?<!\.\.)\.{3,}+(?:(?= ?\\*[\"'])|(?<=\.{8})(?= ?[^\s.%\"']))"
 )
-_SPACE = re.compile(r"[ \t]{0,40}")
-_LINE_BREAK = re.compile(r"\s{0,40}")
-_TYPE = re.compile(
+_SPACE: Final = re.compile(r"[ \t]{0,40}")
+_LINE_BREAK: Final = re.compile(r"\s{0,40}")
+_TYPE: Final = re.compile(
     r"[ \t]{0,3}(?:Optional\[)?(?:str|bytes|SecretStr|int)\]?(?:[ \t]?\|[ \t]?None)?[ \t]{0,3}=[ \t]{0,3}"
     r"|[ \t]{0,3}[A-Z][A-Za-z]{2,20}[?!]?[ \t]{0,3}=[ \t]{0,3}(?=\\*[\"'])|[ \t]{0,3}!![a-z]{2,10}[ ]{1,3}"
 )
-_COOKIE_FORM = re.compile(r"\\*[\"']?[^\s=;,\"'\\]{1,128}=")
-_CONTAINER = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
-_GO_LIST = re.compile(r"\[[A-Za-z0-9]")
-_WRAPPER = re.compile(
+_COOKIE_FORM: Final = re.compile(r"\\*[\"']?[^\s=;,\"'\\]{1,128}=")
+_CONTAINER: Final = re.compile(r"[\[{(]\s{0,8}(?:[brBR]?\\*[\"']|[\[{(]|\s)")
+_GO_LIST: Final = re.compile(r"\[[A-Za-z0-9]")
+_WRAPPER: Final = re.compile(
     r"(?:SecretStr|SecretBytes|SecretString|Secret|str|bytes|quote|repr|Optional|Some|Just|Right|Ok|Value|Text|String|new String|NullString)\("
     r"|(?:\s|\\+[rn]){0,20}string\(\d{1,9}\) (?=\\*\")|\([\w.*\[\]]{1,60}\) (?:\(len=\d{1,9}\) )?(?=\\*\")|<<(?=\\*\")|chr (?=\\*\")|\[\]string(?=\{)|(?:Invalid|Unsupported|Duplicate) value: (?=\\*[\"'])|(?:changed|updated) (?:from )?(?=\\*[\"'])"
 )
-_TYPES_BEGIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZsbi!")
-_WRAPPERS_BEGIN = frozenset("SsbqrOJRVTNncIUDu\\(<[")
-_BLOCK = re.compile(r"[|>][+-]?[ ]{0,4}(?:\r?\n|(?:\\+r)?\\+n)[ \t]{1,40}(?=[^\s])")
-_CHANGED = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|to(?= \\*[\"']))[ \t]{1,2}")
-_MORE_CODES = re.compile(r"[ \t]{0,2},?[ \t]{1,2}(?P<code>(?=[a-zA-Z\-]{0,20}\d)[A-Za-z0-9\-]{6,24})(?![\w:=.])")
-_TWO_WORD_ENDS = frozenset(
+_TYPES_BEGIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZsbi!")
+_WRAPPERS_BEGIN: Final = frozenset("SsbqrOJRVTNncIUDu\\(<[")
+_BLOCK: Final = re.compile(r"[|>][+-]?[ ]{0,4}(?:\r?\n|(?:\\+r)?\\+n)[ \t]{1,40}(?=[^\s])")
+_CHANGED: Final = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|to(?= \\*[\"']))[ \t]{1,2}")
+_MORE_CODES: Final = re.compile(r"[ \t]{0,2},?[ \t]{1,2}(?P<code>(?=[a-zA-Z\-]{0,20}\d)[A-Za-z0-9\-]{6,24})(?![\w:=.])")
+_TWO_WORD_ENDS: Final = frozenset(
     [
         "key",
         "keys",
@@ -64,12 +64,12 @@ _TWO_WORD_ENDS = frozenset(
         "khẩu",
     ]
 )
-_PHRASE = re.compile(r"[a-z]{3,8}(?: [a-z]{3,8}){11,23}\b")
+_PHRASE: Final = re.compile(r"[a-z]{3,8}(?: [a-z]{3,8}){11,23}\b")
 """The words that wallets are restored from; a sentence has shorter ones among them."""
-_PHRASES = ("mnemonic", "phrase", "seed", "words")
-_CHEAP = 2
+_PHRASES: Final = ("mnemonic", "phrase", "seed", "words")
+_CHEAP: Final = 2
 """So many separators without a sensitive name before them cost what a candidate costs."""
-_ODBC = Verdict("password", "any")
+_ODBC: Final = Verdict("password", "any")
 
 
 def scan(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -121,9 +121,9 @@ def _verdict(text: str, name: str, start: int, separator: re.Match[str], verifie
     return None if separator[0][0] == "=" and text[separator.start() - 1] in "<>!~" else verdict
 
 
-_PAM = re.compile(r"\bpam_\w{1,24}\(\Z")
+_PAM: Final = re.compile(r"\bpam_\w{1,24}\(\Z")
 """`pam_unix(gdm-password:session)`: a service, and what of it."""
-_KEY_OF = re.compile(
+_KEY_OF: Final = re.compile(
     r"(?:[Jj][Ww][Tt]|H(?:mac|MAC)|hmac|[Ff]ernet|Cipher|cipher|Crypto|crypto|[Ss]ign(?:er|ing)|[Ee]ncrypt(?:or|er|ion))\w{0,20}[({\[][^(){}\[\]\n]{0,100}\Z"
 )
 
@@ -139,10 +139,10 @@ def _key_of(text: str, name: str, start: int, verifier: Verifier) -> Verdict | N
     return None
 
 
-_LEVEL = re.compile(
+_LEVEL: Final = re.compile(
     r"(?:(?<!\w)|(?<=\\[nrt]))(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE|SUCCESS)(?P<joint>:|[ ]{0,8}\| )\Z"
 )
-_FUNCTION = re.compile(r"[\w<>]{1,100}:\d{1,6}\b")
+_FUNCTION: Final = re.compile(r"[\w<>]{1,100}:\d{1,6}\b")
 
 
 def _is_logger(text: str, start: int, end: int) -> bool:
@@ -154,7 +154,7 @@ def _is_logger(text: str, start: int, end: int) -> bool:
     return level is not None and (level["joint"] == ":" or _FUNCTION.match(text, end) is not None)
 
 
-_PATH_IN_QUOTES = re.compile(r"[A-Za-z:]{1,60}[\"']\]")
+_PATH_IN_QUOTES: Final = re.compile(r"[A-Za-z:]{1,60}[\"']\]")
 
 
 def _is_prompt(text: str, start: int, name: str, separator: re.Match[str]) -> bool:

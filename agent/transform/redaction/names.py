@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote
 
 Kind = Literal[
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
     kind: Kind
 
 
-_HEADS: tuple[tuple[str, Kind, str], ...] = (
+_HEADS: Final[tuple[tuple[str, Kind, str], ...]] = (
     (
         "password",
         "any",
@@ -114,7 +114,7 @@ _HEADS: tuple[tuple[str, Kind, str], ...] = (
     ("iban", "any", "iban"),
     ("us-ssn", "any", "ssn social+security+number"),
 )
-_PERSONAL: tuple[tuple[str, Kind, str], ...] = (
+_PERSONAL: Final[tuple[tuple[str, Kind, str], ...]] = (
     (
         "person",
         "any",
@@ -126,13 +126,13 @@ _PERSONAL: tuple[tuple[str, Kind, str], ...] = (
     ("geo", "any", "lat latitude lon lng longitude geo+point geolocation coordinates"),
 )
 """Off unless asked for."""
-PERSONAL_STEMS = {
+PERSONAL_STEMS: Final = {
     "person": r"(?:first|last|full|given|family|middle|maiden)[ _.\-]?name|surname|vorname|nachname|dob|birth[ _.\-]?(?:day|date)|of[ _.\-]?birth|geburtsdatum|street|address|address[ _.\-]?line|anschrift|strasse",
     "geo": r"\blat|latitude|\blon|\blng|longitude|geo[ _.\-]?point|geolocation|coordinates",
 }
-_PII_RULES = frozenset({"card-data", "card", "iban", "us-ssn"})
+_PII_RULES: Final = frozenset({"card-data", "card", "iban", "us-ssn"})
 
-_ENDINGS = (
+_ENDINGS: Final = (
     *(
         "password",
         "passwd",
@@ -149,7 +149,7 @@ _ENDINGS = (
     *("storepass", "connectionstring", "cardnumber", "密码", "密碼", "口令", "パスワード", "비밀번호"),
 )
 """Words that end a longer one only where something was written together: `mysqlpassword`, `hmacsecret`, `用户密码`."""
-_SHORT = tuple(
+_SHORT: Final = tuple(
     owner + word
     for owner in (
         "db",
@@ -170,7 +170,7 @@ _SHORT = tuple(
     )
     for word in ("pass", "pwd", "pw")
 )
-_RUN_TOGETHER: dict[str, tuple[str, ...]] = {
+_RUN_TOGETHER: Final[dict[str, tuple[str, ...]]] = {
     **{word: (word.removesuffix("key"), "key") for word in _ENDINGS if word.endswith("key")},
     "sessionid": ("session", "id"),
     "samlresponse": ("saml", "response"),
@@ -178,7 +178,7 @@ _RUN_TOGETHER: dict[str, tuple[str, ...]] = {
     "cardnumber": ("card", "number"),
     **{word: ("", next(end for end in ("pass", "pwd", "pw") if word.endswith(end))) for word in _SHORT},
 }
-QUALIFIERS = frozenset(
+QUALIFIERS: Final = frozenset(
     [
         *("prod", "production", "staging", "stage", "stg", "dev", "devel", "development", "qa", "uat", "sandbox"),
         *("primary", "secondary", "replica", "backup", "default", "main", "old", "new", "current", "previous", "prev"),
@@ -188,7 +188,7 @@ QUALIFIERS = frozenset(
 )
 """What may follow the last word and says which of several it is: `DB_PASSWORD_PROD`."""
 
-_NOT = frozenset(
+_NOT: Final = frozenset(
     {
         *("image pull secrets", "pull secrets", "existing secret"),
         *(
@@ -201,7 +201,7 @@ _NOT = frozenset(
         ),
     }
 )
-_NOT_FIRST = frozenset(
+_NOT_FIRST: Final = frozenset(
     [
         "has",
         "is",
@@ -234,7 +234,7 @@ _NOT_FIRST = frozenset(
         "expected",
     ]
 )
-_VENDOR_NAMES: dict[str, str] = {
+_VENDOR_NAMES: Final[dict[str, str]] = {
     "heroku": "heroku-key",
     "scaleway": "scaleway-key",
     "ibm": "ibm-cloud-key",
@@ -274,7 +274,7 @@ _VENDOR_NAMES: dict[str, str] = {
     "mapbox": "mapbox-key",
     "twilio": "twilio-token",
 }
-_KEY_OWNERS = frozenset(
+_KEY_OWNERS: Final = frozenset(
     [
         "google",
         "aws",
@@ -319,7 +319,7 @@ _KEY_OWNERS = frozenset(
         "join",
     ]
 ) | frozenset(_VENDOR_NAMES)
-KEY_WORDS = tuple(
+KEY_WORDS: Final = tuple(
     sorted(
         _KEY_OWNERS
         | {head.split("+")[-2] for _, _, heads in _HEADS for head in heads.split() if head.endswith(("+key", "+keys"))}
@@ -327,13 +327,13 @@ KEY_WORDS = tuple(
     )
 )
 """What stands before `key` in a sensitive name."""
-RARE_KEY_WORDS = (
+RARE_KEY_WORDS: Final = (
     *("device", "enrollment", "isakmp", "join", "licence", "link", "network", "nwk", "pairing", "priv", "privacy"),
     *("provisioning", "psk", "symmetric", "totem", "wifi", "wlan"),
 )
 """Of these, such as lines seldom have: a pattern of their own asks for them."""
-RARE_QUALIFIERS = frozenset({"attempted", "entered", "given", "provided"})
-_FOREIGN_ASCII = (
+RARE_QUALIFIERS: Final = frozenset({"attempted", "entered", "given", "provided"})
+_FOREIGN_ASCII: Final = (
     *("contrasena", "mot+de+passe", "senha", "wachtwoord", "geheimnis", "zugangsdaten", "anmeldedaten", "zugangscode"),
     *(
         "api+schluessel",
@@ -349,23 +349,23 @@ _FOREIGN_ASCII = (
     ),
     *("parool", "mat+khau", "kata+sandi", "palavra+passe"),
 )
-FOREIGN_WORDS = tuple(
+FOREIGN_WORDS: Final = tuple(
     sorted({*_FOREIGN_ASCII, *(head for _, _, heads in _HEADS for head in heads.split() if not head.isascii())})
 )
 """Names that other languages have for a password, a key or credentials; + stands for whatever joins words."""
-NAMED_RULES = {rule: owner for owner, rule in sorted(_VENDOR_NAMES.items(), key=lambda item: item[1])}
+NAMED_RULES: Final = {rule: owner for owner, rule in sorted(_VENDOR_NAMES.items(), key=lambda item: item[1])}
 """Rule → a vendor's word, in the order of the rules."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z\x80-\U0010ffff])|[A-Z]?(?:[a-z]|[^\W\d_A-Z])+|[0-9]+")
-_IODD_ID = re.compile(r"(?:V|T[A-Z]?|UI|RT)_[A-Z][a-z]")
-_HOST_BEHIND = re.compile(
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z\x80-\U0010ffff])|[A-Z]?(?:[a-z]|[^\W\d_A-Z])+|[0-9]+")
+_IODD_ID: Final = re.compile(r"(?:V|T[A-Z]?|UI|RT)_[A-Z][a-z]")
+_HOST_BEHIND: Final = re.compile(
     r"(?<=key|ord|ken|ret)(?:\.[a-z0-9\-]{1,64}){2,8}(?:(?<=\.net)|(?<=\.com)|(?<=\.org)|(?<=\.cn)|(?<=\.de)|(?<=\.us))\Z"
 )
 """`fs.azure.account.key.acme.dfs.core.windows.net`: whose key it is."""
-_GENERATED = re.compile(r"random_password\.[\w.\-\[\]\"]{1,120}\.(?:result|bcrypt_hash)\Z")
+_GENERATED: Final = re.compile(r"random_password\.[\w.\-\[\]\"]{1,120}\.(?:result|bcrypt_hash)\Z")
 """An attribute of what Terraform calls its generator of passwords."""
-_LONGEST_NAME = 256
-_LONG = 10
+_LONGEST_NAME: Final = 256
+_LONG: Final = 10
 
 
 def split_words(name: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.names import FOREIGN_WORDS, QUALIFIERS, Verdict
@@ -15,11 +15,11 @@ from agent.transform.redaction.values import Value, bare, name_before, quoted
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Verifier
 
-ANY = Verdict("password", "any")
-AUTHORIZATION = Verdict("authorization", "authorization")
+ANY: Final = Verdict("password", "any")
+AUTHORIZATION: Final = Verdict("authorization", "authorization")
 
-_HEADINGS = stems("cred", "log", "auth", "sign", "zugangsdaten", "anmeldedaten", "benutzerdaten", "identifiants")
-_PAIR = re.compile(
+_HEADINGS: Final = stems("cred", "log", "auth", "sign", "zugangsdaten", "anmeldedaten", "benutzerdaten", "identifiants")
+_PAIR: Final = re.compile(
     r"(?i:\b(?:credentials?|creds?|logins?|logged in|auth(?:enticat(?:ing|ed|e|ion))?|sign(?:ed|ing)?[ -]?in"
     r"|zugangsdaten|anmeldedaten|benutzerdaten|login-?daten|identifiants))(?![.\w-])"
     r"(?:[ \t](?:used|with|as|for|are|is|details?|pair|data|info|by|user|credentials?|using|of|the|attempt|failed|attempted|von|f.r|mit)){0,4}"
@@ -27,7 +27,7 @@ _PAIR = re.compile(
     r"[ \t\"'`\\]{0,4}[:=]?(?:[ \t]{0,3})[\"'`(\\\[<]{0,3}(?P<name>[^\s:;,\"'`()<>\[\]{}=\\/]{1,64})"
     r"(?:(?P<colon>:)|(?:/(?! )|[ ]{1,2}/[ ]{1,2})[\"'`\\]{0,3})(?P<secret>[^\s\"'`<>\\]{2,256})"
 )
-_SCOPE_WORDS = frozenset(
+_SCOPE_WORDS: Final = frozenset(
     [
         "read",
         "write",
@@ -47,8 +47,8 @@ _SCOPE_WORDS = frozenset(
         "user",
     ]
 )
-_TIME_OR_PORT = re.compile(r"\d{1,5}(?:[/,.:].{0,80})?")
-_NO_NAMES = frozenset(["http", "https", "urn", "arn", "sha256", "file"])
+_TIME_OR_PORT: Final = re.compile(r"\d{1,5}(?:[/,.:].{0,80})?")
+_NO_NAMES: Final = frozenset(["http", "https", "urn", "arn", "sha256", "file"])
 
 
 def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -64,8 +64,8 @@ def scan_pair(text: str, verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "credentials-pair")
 
 
-_ENDINGS = "|".join(sorted((*QUALIFIERS, "hash", "digest")))
-_STEMS = stems(
+_ENDINGS: Final = "|".join(sorted((*QUALIFIERS, "hash", "digest")))
+_STEMS: Final = stems(
     "pass",
     "pw",
     "pin",
@@ -91,53 +91,53 @@ _STEMS = stems(
     "sid",
 )
 # What stands before is for `_name_of` to judge.
-_WORD = re.compile(
+_WORD: Final = re.compile(
     r"(?i:pass(?:word|wd|[ -]?phrase|code|wort)?|pwd?|pin|psk|kennwort|key|mot[ _]de[ _]passe|contrase(?:ñ|n)a|code|cookie|creds?|credentials?"
     r"|[cx]srf|jwt|t?otp|token|authorization|secret|senha|sess(?:ion)?[ _-]?id|sid)"
     rf"(?:(?i:[_.-](?:{_ENDINGS}))|(?:{'|'.join(ending.capitalize() for ending in _ENDINGS.split('|'))}))?(?![A-Za-z])(?:_\d{{1,2}}(?!\w))?"
 )
-_YOUR = (
+_YOUR: Final = (
     *("your ", "2fa ", "mfa ", "totp ", "otp ", "verification ", "login ", "security ", "auth ", "access ", "sms "),
     *("confirmation ", "activation ", "one-time "),
 )
-_SIX_DIGITS = re.compile(r"\d{6,8}(?!\w)")
-_CODES = frozenset({"pin", "otp", "code"})
-_FOR = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
-_FILLER = r"(?P<filler>(?:[ \t](?:header|value|prompt|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
-_IS = (
+_SIX_DIGITS: Final = re.compile(r"\d{6,8}(?!\w)")
+_CODES: Final = frozenset({"pin", "otp", "code"})
+_FOR: Final = r"(?P<for>[ \t](?:for|of|to|by|from|f(?:ü|ue)r|von|pour|para|di|de|do|voor|för)[ \t](?:(?:the|user|account|database|db|benutzer)[ \t]){0,2}[^\s:=]{1,64})?"
+_FILLER: Final = r"(?P<filler>(?:[ \t](?:header|value|prompt|provided|given|supplied|used|received|generated|issued|created|entered|typed|submitted|loaded|fetched|decrypted|in[ \t]value[ \t]\\*\"[^\"\\]{0,200}\\*\")){0,2})"
+_IS: Final = (
     r"(?:is|was|are|ist|lautet|war|est|es|é|è|är|er|equals|now|auf|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:re)?set[ \t]to"
     r"|(?:(?:has|have|had)[ \t]been[ \t]|was[ \t]|is[ \t]|wurde[ \t])?(?:changed|updated|rotated)[ \t]to|wurde[ \t]auf|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|will[ \t]be|should[ \t]be|to(?:[ \t]value)?|(?:has|with)[ \t]value)"
     r"(?:[ \t](?:now|still|set[ \t]to|changed[ \t]to|reset[ \t]to))?"
 )
-_NEW = (
+_NEW: Final = (
     r"[ \t]{1,3}(?:(?:(?:has|have|had)[ \t]been|was|is|now|just|successfully)[ \t]){0,2}(?:changed|updated|rotated|reset|regenerated|replaced|generated|created|issued)"
     r"[ \t]?[,;:.(-]{0,2}[ \t](?:the[ \t]|its[ \t])?new[ \t](?:value|one|password|secret|token|key)(?:[ \t]is|[ \t]?[:=])?[ \t]{1,3}"
 )
 """`was rotated, new value x`."""
-_REST = re.compile(
+_REST: Final = re.compile(
     rf"(?i:\\*[\"'`]?{_FOR}{_FILLER}"
     rf"(?:(?P<colon>[ \t]{{0,2}}(?:[:=]>?|=>|->|--|—|–)[ \t]{{1,3}})|(?P<change>[ \t]{{1,3}}(?:(?:has|have|had)[ \t]been[ \t]|was[ \t])?(?:changed|updated|rotated|reset)[ \t]from[ \t]{{1,3}})"
     rf"|(?P<new>{_NEW})|[ \t]{{1,3}}(?P<linked>{_IS}[ \t]{{0,2}}:?[ \t]{{1,3}})|[ \t]{{1,3}}(?=\\*[\"'`“])|(?P<bracket>[ \t]{{1,3}}[(\[<])(?=[^\s()\[\]<>]{{6,200}}[)\]>])|(?P<direct>[ \t]{{1,3}})))(?=[^\s])"
 )
-_LONG_FOR = re.compile(
+_LONG_FOR: Final = re.compile(
     r"(?i:(?P<for>[ \t](?:for|of|by|from|f(?:ü|ue)r|von|pour|para)[ \t](?:[^\s=\"'`\[\](){},;]{0,63}[^\s:=\"'`\[\](){},;][ \t]){0,3}?[^\s=\"'`\[\](){},;]{0,63}[^\s:=\"'`\[\](){},;])(?P<filler>)"
     r"(?:(?P<colon>:[ \t]{1,3})|[ \t]{1,3}(?P<linked>(?:is|was|ist|lautet)[ \t]{1,3}))(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?)(?=[^\s])"
 )
 """`secret for tenant 7: x`, `PSK for endpoint a:1 is x`: whose it is, in several words."""
-_TO = re.compile(
+_TO: Final = re.compile(
     r"(?P<for>(?!))?(?P<filler>(?!))?(?P<colon>(?!))?(?P<bracket>(?!))?(?P<direct>(?!))?(?P<new>(?!))?(?P<linked>[ \t]{1,3}to[ \t]{1,3})(?=[^\s])"
 )
-_CHANGED_TO = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
-_NOT_SECRET_CODE = re.compile(r"HTTP/\d(?:\.\d)?|[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
-_WORD_IN_PROSE = re.compile(
+_CHANGED_TO: Final = re.compile(r"\\*[\"'`]?[ \t]{0,2}(?:->|=>|→|[ \t]to|[ \t]auf)[ \t]{1,3}")
+_NOT_SECRET_CODE: Final = re.compile(r"HTTP/\d(?:\.\d)?|[0-9]{1,3}|[1-5][0-9]{2}|v?\d+(?:\.\d+)+[.,]?")
+_WORD_IN_PROSE: Final = re.compile(
     r"[A-ZÄÖÜ]?[a-zäöüß]+(?:[-'’][a-z]+)*[.,!?:;)]*|[A-Z]+|\(.*|[a-z_]+(?:\.[a-z_]+)*\(?.*\)?", re.DOTALL
 )
-_ALGORITHM = re.compile(
+_ALGORITHM: Final = re.compile(
     r"(?:[hrep]s(?:256|384|512)|sha[-_]?\d{1,3}|md[45]|aes[-_]?\d{0,3}|argon2(?:id?|d)?|pbkdf2|base(?:32|58|64)(?:url)?|oauth[12]\w{0,40}|ed25519|utf-?8|x509|pkcs-?\d{1,2}|tlsv?\d|v\d{1,3}|http2?)(?:[-_/][A-Za-z\d]{1,16}){0,3}[.,;:!]?",
     re.IGNORECASE,
 )
 """`the token is RS256-signed`, `base64-encoded`."""
-_BRACKETED = re.compile(r"[^\s()\[\]<>]{6,200}")
+_BRACKETED: Final = re.compile(r"[^\s()\[\]<>]{6,200}")
 
 
 def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
@@ -154,7 +154,7 @@ def scan_prose(text: str, verifier: Verifier) -> Iterator[Hit]:
         yield from _changed_to(text, value.end, verifier)
 
 
-_HEADER = re.compile(
+_HEADER: Final = re.compile(
     r"(?i:(?P<what>authorization|cookies?)(?:[ \t](?:header|value|is|was|of)){0,3}[ \t]{1,3})(?=\\*[\"'`])"
 )
 
@@ -206,7 +206,7 @@ def _announced(word: re.Match[str], rest: re.Pattern[str], text: str, verifier: 
     return Value(*inside.span(), False)
 
 
-_SETTING = re.compile(r"(?i:\b(?:re)?set|chang|updat|rotat|switch)")
+_SETTING: Final = re.compile(r"(?i:\b(?:re)?set|chang|updat|rotat|switch)")
 
 
 def _is_place(word: re.Match[str], found: re.Match[str], text: str, value: Value) -> bool:
@@ -234,7 +234,7 @@ def _name_of(word: re.Match[str], text: str, verifier: Verifier) -> str:
     return name if verifier.names.verdict(name) is not None else ""
 
 
-_ALONE = frozenset(
+_ALONE: Final = frozenset(
     [
         *(
             "password",
@@ -268,11 +268,11 @@ def _of_two_words(word: re.Match[str], text: str, verifier: Verifier) -> str:
     return name if before and verifier.names.verdict(name) is not None else ""
 
 
-_FOREIGN = tuple(
+_FOREIGN: Final = tuple(
     (word.partition("+")[0], re.compile(word.replace("+", "[ _-]"), re.IGNORECASE))
     for word in (*FOREIGN_WORDS, "passwort", "kennwort")
 )
-_FOREIGN_REST = re.compile(
+_FOREIGN_REST: Final = re.compile(
     r"(?i:(?:[ \t][^\s:：=]{1,40}){0,3}?(?:[ \t]{0,2}[:：][ \t]{0,2}|[ \t]{1,3}(?:es|é|è|e|est|jest|to|är|er|is|on|je|это|ist|lautet|war)[ \t]{1,3}"
     r"|[ \t]?(?:是|为|為|は|는|은)[ \t]?))\\*[\"'`«„“]?(?P<secret>[!-~]{4,128})"
 )
@@ -300,16 +300,16 @@ def _foreign(found: re.Match[str], verifier: Verifier) -> Iterator[Hit]:
         yield Hit(found.start("secret"), found.start("secret") + len(secret), "foreign-password")
 
 
-_HANDED = re.compile(r"\\*[\"'`]?[ \t](?:to|into|as|through|for)\b")
+_HANDED: Final = re.compile(r"\\*[\"'`]?[ \t](?:to|into|as|through|for)\b")
 """`pass 'x' to the parser` is what a caller does."""
-_DONE = ("loaded", "fetched", "decrypted")
+_DONE: Final = ("loaded", "fetched", "decrypted")
 
 
 def _is_token(what: str) -> bool:
     return what not in _CODES and what.endswith(_TOKEN_ENDS)
 
 
-_TOKEN_ENDS = (
+_TOKEN_ENDS: Final = (
     "token",
     "key",
     "secret",
@@ -377,8 +377,8 @@ def _quoted_secret(what: str, direct: bool, secret: str, verifier: Verifier) -> 
     return True
 
 
-_PERSON_AT = re.compile(r"[a-z][a-z0-9.]{0,40}@[a-z][a-z0-9.-]{1,60}")
-_SYMBOLS = frozenset("!#$%^&*+~?@")
+_PERSON_AT: Final = re.compile(r"[a-z][a-z0-9.]{0,40}@[a-z][a-z0-9.-]{1,60}")
+_SYMBOLS: Final = frozenset("!#$%^&*+~?@")
 
 
 def dense(token: str) -> bool:
@@ -422,7 +422,7 @@ def certain(what: str, token: str) -> bool:
     return strong(token, 16) and not checks.is_a_name(token)
 
 
-_MADE_OF_WORDS = re.compile(
+_MADE_OF_WORDS: Final = re.compile(
     r"v?\d+(?:\.\d+)+\S*|\d+(?:\.\d+)?[A-Za-z]{1,6}|(?:sha|md|aes|argon|bcrypt|scrypt|pbkdf|[hrep]s|utf|utf8mb|iso|rfc|tlsv?|oauth|base|hmac|ed|rsa|http)[-_]?\d[\w.-]{0,10}"
     r"|\d{4}-\d\d-\d\d.*|0x.*|.*\(.*",
     re.IGNORECASE,

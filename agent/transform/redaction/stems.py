@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import groupby
+from typing import Final
 
 
 def stems(*words: str) -> re.Pattern[str]:
@@ -27,7 +28,7 @@ def lowered(text: str) -> str:
     return text.replace("İ", "i").lower()
 
 
-_LONGEST = 32
+_LONGEST: Final = 32
 
 
 def is_behind(words: tuple[str, ...], text: str, at: int, joined: bool = False) -> bool:

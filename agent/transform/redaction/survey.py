@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agent.transform.redaction import windows
 from agent.transform.redaction.rule import Hit, Work, WorkLimit
@@ -12,10 +12,10 @@ from agent.transform.redaction.windows import Places
 if TYPE_CHECKING:
     from agent.transform.redaction.verify import Scans, Tools
 
-FOUND_IN_A_STEP = 512
+FOUND_IN_A_STEP: Final = 512
 """Characters of a long text that the finder looks at."""
-_STEPS_FOR_TWO_MATCHES = 3
-_BREAKS_A_STEP = 48
+_STEPS_FOR_TWO_MATCHES: Final = 3
+_BREAKS_A_STEP: Final = 48
 
 State = tuple[tuple[str, Places] | None, list[tuple[int, int]]]
 

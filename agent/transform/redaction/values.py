@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_OPEN = re.compile(r"(?:[brfuBRFU]{1,2}(?=\\*+[\"']))?(\\*+)([\"'`“‘])")
-_QUOTES = {q: re.compile(r"(\\*+)" + re.escape({"“": "”", "‘": "’"}.get(q, q))) for q in "\"'`“‘"}
-_BARE = re.compile(r"[^\s\"'`<>]++")
-_BRACED = re.compile(r"\{[^{}\"'\n:]{1,256}\}(?=[;\s,&)]|$)")
+_OPEN: Final = re.compile(r"(?:[brfuBRFU]{1,2}(?=\\*+[\"']))?(\\*+)([\"'`“‘])")
+_QUOTES: Final = {q: re.compile(r"(\\*+)" + re.escape({"“": "”", "‘": "’"}.get(q, q))) for q in "\"'`“‘"}
+_BARE: Final = re.compile(r"[^\s\"'`<>]++")
+_BRACED: Final = re.compile(r"\{[^{}\"'\n:]{1,256}\}(?=[;\s,&)]|$)")
 # Each way begins with a literal: only then the engine looks for them fast.
-_CUT = re.compile(
+_CUT: Final = re.compile(
     r"&|;|,(?=$|[A-Za-z_][\w.\-]{0,40}[=:]|[\[{(])|\)(?=[,;:.]|$)|\\(?=\\*$)|\\(?=[rnt](?:[A-Z]|$))|\|(?=$)"
 )
-_OPENS = frozenset("brfuBRFU\\\"'`“‘")
-_LONGEST = 65_536
-DESCRIPTIVE = frozenset(
+_OPENS: Final = frozenset("brfuBRFU\\\"'`“‘")
+_LONGEST: Final = 65_536
+DESCRIPTIVE: Final = frozenset(
     [
         *("path", "file", "backend", "engine", "method", "kind", "store"),
         *("type", "format", "in", "name", "namespace", "provider", "source", "region", "version", "status", "enabled"),
@@ -36,7 +36,7 @@ DESCRIPTIVE = frozenset(
     ]
 )
 """What is said about a secret and is none: `"password": {"type": "string", "minLength": 12}`."""
-_MOST_ITEMS = 10_000
+_MOST_ITEMS: Final = 10_000
 
 
 class Value(NamedTuple):
@@ -104,7 +104,7 @@ def _unbalanced(text: str, start: int, end: int) -> bool:
     return text.count({")": "(", "]": "[", "}": "{"}[last], start, end) < text.count(last, start, end)
 
 
-_ITEM = re.compile(r"[\]})]|\\*+[\"'`]")
+_ITEM: Final = re.compile(r"[\]})]|\\*+[\"'`]")
 
 
 def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
@@ -137,10 +137,10 @@ def items(text: str, at: int, step: Callable[[], None]) -> Iterator[Value]:
         key = ""
 
 
-_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
-_CLOSERS = " \t\"'`\\])>"
-_LONGEST_NAME = 160
-MARK = "[REDACTED:"
+_NAME_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-[]$%"
+_CLOSERS: Final = " \t\"'`\\])>"
+_LONGEST_NAME: Final = 160
+MARK: Final = "[REDACTED:"
 """The name of a rule in a mark of ours is no name."""
 
 
@@ -163,7 +163,7 @@ def name_before(text: str, at: int) -> tuple[str, int]:
     return name, start
 
 
-_BASE64_BEFORE = re.compile(r"[A-Za-z0-9+/]{20}[+/]")
+_BASE64_BEFORE: Final = re.compile(r"[A-Za-z0-9+/]{20}[+/]")
 
 
 def _ends_base64(text: str, start: int, at: int) -> bool:

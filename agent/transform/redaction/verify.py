@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -32,33 +32,33 @@ if TYPE_CHECKING:
 Scan = Callable[[str, "Verifier"], Iterable[Hit]]
 Scans = frozenset[int]
 
-HOPELESS = -1
+HOPELESS: Final = -1
 """Instead of a scan: so much matches that the line is not worth the time."""
 
-_DEEPEST = 4
-_MOST_PIECES = 1_000
-_MOST_TIMES_SIZE = 16
-_MOST_HITS = 5_000
-_MOST_CLEAN = 4_096
-_MOST_CLEAN_SETS = 64
-_MOST_STEPS = 7_500
-_STEMS_A_STEP = 16
-_LOOKED_AT_A_STEP = 512
+_DEEPEST: Final = 4
+_MOST_PIECES: Final = 1_000
+_MOST_TIMES_SIZE: Final = 16
+_MOST_HITS: Final = 5_000
+_MOST_CLEAN: Final = 4_096
+_MOST_CLEAN_SETS: Final = 64
+_MOST_STEPS: Final = 7_500
+_STEMS_A_STEP: Final = 16
+_LOOKED_AT_A_STEP: Final = 512
 """Characters of a long text that a procedure of cost one looks at."""
-_ESCAPES_A_STEP = 32
-_DECODED_A_STEP = 128
-_VALUE_A_STEP = 24
-_STEPS_A_HIT = 3
-_STEPS_TO_ASK = 8
-_STEPS_TO_DECODE = 4
-_STEPS_A_RUN = 2
-_EMBEDDED = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
-_ESCAPE_LEFT = re.compile(r"[nrt]|u[0-9A-Fa-f]{4}")
-_NESTED = re.compile(r'\\[\\"]')
+_ESCAPES_A_STEP: Final = 32
+_DECODED_A_STEP: Final = 128
+_VALUE_A_STEP: Final = 24
+_STEPS_A_HIT: Final = 3
+_STEPS_TO_ASK: Final = 8
+_STEPS_TO_DECODE: Final = 4
+_STEPS_A_RUN: Final = 2
+_EMBEDDED: Final = re.compile(r"[{\[](?=\s{0,8}[\"{\[])")
+_ESCAPE_LEFT: Final = re.compile(r"[nrt]|u[0-9A-Fa-f]{4}")
+_NESTED: Final = re.compile(r'\\[\\"]')
 """Quotes or backslashes within a JSON string: of code and JSON in it a part is read otherwise than the whole."""
-_MOST_EMBEDDED = 8
-_MOST_COVERS = 16
-_MOST_PARTS = 8
+_MOST_EMBEDDED: Final = 8
+_MOST_COVERS: Final = 16
+_MOST_PARTS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,9 @@ class Verifier:
         return self.settle(text, found)
 
     def undressed(self, text: str, scans: Scans) -> Iterable[Hit]:
-        view = decode.undressed(text)
+        # Whether there is anything of the kind is told here, for it would cost more to ask.
+        is_plain = "\\" not in text and "&" not in text and "\x1b" not in text and text.isascii()
+        view = None if is_plain else decode.undressed(text)
         if view is None:
             return self._scan(text, scans)
         return self.through(view)
@@ -467,7 +469,10 @@ class Verifier:
                 out[-1] = _union(out[-1], hit)
             else:
                 out.append(hit)
-        return [h if h.text is not None else h._replace(text=self._mark(h.rule, text[h.start : h.end])) for h in out]
+        return [
+            h if h.text is not None else Hit(h.start, h.end, h.rule, self._mark(h.rule, text[h.start : h.end]))
+            for h in out
+        ]
 
 
 def _escaped(mark: str) -> str:
@@ -535,7 +540,7 @@ def _is_lenient_json(text: str) -> bool:
     return True
 
 
-_DECODER = json.JSONDecoder()
+_DECODER: Final = json.JSONDecoder()
 
 
 def json_end(text: str, at: int) -> int | None:
