@@ -76,8 +76,9 @@ async def collect(
 
     idle_s: how often to look for what has waited long enough, while nothing is read · rest_s: how often while nothing waits.
 
-    Waits in one place, `append`, while the buffer is full; the files keep the rest. Common lines are transformed a turn at a time. Where
-    that would hold up the loop, as lines full of secrets do, others have it in between, as far as chunks allow.
+    Waits in one place, `append`, while the buffer is full or has much to send; the files keep the rest. Common lines are transformed
+    a turn at a time. Where that would hold up the loop, as lines full of secrets do, others have it in between, as far as chunks
+    allow.
     """
     room = math.inf
     async for chunks in tailer.turns(lambda: idle_s if batcher.waiting else rest_s):
