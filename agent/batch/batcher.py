@@ -20,7 +20,7 @@ ENTRY_OVERHEAD_BYTES: Final = 47
 
 # What all groups together may have open: with many busy files the oldest group goes early, so that memory does not grow with
 # their number.
-OPEN_BYTES: Final = 16 * 1024 * 1024
+OPEN_BYTES = 16 * 1024 * 1024
 
 # Loki takes nothing older than one hour before the newest entry it has of a stream (`max_chunk_age`/2, `pkg/ingester/stream.go`).
 # A body that is sent again after its reply was lost must not refuse its own beginning.
@@ -28,7 +28,7 @@ MAX_BODY_NS: Final = 50 * 60 * 1_000_000_000
 
 # A stream's single timestamps take up to 128 KiB. Of the streams that were fed longest ago only the clock is kept, as over a
 # restart: streams come and go for as long as the agent runs.
-REMEMBERED_STREAMS: Final = 256
+REMEMBERED_STREAMS = 256
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from typing import Final
 
 from agent.model import StreamClock
 
-REMEMBERED: Final = 1024
+REMEMBERED = 1024
 """Timestamps known at least, per stream with out-of-order lines; 8 bytes each."""
 
 START: Final = StreamClock(tie_ns=-1, high_ns=-1)

@@ -26,6 +26,7 @@ from agent.transform.redaction.places import Flags
 MAX_LINE_BYTES: Final = 256 * 1024
 
 _CACHE_LIMIT: Final = 8192
+_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Redacted(Protocol):
@@ -247,7 +248,7 @@ class Transform:
                 else:
                     odd_times = True
                 at += 1
-        except (msgspec.DecodeError, RecursionError, IndexError):  # no JSON, or no more of it than the head
+        except (*_NO_JSON, IndexError):  # or no more of it than the head
             pass
         seen.last_ns = last_ns
         seen.odd_times = seen.odd_times or odd_times
@@ -295,7 +296,7 @@ class Transform:
         found: Values | None
         try:
             view = self._decoder.decode(line) if look_inside else _refuse(line)
-        except (msgspec.DecodeError, RecursionError):
+        except _NO_JSON:
             second_chance = self._decoder.lenient(line) if look_inside else None
             if second_chance is None:
                 seen.text += 1

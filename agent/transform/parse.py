@@ -57,6 +57,8 @@ class LineDecoder:
 
     def time_of(self, view: object) -> bytes:
         """The text of the first timestamp field there is."""
+        if not self._timestamp_names:
+            return b""
         first = bytes(cast("View", view).t0)
         if first:
             return first

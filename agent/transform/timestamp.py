@@ -166,7 +166,7 @@ class Clock:
         if line[at] == _SPACE:
             at += 1
         ns = in_place(line, at)
-        if ns < 0 or ns > _LATEST_NS or line[at] == _ZERO:
+        if ns < 0 or ns > _LATEST_NS - _SECOND_NS or line[at] == _ZERO:
             return -1
         self._same, self._same_bytes = line[: at + 11], at + 11
         self._second_ns = ns - ns % _SECOND_NS

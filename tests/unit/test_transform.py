@@ -246,3 +246,20 @@ def test_nothing_in_a_line_raises_or_is_lost(lines: list[bytes]) -> None:
     assert entries.entries + sum(entries.dropped.values()) == entries.lines == len(lines)
     kept = [line for stream in entries.streams for line in stream.lines]
     assert kept == [line for line in lines if line]
+
+
+@pytest.mark.parametrize("field", ["request_id", "level", "levelname"])
+@pytest.mark.parametrize("time", ["1763461800.5", "4611686019.5"])
+def test_a_field_that_is_no_utf8_makes_a_line_of_text(field: str, time: str) -> None:
+    good = b'{"timestamp": 1763461800.25, "level": "INFO", "request_id": "r-1"}'
+    bad = f'{{"timestamp": {time}, "{field}": "a'.encode() + b'\xff"}'
+    entries = transform()(chunk(good, bad, good))
+    assert entries.parsed["text"] == 1
+    assert [only(entries)[1][n] for n in (0, 1, 2)] == [good, bad, good]
+
+
+def test_without_names_for_the_time_each_line_has_that_of_reading() -> None:
+    parse = config.Parse(timestamp_fields=())
+    entries = transform(parse=parse)(chunk(b'{"timestamp": 1763461700.5, "level": "INFO", "request_id": "r-1"}'))
+    assert only(entries)[0] == [NOW_NS]
+    assert only(entries)[2] == [[(b"request_id", b"r-1")]]

@@ -191,11 +191,14 @@ PAYMENT = group(
         "braintree",
         "Braintree access token",
         # Written out: of `(?:\$|%24)` the finder would see the word alone, and that stands in each line of many logs.
-        r"access_token(?:\$production\$|\$sandbox\$|%24production%24|%24sandbox%24)[a-z0-9]{10,16}(?:\$|%24)",
+        r"access_token(?:\$production\$|\$production%24|%24production\$|%24production%24|\$sandbox\$|\$sandbox%24|%24sandbox\$|%24sandbox%24)"
+        r"[a-z0-9]{10,16}(?:\$|%24)",
         HEX,
         28,
         "access_token$production${b36:16}${hexl:32}",
         "access_token$sandbox${b36:16}${hexl:32}",
+        "access_token%24sandbox%24{b36:16}%24{hexl:32}",
+        "access_token$production%24{b36:16}${hexl:32}",
         anchors=("access_token$",),
     ),
     token("razorpay", "Razorpay key", "rzp_(?:live|test)_", B62, 12, "rzp_live_{b62:14}", "rzp_test_{b62:14}"),
