@@ -78,27 +78,28 @@ class PairEncoder:
     """Encodes pairs of one name. What stands before a short value is remembered for each length."""
 
     def __init__(self, name: bytes) -> None:
-        self._head = b"\n" + _length(len(name)) + name + b"\x12"
-        self._before = [self._before_value(size) for size in range(_SHORT_VALUE)]
+        self._head = _head(name)
+        self._before = [_before_value(self._head, size) for size in range(_SHORT_VALUE)]
 
     def encode(self, value: bytes) -> bytes:
         """One pair of structured metadata."""
         size = len(value)
-        return (self._before[size] if size < _SHORT_VALUE else self._before_value(size)) + value
+        return (self._before[size] if size < _SHORT_VALUE else _before_value(self._head, size)) + value
 
-    def _before_value(self, size: int) -> bytes:
-        rest = self._head + _length(size)
-        return b"\x1a" + _length(len(rest) + size) + rest
+
+def _head(name: bytes) -> bytes:
+    """What stands in each pair of this name, but for its value and the lengths."""
+    return b"\n" + _length(len(name)) + name + b"\x12"
+
+
+def _before_value(head: bytes, size: int) -> bytes:
+    rest = head + _length(size)
+    return b"\x1a" + _length(len(rest) + size) + rest
 
 
 def encode_metadata(pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Structured metadata of one entry as protobuf fields 3, ready to follow the line."""
-    return b"".join([_pair(name, value) for name, value in pairs])
-
-
-def _pair(name: bytes, value: bytes) -> bytes:
-    rest = b"\n" + _length(len(name)) + name + b"\x12" + _length(len(value)) + value
-    return b"\x1a" + _length(len(rest)) + rest
+    return b"".join([_before_value(_head(name), len(value)) + value for name, value in pairs])
 
 
 def encode_protobuf(labels: str, timestamps_ns: list[int], lines: list[bytes], metadata: list[bytes]) -> bytes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -209,28 +209,32 @@ class DiskBuffer:
     # --- append ---------------------------------------------------------------------------------------------------
 
     async def append(self, batches: Sequence[Batch]) -> None:
-        """Makes the batches durable, in order, with one write and one sync. Waits while the buffer is full or unwritable; and then
-        a moment for those written before to be sent, as long as any are.
+        """Makes the batches durable, in order, with one write and one sync for as many as take half of the buffer. Waits while that is
+        full or unwritable; and then a moment for those written before to be sent, as long as any are.
 
-        Cancelled, either all of them are durable and visible or none is. Raises StateGone.
+        Cancelled, either all of a write are durable and visible or none is. Raises StateGone.
         """
         if not batches:
             return
         async with self._appending:
-            drafts = self._log.draft(batches)
-            publish = partial(self._publish, [batch.bodies for batch in batches if batch.bodies])
-            pause_s = self._pause_s
-            growth = await self._until_room(drafts.size)
-            while not self._concluded(outcome := await self._log.commit(drafts, publish)):
-                if not (outcome.disk_full and await self._make_room()):
-                    await self._pause(pause_s)
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE * self._pause_s)
-                growth = await self._until_room(drafts.size)
-            self._free_left -= growth
-            if self._full:
-                self._full = self._failing = False
-                self._emit(BufferHasRoom())
+            for some in _portions(batches, self._settings.max_bytes // 2):
+                await self._write(some)
         await self._until_sent()
+
+    async def _write(self, batches: Sequence[Batch]) -> None:
+        drafts = self._log.draft(batches)
+        publish = partial(self._publish, [batch.bodies for batch in batches if batch.bodies])
+        pause_s = self._pause_s
+        growth = await self._until_room(drafts.size)
+        while not self._concluded(outcome := await self._log.commit(drafts, publish)):
+            if not (outcome.disk_full and await self._make_room()):
+                await self._pause(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE * self._pause_s)
+            growth = await self._until_room(drafts.size)
+        self._free_left -= growth
+        if self._full:
+            self._full = self._failing = False
+            self._emit(BufferHasRoom())
 
     async def _until_sent(self) -> None:
         """Bodies leave memory before so many more come that they would have to be read back from the disk to be sent.
@@ -404,6 +408,22 @@ class DiskBuffer:
             damaged_entries=self._outbox.damaged_entries,
             full=self._full,
         )
+
+
+def _portions(batches: Sequence[Batch], most_bytes: int) -> Iterator[list[Batch]]:
+    """Of `most_bytes` of payload at most, or one batch that has more by itself. What is written at once may pass the limit of the
+    buffer alone (`_fits`), and that is to be one batch."""
+    portion: list[Batch] = []
+    size = 0
+    for batch in batches:
+        payload = sum(len(body.payload) for body in batch.bodies)
+        if portion and size + payload > most_bytes:
+            yield portion
+            portion, size = [], 0
+        portion.append(batch)
+        size += payload
+    if portion:
+        yield portion
 
 
 def _nothing() -> None:

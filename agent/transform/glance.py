@@ -108,7 +108,7 @@ class Glancer:
                 at = self._take(slot, line, at, size)
             if at == last:
                 break
-            at = _next_name(line, at, last)
+            at = _next_name(line, at, size)
             if at < 0:
                 return None
         if not self._is_same or found != self._found:
@@ -228,16 +228,25 @@ def _specials(word: i64) -> i64:
     return (ones << 7) & ~plain
 
 
+def _mark(line: bytes, at: i64, size: i64, tight: i64, spaced: i64) -> i64:
+    """How many bytes the two of `tight` or the three of `spaced` are that stand at `at`; 0 for others. Behind each of them a line has
+    one byte more at least, so four can be read."""
+    if at < 0 or at + 4 > size:
+        return 0
+    four: i64 = i64(read_i32_le(line, at))
+    if four & 0xFFFFFF == spaced:
+        return 3
+    if four & 0xFFFF == tight:
+        return 2
+    return 0
+
+
 def _value_behind(line: bytes, at: i64, size: i64) -> i64:
     """Where the value of the name begins that ends in a quote at `at`; -1 without a colon, or behind more than a space."""
-    if at < 0 or at + 4 > size:
+    bytes_between: i64 = _mark(line, at, size, _QUOTE_COLON, _QUOTE_COLON_SPACE)
+    if bytes_between == 0:
         return -1
-    four: i64 = i64(read_i32_le(line, at))
-    if four & 0xFFFFFF == _QUOTE_COLON_SPACE:
-        return at + 3
-    if four & 0xFFFF == _QUOTE_COLON:
-        return at + 2
-    return -1
+    return at + bytes_between
 
 
 def _first_name(line: bytes, begin: i64, last: i64) -> i64:
@@ -245,22 +254,18 @@ def _first_name(line: bytes, begin: i64, last: i64) -> i64:
     if last < _SHORTEST or line[0] != _OPENING or line[last] != _CLOSING:
         return -1
     if begin:
-        return _next_name(line, begin, last)
+        return _next_name(line, begin, last + 1)
     if line[1] != _QUOTE:
         return -1
     return 1
 
 
-def _next_name(line: bytes, at: i64, last: i64) -> i64:
+def _next_name(line: bytes, at: i64, size: i64) -> i64:
     """Where the next name's quote stands behind a comma and at most one space; -1 when there is none."""
-    if at < 0 or at + 3 > last:
+    bytes_between: i64 = _mark(line, at, size, _COMMA_QUOTE, _COMMA_SPACE_QUOTE)
+    if bytes_between == 0:
         return -1
-    four: i64 = i64(read_i32_le(line, at))
-    if four & 0xFFFFFF == _COMMA_SPACE_QUOTE:
-        return at + 2
-    if four & 0xFFFF == _COMMA_QUOTE:
-        return at + 1
-    return -1
+    return at + bytes_between - 1
 
 
 def _end_of_value(line: bytes, at: i64, size: i64) -> i64:

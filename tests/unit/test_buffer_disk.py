@@ -88,6 +88,17 @@ async def delivered(opened: Opened) -> None:
     opened.buffer.ack(record)
 
 
+async def test_many_batches_at_once_pass_no_limit_that_each_of_them_keeps(tmp_path: Path) -> None:
+    with Opened(tmp_path, small(max_bytes=40_000, segment_bytes=8192, when_full="drop_oldest")) as opened:
+        sizes: list[int] = []
+        extend = opened.buffer._outbox.extend
+        opened.buffer._outbox.extend = lambda *given: (sizes.append(opened.buffer.statistics().bytes), extend(*given))  # type: ignore[method-assign,assignment,func-returns-value]
+        await opened.buffer.append([batch("a", 3_000 * n, size=3_000) for n in range(40)])
+        assert max(sizes) <= 40_000
+        facts = opened.buffer.statistics()
+        assert facts.dropped_entries + facts.waiting_entries == 40
+
+
 LARGE = [batch(name, 0, size=200_000) for name in "bcd"]
 """More than half of what is kept at hand."""
 
