@@ -1,22 +1,26 @@
 """End to end: real files, real HTTP to a sink in another process, durable buffer, all rules, snappy, metrics on.
 
-    python bench/throughput.py [--lines 500000] [--secrets 0.01] [--emails 0] [--no-redact] [--rounds 1] [--double]
+    python bench/throughput.py [--lines 500000] [--secrets 0.01] [--emails 0] [--no-redact] [--rounds 1] [--pace US] [--double]
 
 The daemon runs on one core, the sink on another. The corpus is put in place once the daemon is ready, so its start is told
 apart. Prints lines per CPU second (user and system of the agent's process), MB/s, peak memory, how long the event loop
 took to answer meanwhile; fails when a line is missing. --double measures half, all, and all in four files: the cost should
 grow with the lines alone.
+
+--pace: on a machine that others use, a round counts only where `json.loads` took at most so many µs for a line before it and
+after it. How many others there were is printed. What the agent took plays no part in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +31,9 @@ import rig
 _SETTLED_AFTER_S = 0.5
 # Between questions to the agent: an answer costs it 0.7 ms, as much as two hundred lines.
 _PAUSE_S = 0.2
+# For a quiet moment.
+_LONGEST_WAIT_S = 1200.0
+_LOOK_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,12 @@ class Figures:
     lag_p99_ms: float
     requests: int
     sent: int
-    parse_s: float
+    parse_before_s: float
+    parse_after_s: float
+
+    @property
+    def parse_s(self) -> float:
+        return (self.parse_before_s + self.parse_after_s) / 2
 
     @property
     def of_a_parse(self) -> float:
@@ -120,9 +132,18 @@ def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, f
         raise SystemExit(f"{arrived['entries']} of {lines} lines arrived")
     lags = sorted(watch.lags_s) or [0.0]
     lag_ms = 1000 * rig.percentile(lags, 0.99)
-    parse = (parse_before_s + parse_s()) / 2
     return Figures(
-        lines, size, cpu_s, start_cpu_s, wall_s, peak_mib, lag_ms, arrived["requests"], arrived["bytes"], parse
+        lines=lines,
+        size=size,
+        cpu_s=cpu_s,
+        start_cpu_s=start_cpu_s,
+        wall_s=wall_s,
+        peak_mib=peak_mib,
+        lag_p99_ms=lag_ms,
+        requests=arrived["requests"],
+        sent=arrived["bytes"],
+        parse_before_s=parse_before_s,
+        parse_after_s=parse_s(),
     )
 
 
@@ -138,13 +159,33 @@ def told(figures: Figures) -> str:
     )
 
 
-def rounds(count: int, lines: int, secrets: float, emails: float, *, redact: bool) -> Figures:
-    """The median of several."""
-    runs = sorted((measure(lines, secrets, emails, redact=redact) for _ in range(count)), key=lambda run: run.steady)
-    if count > 1:
+def quiet_rounds(count: int, pace_s: float, once: Callable[[], Figures]) -> list[Figures]:
+    """So many measurements with the machine at this pace or faster before each and after it."""
+    runs: list[Figures] = []
+    others = 0
+    deadline = time.monotonic() + _LONGEST_WAIT_S
+    while len(runs) < count:
+        while parse_s() > pace_s:
+            if time.monotonic() > deadline:
+                raise SystemExit(
+                    f"the machine was not quiet for long enough: {len(runs)} of {count} rounds, {others} others"
+                )
+            time.sleep(_LOOK_AGAIN_S)
+        run = once()
+        if max(run.parse_before_s, run.parse_after_s) <= pace_s:
+            runs.append(run)
+        else:
+            others += 1
+    print(f"  json.loads took {1e6 * pace_s:.2f} µs at most before and after each round; {others} others do not count")
+    return runs
+
+
+def median(runs: list[Figures]) -> Figures:
+    runs = sorted(runs, key=lambda run: run.steady)
+    if len(runs) > 1:
         spread = ", ".join(f"{run.steady:,.0f}" for run in runs)
-        print(f"  of {count} rounds the median; all: {spread}")
-    return runs[len(runs) // 2] if count % 2 else runs[int(statistics.median_low(range(count)))]
+        print(f"  of {len(runs)} rounds the median; all: {spread}")
+    return runs[(len(runs) - 1) // 2]
 
 
 def double(lines: int) -> None:
@@ -165,12 +206,18 @@ def main() -> None:
     arguments.add_argument("--emails", type=float, default=0.0)
     arguments.add_argument("--no-redact", action="store_true")
     arguments.add_argument("--rounds", type=int, default=1)
+    arguments.add_argument("--pace", type=float, default=None, metavar="US")
     arguments.add_argument("--double", action="store_true")
     given = arguments.parse_args()
     if given.double:
         double(given.lines)
         return
-    figures = rounds(given.rounds, given.lines, given.secrets, given.emails, redact=not given.no_redact)
+    once = partial(measure, given.lines, given.secrets, given.emails, redact=not given.no_redact)
+    if given.pace is None:
+        runs = [once() for _ in range(given.rounds)]
+    else:
+        runs = quiet_rounds(given.rounds, given.pace / 1e6, once)
+    figures = median(runs)
     print(
         f"{given.lines} lines of {figures.size / given.lines:.0f} bytes, {given.secrets:.0%} secrets, "
         f"{given.emails:.0%} e-mails, redaction {'off' if given.no_redact else 'on'} ({rig.machine()})"
