@@ -761,6 +761,29 @@ async def test_drop_oldest_gives_up_whole_segments_and_counts(tmp_path: Path) ->
         assert len(seen) * 2 == facts.waiting_entries
 
 
+async def test_what_is_delivered_while_room_is_made_need_not_be_dropped(tmp_path: Path) -> None:
+    entered, released = threading.Event(), threading.Event()
+    released.set()
+
+    def sync_directory(_directory: Path) -> None:
+        entered.set()
+        released.wait(5)
+
+    storage = Storage(os.pwrite, os.fdatasync, sync_directory, lambda _: 1 << 40)
+    with Opened(tmp_path, small(max_bytes=10_000, when_full="drop_oldest"), storage=storage) as opened:
+        await opened.buffer.append([batch("a", 0, size=6000)])
+        record = await opened.take()
+        entered.clear()
+        released.clear()
+        appending = asyncio.create_task(opened.buffer.append([batch("a", 6000, size=6000)]))
+        await until(entered.is_set)  # a segment is begun, so that the only one there is can be given up
+        opened.buffer.ack(record)
+        released.set()
+        await asyncio.wait_for(appending, 5)
+        assert not opened.of(BufferDropped)
+        assert await opened.take_all() == [("a", 6000)]
+
+
 async def test_drop_oldest_counts_what_is_not_in_memory(tmp_path: Path) -> None:
     settings = small(max_bytes=10_000, when_full="drop_oldest")
     with Opened(tmp_path, settings, index_records=2) as opened:
