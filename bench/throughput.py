@@ -165,12 +165,13 @@ def quiet_rounds(count: int, pace_s: float, once: Callable[[], Figures]) -> list
     others = 0
     deadline = time.monotonic() + _LONGEST_WAIT_S
     while len(runs) < count:
-        while parse_s() > pace_s:
-            if time.monotonic() > deadline:
-                raise SystemExit(
-                    f"the machine was not quiet for long enough: {len(runs)} of {count} rounds, {others} others"
-                )
+        if time.monotonic() > deadline:
+            raise SystemExit(
+                f"the machine was not quiet for long enough: {len(runs)} of {count} rounds, {others} others"
+            )
+        if parse_s() > pace_s:
             time.sleep(_LOOK_AGAIN_S)
+            continue
         run = once()
         if max(run.parse_before_s, run.parse_after_s) <= pace_s:
             runs.append(run)
