@@ -332,9 +332,8 @@ class DiskBuffer:
         """Gives up the oldest segment; False when it is the only one and no new one can be begun."""
         if len(self._log.segments) == 1 and not await self._roll():
             return False
-        if len(self._log.segments) == 1:
-            return True  # all in it was delivered while the new one was begun
-        self._outbox.drop_oldest()
+        if len(self._log.segments) > 1:  # else all in it was delivered while the new one was begun
+            self._outbox.drop_oldest()
         await self._deleted()
         return True
 
