@@ -47,8 +47,9 @@ def extensions() -> list[object]:
 
     modules = mypycify([*INNER_LOOP], opt_level="3", debug_level="0")
     for module in modules:
-        # No other library is to put its functions in place of ours, so the compiler may put them where they are called.
-        module.extra_compile_args.append("-fno-semantic-interposition")
+        # No other library is to put its functions in place of ours, so the compiler may put them where they are called. Sums of
+        # i64 wrap around: Python is built with that flag too, but whoever sets CFLAGS replaces all of Python's.
+        module.extra_compile_args += ["-fno-semantic-interposition", "-fwrapv"]
     return list(modules)
 
 

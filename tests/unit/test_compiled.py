@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import runpy
 from pathlib import Path
+from typing import Any
 
+import mypyc.build
 import pytest
+import setuptools
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = re.findall(r'^    "(agent/[a-z_/]+)\.py",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
@@ -22,3 +26,19 @@ def test_the_modules_to_compile_exist() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_where_they_are_compiled_the_compiled_ones_run(name: str) -> None:
     assert str(importlib.import_module(name.replace("/", ".")).__file__).endswith(".so")
+
+
+def test_sums_wrap_around_whatever_flags_the_builder_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With CFLAGS set, as packagers do, the code was compiled without Python's own -fwrapv, and no line was told by a glance."""
+    asked: dict[str, Any] = {}
+    monkeypatch.setenv("GREENSTACK_AGENT_COMPILE", "1")
+    monkeypatch.setattr(
+        mypyc.build, "mypycify", lambda files, **_: [setuptools.Extension("inner", files, extra_compile_args=["-O3"])]
+    )
+    monkeypatch.setattr(setuptools, "setup", asked.update)
+
+    runpy.run_path(str(ROOT / "setup.py"))
+
+    (module,) = asked["ext_modules"]
+    assert "-fwrapv" in module.extra_compile_args
+    assert "-O3" in module.extra_compile_args
