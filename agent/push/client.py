@@ -104,7 +104,7 @@ class LokiClient:
                 limit=self._settings.max_in_flight,
                 keepalive_timeout=_KEEP_ALIVE_S,
                 ttl_dns_cache=_DNS_CACHE_S,
-                socket_factory=_new_socket,
+                socket_factory=self._new_socket,
             ),
             # The deadline is `post`'s own: it also covers reading secrets and a second try.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -144,7 +144,7 @@ class LokiClient:
             try:
                 return await self._post_once(headers, tls, payload)
             except (aiohttp.ClientError, OSError) as error:
-                if attempt.connects or _kind(error) != "reset":
+                if attempt.connects or _kind(error) != "reset" or isinstance(error, aiohttp.InvalidURL):
                     raise Unreachable(_kind(error), _message(error)) from error
         try:
             return await self._post_once(headers, tls, payload)
@@ -164,6 +164,15 @@ class LokiClient:
             body = await _read_bounded(response)
             retry_after_s = parse_retry_after(response.headers.get(hdrs.RETRY_AFTER), self._clock())
             return Reply(response.status, body.decode("utf-8", "replace"), retry_after_s)
+
+    def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """aiohttp asks for one where it has kept no connection. To be told by its tracing takes an eighth of a request."""
+        _attempt.get().connects = True
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        # A closed connection stays until the rest of its body is written: for ever, when the other side reads no more.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * self._settings.timeout)))
+        return made
 
     def _fix(self, encoding: str) -> dict[str, str]:
         self._fixed[encoding] = headers = self._prepare(encoding)[0]
@@ -247,13 +256,6 @@ def _merge(*parts: Mapping[str, str]) -> dict[str, str]:
     """Header maps as one, later ones first in rank; names are compared without case."""
     merged = {name.lower(): (name, value) for part in parts for name, value in part.items()}
     return dict(merged.values())
-
-
-def _new_socket(address: tuple[Any, ...]) -> socket.socket:
-    """aiohttp asks for one where it has kept no connection. To be told by its tracing takes an eighth of a request."""
-    _attempt.get().connects = True
-    family, kind, protocol, *_ = address
-    return socket.socket(family, kind, protocol)
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:

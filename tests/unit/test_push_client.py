@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -316,6 +317,41 @@ async def test_a_server_that_never_reads_is_a_timeout() -> None:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)  # so that each has closed what it holds
+
+
+async def test_what_a_server_never_reads_is_given_up_with_its_connection() -> None:
+    """A closed connection waits until its body is written: a Loki that is frozen would cost a descriptor and a body each retry."""
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    def kept(port: int) -> list[str]:
+        ends = [line.split()[1:3] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return [local for local, remote in ends if remote.endswith(f":{port:04X}")]
+
+    async with raw_server(deaf) as url:
+        port = int(url.rpartition(":")[2])
+        async with LokiClient(settings(url, timeout=0.2)) as client:
+            for _ in range(3):
+                with pytest.raises(Unreachable):
+                    await client.post(wire.PROTOBUF, b"x" * (8 << 20))
+            async with asyncio.timeout(20):
+                while kept(port):
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_url_that_names_no_host_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    post = LokiClient._post_once
+
+    async def counted(self: LokiClient, *arguments: Any) -> Reply:
+        tried.append(arguments)
+        return await post(self, *arguments)
+
+    monkeypatch.setattr(LokiClient, "_post_once", counted)
+    async with LokiClient(settings("http://1.2.3:1")) as client:
+        await unreachable(client)
+    assert len(tried) == 1
 
 
 async def test_a_port_nobody_listens_on_is_told() -> None:
