@@ -57,6 +57,12 @@ class SecretReader:
         value = self._environ.get(self._secret.env)
         if value is None:
             raise SecretMissing(f"{self.place} is not set: set it for the agent's service")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise SecretMissing(
+                f"{self.place} is not UTF-8 text: set it as text"
+            ) from None  # which would show some of it
         return value
 
     def _path(self) -> Path:

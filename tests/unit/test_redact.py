@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import threading
@@ -13,6 +14,7 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from agent import config
+from agent.keys import own_secrets
 from agent.transform.redact import BadRule, Redactor
 from agent.transform.redaction import samples
 
@@ -257,6 +259,23 @@ def test_own_secrets_go_in_every_form():
     assert "grafana" not in out
     assert "WnE3" not in out
     assert json.loads(out)["d"] == "password short"
+
+
+def test_own_secrets_may_be_no_text():
+    """As the environment gives them; lines have U+FFFD where they are no UTF-8, or what JSON makes of Python's surrogate."""
+    kept = os.fsdecode(b"caf\xe9-secretvalue")
+    redactor = build(own_secrets=own_secrets(config.Loki(), {"DB_PASSWORD": kept}))
+    seen = os.fsencode(kept).decode("utf-8", "replace")
+    for given in (
+        f"got {seen}",
+        json.dumps({"n": kept}),
+        json.dumps({"n": seen}),
+        "got caf%E9-secretvalue",
+        "got Y2Fm6S1zZWNyZXR2YWx1ZQ==",
+    ):
+        out = text(redactor, given)
+        assert "secretvalue" not in out
+        assert "Y2Fm" not in out
 
 
 @pytest.fixture

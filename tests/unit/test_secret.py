@@ -44,6 +44,7 @@ def test_a_credential_is_looked_for_where_systemd_says(tmp_path: Path) -> None:
         (Secret(file="/"), {}, ["file /", "cannot be read"]),
         (Secret(env="TOKEN"), {}, ["environment variable TOKEN", "set it"]),
         (Secret(env="TOKEN"), {"TOKEN": " "}, ["environment variable TOKEN", "empty"]),
+        (Secret(env="TOKEN"), {"TOKEN": "p\udcffword"}, ["environment variable TOKEN", "not UTF-8"]),
         (Secret(credential="loki"), {}, ["credential loki", "LoadCredential=loki:"]),
         (Secret(credential="loki"), {"CREDENTIALS_DIRECTORY": "/nowhere"}, ["credential loki", "/nowhere/loki"]),
     ],
@@ -64,6 +65,14 @@ def test_a_message_never_shows_the_secret(tmp_path: Path, content: bytes) -> Non
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "hunter2" not in repr(reader)
+
+
+def test_a_message_never_shows_a_variable() -> None:
+    with pytest.raises(SecretMissing) as caught:
+        SecretReader(Secret(env="TOKEN"), {"TOKEN": "hunter2\udcff"}).read()
+    assert "hunter2" not in str(caught.value)
+    assert "udcff" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_the_representation_names_the_place_only(tmp_path: Path) -> None:

@@ -39,14 +39,13 @@ def forms(secrets: Sequence[str]) -> list[str]:
     for secret in secrets:
         if len(secret) < _SHORTEST or secret.lower() in _COMMON:
             continue
-        encoded = base64.b64encode(secret.encode()).decode()
-        found |= {
-            secret,
-            quote(secret, safe=""),
-            json.dumps(secret)[1:-1],
-            json.dumps(secret, ensure_ascii=False)[1:-1],
-        }
-        found |= {encoded.rstrip("="), base64.urlsafe_b64encode(secret.encode()).decode().rstrip("=")}
+        # A variable of the environment may be no UTF-8: Python keeps its bytes as lone surrogates, lines have U+FFFD instead,
+        # or, in JSON, the surrogate.
+        data = secret.encode("utf-8", "surrogateescape")
+        text = data.decode("utf-8", "replace")
+        found |= {secret, text, quote(data, safe=""), json.dumps(text, ensure_ascii=False)[1:-1]}
+        found |= {json.dumps(secret)[1:-1], json.dumps(text)[1:-1]}
+        found |= {encode(data).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
     return sorted(found, key=lambda form: (-len(form), form))
 
 
