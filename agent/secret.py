@@ -60,9 +60,8 @@ class SecretReader:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise SecretMissing(
-                f"{self.place} is not UTF-8 text: set it as text"
-            ) from None  # which would show some of it
+            # As with a file, below.
+            raise SecretMissing(f"{self.place} is not UTF-8 text: set it as text") from None
         return value
 
     def _path(self) -> Path:

@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import rig
+
 LINES = 6_000
 _EVICTED_BYTES = 4 * 1024 * 1024
 """More than a core's second cache holds: in the agent, too, everything else comes between two turns."""
@@ -60,9 +62,8 @@ class Side:
 
     def __init__(self, tree: Path, python: str, lines: int, emails: float) -> None:
         bench = Path(__file__).resolve().parent
-        core = min(os.sched_getaffinity(0))
         self._process = subprocess.Popen(
-            ["taskset", "-c", str(core), python, __file__, "--serve", str(lines), "--emails", str(emails)],
+            rig.pinned(0, [python, __file__, "--serve", str(lines), "--emails", str(emails)]),
             cwd=tree,
             env={**os.environ, "PYTHONPATH": f"{tree.resolve()}:{bench}"},
             stdin=subprocess.PIPE,
@@ -112,12 +113,10 @@ def main() -> None:
         print(f"{tree}: {statistics.median(turns) / LINES:,.0f} ns a line, the least {min(turns) / LINES:,.0f}")
     ratios = [second / first for first, second in zip(*took, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    error = (
-        1.25 * (high - low) / 1.35 / len(ratios) ** 0.5
-    )  # of a median, by the middle half: a neighbour's noise is not in it
-    print(
-        f"the second takes {middle:.3f} of the first (± {error:.3f}; half of {len(ratios)} between {low:.3f} and {high:.3f})"
-    )
+    # Of a median, by the middle half: a neighbour's noise is not in it.
+    error = 1.25 * (high - low) / 1.35 / len(ratios) ** 0.5
+    half = f"half of {len(ratios)} between {low:.3f} and {high:.3f}"
+    print(f"the second takes {middle:.3f} of the first (± {error:.3f}; {half})")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ class LokiClient:
             try:
                 return await self._post_once(headers, tls, payload)
             except (aiohttp.ClientError, OSError) as error:
-                if attempt.connects or _kind(error) != "reset" or isinstance(error, aiohttp.InvalidURL):
+                if attempt.connects or _kind(error) != "reset":
                     raise Unreachable(_kind(error), _message(error)) from error
         try:
             return await self._post_once(headers, tls, payload)
@@ -274,7 +274,8 @@ def _kind(error: Exception) -> NoReply:
     # A server that misses our certificate says so only after the handshake (TLS 1.3).
     if isinstance(error, aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):
         return "tls"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    # aiohttp calls a URL invalid when no address can be meant by its host.
+    if isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.InvalidURL)):
         return "dns"
     if isinstance(error, aiohttp.ClientConnectorError):
         return "connect"

@@ -350,7 +350,7 @@ async def test_a_url_that_names_no_host_is_told_at_once(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(LokiClient, "_post_once", counted)
     async with LokiClient(settings("http://1.2.3:1")) as client:
-        await unreachable(client)
+        assert (await unreachable(client))[0] == "dns"
     assert len(tried) == 1
 
 
