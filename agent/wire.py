@@ -202,7 +202,9 @@ def _snappy(body: bytes) -> bytes:
     out = _spare.pop() if _spare else bytearray(room)
     if len(out) < room:
         out = bytearray(room)
-    packed = bytes(memoryview(out)[: cramjam.snappy.compress_raw_into(body, out)])
+    # Not within the slice: of what is neither bytes, str nor list, mypyc works the bounds of a slice out twice.
+    size = cramjam.snappy.compress_raw_into(body, out)
+    packed = bytes(memoryview(out)[:size])
     if room <= _KEPT_BYTES:
         _spare.append(out)
     return packed
