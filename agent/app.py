@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -216,7 +216,7 @@ class App:
     async def _collect(self, transform: Transform, key: PseudonymKey) -> None:
         await self._until_kept(key)
 
-        def turn(chunks: Sequence[Chunk]) -> list[Entries]:
+        def turn(chunks: Sequence[Chunk]) -> Iterator[Entries]:
             if chunks:
                 self._last_turn = time.monotonic()
             return transform.turn(chunks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from agent.model import Batch, Chunk, Entries, Record
@@ -57,14 +57,14 @@ class Outcome(Protocol):
 Push = Callable[[Record], Awaitable[Outcome]]
 
 _LONGEST_HOLD_S = 0.05
-"""How long a transformation may hold up the event loop, going by the one before."""
+"""How long a transformation, and the batches that come of it, may hold up the event loop, going by the one before."""
 _LITTLE_BYTES = 64 * 1024
 """What takes less, or has no bytes at all, tells nothing about the pace of lines: most of its time is that of a turn."""
 
 
 async def collect(
     tailer: Tailer,
-    transform: Callable[[Sequence[Chunk]], Sequence[Entries]],
+    transform: Callable[[Sequence[Chunk]], Iterable[Entries]],
     batcher: Batcher,
     buffer: Buffer,
     emit: Emit,
@@ -87,13 +87,12 @@ async def collect(
             if number:
                 await asyncio.sleep(0)
             began = clock()
-            made = transform(part)
+            for entries in transform(part):
+                sealed += batcher.add(entries, clock())
+                report(entries, emit)
             took_s = clock() - began
             size = max(_LITTLE_BYTES, sum(len(chunk.data) for chunk in part))
             room = size * _LONGEST_HOLD_S / took_s if took_s > 0 else math.inf
-            for entries in made:
-                sealed += batcher.add(entries, clock())
-                report(entries, emit)
         sealed += batcher.expired(clock() + idle_s)  # what will have waited long enough at the next look
         await buffer.append(sealed)
     await buffer.append(batcher.flush())

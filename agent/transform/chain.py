@@ -6,7 +6,7 @@ cannot carry what the line no longer does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -126,16 +126,18 @@ class Transform:
 
     def __call__(self, chunk: Chunk) -> Entries:
         """The entries of one chunk; see `turn`."""
-        return self.turn([chunk])[0]
+        return next(self.turn([chunk]))
 
-    def turn(self, chunks: Sequence[Chunk]) -> list[Entries]:
+    def turn(self, chunks: Sequence[Chunk]) -> Iterator[Entries]:
         """The entries of each chunk, in file order. Raises nothing, whatever the lines hold.
 
-        Each step takes all chunks before the next one begins: its code and tables are then in the processor's cache (decision 57).
+        Secrets are looked for in all chunks before the next step begins: code and tables of each step are then in the processor's
+        cache (decision 57). What follows is done when it is asked for, so that the lines are still there for whoever encodes them.
         """
         split = [self._redactor.split(chunk.data) for chunk in chunks]
         redacted = [self._redact(chunk, *each) for chunk, each in zip(chunks, split, strict=True)]
-        return [self._entries(chunk, each[0], done) for chunk, each, done in zip(chunks, split, redacted, strict=True)]
+        for chunk, done in zip(chunks, redacted, strict=True):
+            yield self._entries(chunk, split.pop(0)[0], done)
 
     def _redact(self, chunk: Chunk, lines: list[bytes], flags: Flags) -> Redacted:
         file = chunk.span.file
@@ -267,10 +269,11 @@ class Transform:
         return glance.values_of(view) if isinstance(view, bytes) else self._decoder.glanced(view)
 
     def _glanced(self, view: Any) -> bytes | None:
-        """The metadata of what a glance showed; None when that is not enough to tell."""
+        """The metadata of what the last glance showed; None when that is not enough to tell."""
         if isinstance(view, bytes):
-            texts = glance.texts_of(view)
-            if self._wants_level and texts[0] == glance.NOTHING:
+            assert self._glancer is not None
+            texts = self._glancer.texts  # those of the view, which it has just shown
+            if self._wants_level and texts[0] is glance.NOTHING:
                 return None
             encoded = self._glance_cache[view] = self._glanced_metadata.encode_texts(texts)
             return encoded

@@ -55,6 +55,7 @@ class Glancer:
     """Tells the texts of some members, those of most lines in a third of a microsecond.
 
     names: of the members, at most 62; with others only, no line is told.
+    texts: of the line that was told last, in the order of the names; NOTHING itself for a member that it does not have.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -66,7 +67,7 @@ class Glancer:
         for name in self._names:
             if name:
                 self._bits |= _bit(name[0], len(name))
-        self._values = [NOTHING] * len(self._names)
+        self.texts = [NOTHING] * len(self._names)
         self._padded = [NOTHING + _PADDING] * len(self._names)
         self._found: i64 = 0
         self._is_whole = False  # whether the values are those of a line that was told
@@ -126,7 +127,7 @@ class Glancer:
             return -1
         if not self._is_known(slot, line, start, end):
             value = line[start:end]
-            self._values[slot] = value
+            self.texts[slot] = value
             self._padded[slot] = value + _PADDING
             self._is_same = False
         return end + 1
@@ -171,12 +172,12 @@ class Glancer:
         return (_word(line, start + done, size) ^ read_i64_le(known, done)) & _flag(8 * rest) - 1 == 0
 
     def _settle(self, found: i64) -> None:
-        for slot in range(len(self._values)):
+        for slot in range(len(self.texts)):
             if not found >> i64(slot) & 1:
-                self._values[slot] = NOTHING
+                self.texts[slot] = NOTHING
                 self._padded[slot] = NOTHING + _PADDING
         self._found = found
-        self._key = _BETWEEN.join(self._values)
+        self._key = _BETWEEN.join(self.texts)
 
 
 def texts_of(key: bytes) -> list[bytes]:

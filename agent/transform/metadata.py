@@ -24,6 +24,8 @@ class MetadataEncoder:
         self._levels = [(name, fields.index(name)) for name in parse.level_fields if name in fields]
         self._pairs = [(wire.PairEncoder(metadata_name(name).encode()), fields.index(name)) for name in metadata.fields]
         self._known_levels: dict[tuple[str, str], bytes] = {}
+        self._last_name = ""
+        self._last_level = self._last_encoded = b""
 
     def encode(self, values: Values) -> bytes:
         out = b""
@@ -43,14 +45,20 @@ class MetadataEncoder:
         out = b""
         for pair, slot in self._pairs:
             text = texts[slot]
-            if text and text != NOTHING:
+            if text is not NOTHING and text:
                 out += pair.encode(clip(text))
         for name, slot in self._levels:
             text = texts[slot]
-            if text != NOTHING:
-                out += self._level(name, text.decode())
-                break
+            if text is not NOTHING:
+                return out + self._level_of_text(name, text)
         return out
+
+    def _level_of_text(self, name: str, text: bytes) -> bytes:
+        """As `_level`: of the level that the line before had, without asking for it."""
+        if text != self._last_level or name != self._last_name:
+            self._last_encoded = self._level(name, text.decode())
+            self._last_name, self._last_level = name, text
+        return self._last_encoded
 
     def _level(self, name: str, value: Scalar) -> bytes:
         if not isinstance(value, str):
