@@ -30,7 +30,7 @@ import sink
 from agent import config, wire
 from agent.batch.batcher import Batcher
 from agent.buffer.disk import DiskBuffer
-from agent.model import Batch, Chunk, Entries, Resume
+from agent.model import Batch, Chunk, Resume
 from agent.observe.metrics import Metrics
 from agent.pipeline import report
 from agent.push.client import LokiClient
