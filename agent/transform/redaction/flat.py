@@ -28,8 +28,9 @@ _CLOSING_QUOTE: Final = re.compile(r'"(?<!\\")')
 _HARMLESS: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
+    r"|[a-z]{1,12}\d{0,6}\.(?:xml|json|csv|txt|pdf|eds)"
 )
-"""Ids, addresses and times as they stand in every line: no built-in rule concerns them."""
+"""Ids, addresses, times and names of files as they stand in every line: no built-in rule concerns them."""
 _MOST_WANTED: Final = 16
 _MOST_MEMBERS, _LONGEST_NAME = 4_096, 128
 _JUDGED: Final = frozenset({str, int, float})

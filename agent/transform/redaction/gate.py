@@ -177,6 +177,7 @@ _BY_KIND: Final[dict[str, Callable[[str], bool]]] = {
 
 
 _RANDOM: Final = 24
+_SHORTEST_LOOSE: Final = 12
 
 
 def _is_code(value: str) -> bool:
@@ -249,7 +250,9 @@ class Gate:
 
     def leaves_in_text(self, name: str, value: str, verdict: Verdict, spaced: bool, quoted: bool) -> bool:
         """For a value found in prose or code. `spaced`: a space stood before it; `quoted`: it was in quotes."""
-        if self.leaves(value, verdict) or _is_of_a_system(name, value):
+        is_loose = spaced and not quoted and verdict.kind == "loose"
+        is_too_little = is_loose and (len(value) < _SHORTEST_LOOSE or ":" in value)  # told before all that takes longer
+        if is_too_little or self.leaves(value, verdict) or _is_of_a_system(name, value):
             return True
         if verdict.kind == "string" and len(value) < 20 and lower_word(value[:1].lower() + value[1:]):
             return True
@@ -259,8 +262,8 @@ class Gate:
             return True
         if spaced and (_NEXT_FIELD.fullmatch(value) or (verdict.rule == "secret-key" and _is_short(value))):
             return True
-        if spaced and verdict.kind == "loose":
-            return len(value) < 12 or ":" in value or not has_digit(value)
+        if is_loose:
+            return not has_digit(value)
         if not spaced:
             return verdict.kind in ("string", "auth") and len(value) < 4
         if verdict.kind == "auth" or lower_word(value.rstrip(".!,")):  # `app.auth: …` is a logger's name

@@ -105,10 +105,10 @@ class Verifier:
     __slots__ = (
         "_budget",
         "_depth",
+        "_headers",
         "_pieces",
         "drop",
         "gate",
-        "headers",
         "is_json",
         "names",
         "path",
@@ -126,7 +126,7 @@ class Verifier:
         self.step = self.work.step
         self.names = tools.names
         self.gate = tools.gate
-        self.headers = Headers(self)
+        self._headers: Headers | None = None
         self._depth = 0
         self._pieces = 0
         self._budget = _MOST_TIMES_SIZE * size + 4096
@@ -137,6 +137,13 @@ class Verifier:
         self.seen: dict[str, int] = {}
         self.drop = False
         self.path = ""
+
+    @property
+    def headers(self) -> Headers:
+        """Made when they are needed: they refer back, and what refers to itself waits for the garbage collector."""
+        if self._headers is None:
+            self._headers = Headers(self)
+        return self._headers
 
     def each(self, pattern: re.Pattern[str], text: str, weight: int = 1) -> Iterator[re.Match[str]]:
         """`finditer`, counted."""
