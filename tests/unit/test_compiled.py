@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import setuptools
 
 ROOT = Path(__file__).resolve().parents[2]
+CHEAP = frozenset({"len", "max", "min", "start", "end", "rstrip"})
 MODULES = re.findall(r'^    "(agent/[a-z_/]+)\.py",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
 
 
@@ -42,3 +45,24 @@ def test_sums_wrap_around_whatever_flags_the_builder_sets(monkeypatch: pytest.Mo
     (module,) = asked["ext_modules"]
     assert "-fwrapv" in module.extra_compile_args
     assert "-O3" in module.extra_compile_args
+
+
+def calls_in_slices(module: ast.Module) -> Iterator[tuple[str, int]]:
+    """Names and lines of what is called to work out the bounds of slices."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Slice):
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call):
+                    yield ast.unparse(call.func).rpartition(".")[2], call.lineno
+
+
+def test_calls_in_slices_are_seen() -> None:
+    assert list(calls_in_slices(ast.parse("a[: len(b)]\nc[1 : d.e(2) + f(3)]"))) == [("len", 1), ("e", 2), ("f", 2)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_is_worked_out_within_a_slice(name: str) -> None:
+    """Compiled, it may be done twice: mypyc 2.4 tries a slice in two ways, of which each works out the bounds."""
+    called = list(calls_in_slices(ast.parse((ROOT / f"{name}.py").read_text())))
+
+    assert [(what, line) for what, line in called if what not in CHEAP] == []
