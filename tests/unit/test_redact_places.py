@@ -1,9 +1,12 @@
 """agent.transform.redaction.places: which lines matches are in."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.transform.redaction.places import by_line, lines_in, split
+from agent.transform.redaction.places import address_ends, by_line, lines_in, split
+from agent.transform.redaction.shapes import ADDRESS
 
 LINES = st.lists(st.binary(max_size=6).map(lambda line: line.replace(b"\n", b"-")), min_size=1, max_size=8)
 
@@ -30,3 +33,14 @@ def test_lines_are_what_newlines_end(data: bytes) -> None:
 
 def test_a_chunk_without_matches_needs_no_line() -> None:
     assert by_line([], [], {}) == {}
+
+
+NEAR_ADDRESSES = st.lists(
+    st.binary(max_size=3) | st.sampled_from([b"@", b"a@b", b"@@", b".@", b"\xff@9", b"_", b"-@Z"])
+).map(b"".join)
+
+
+@given(NEAR_ADDRESSES, st.integers(0, 40))
+def test_places_of_addresses_are_those_of_the_pattern(data: bytes, most: int) -> None:
+    ends = [found.start() + 3 for found in re.finditer(b"(?=%b)" % ADDRESS.encode(), data)]
+    assert address_ends(data, most) == ends[: most + 1]

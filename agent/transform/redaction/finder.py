@@ -18,12 +18,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agent.transform.redaction import numbers
+from agent.transform.redaction import numbers, places
 from agent.transform.redaction.catalogue import Needle
 from agent.transform.redaction.engine import Unusable, compiled_in_child, fallback_engine, installed_engine
 from agent.transform.redaction.finder_re import ReFinder, is_dense
-from agent.transform.redaction.places import Flags, by_line, lines_in, split
-from agent.transform.redaction.shapes import RUN_BYTES, RUN_GATE
+from agent.transform.redaction.places import Flags, address_ends, by_line, lines_in, split
+from agent.transform.redaction.shapes import ADDRESS, RUN_BYTES, RUN_GATE
 from agent.transform.redaction.verify import HOPELESS
 from agent.transform.redaction.windows import LONG, Places, places_by_piece
 
@@ -99,7 +99,8 @@ class _Gate:
 
 class HyperscanFinder:
     """One automaton for nearly all patterns (a few without a literal would double its cost), one for the agent's own secrets,
-    and one for each pattern behind a gate, asked about the lines in which that gate finds anything.
+    and one for each pattern behind a gate, asked about the lines in which that gate finds anything. E-mail addresses are told
+    without.
 
     store: compiled patterns are looked for there first; what is not there is compiled in a child process. Without one, here.
     Raises engine.Unusable when the child dies.
@@ -109,7 +110,8 @@ class HyperscanFinder:
 
     def __init__(self, needles: Sequence[Needle], store: Store | None = None) -> None:
         shared = [n for n in needles if not n.own]
-        main, gated = [n for n in shared if not _gate(n)], [n for n in shared if _gate(n)]
+        main, gated = [n for n in shared if not _gate(n)], [n for n in shared if _gate(n) and not _is_told(n)]
+        self._addresses = [n.scan for n in shared if _is_told(n)]
         names = list(dict.fromkeys(map(_gate, gated)))
         runs = [Needle(RUN_GATE, 0)] if "run" in names else []
         groups = [group for group in (runs, main, *([n] for n in gated)) if group]
@@ -211,6 +213,10 @@ class HyperscanFinder:
                         found[before:] = [(start + end, ident) for end, ident in found[before:]]
         except terminated:
             raise TooManyMatches from None
+        for scan in self._addresses:
+            found += [(end, scan) for end in address_ends(data, most - len(found))]
+            if len(found) > most:
+                raise TooManyMatches
         return found
 
     def _next_run(self, data: bytes, start: int) -> int:
@@ -242,6 +248,11 @@ def _behind_next(character: bytes, data: bytes, at: int) -> int:
 def _gate(needle: Needle) -> str:
     """Where numbers cannot be looked for at once, their patterns cost least among the others."""
     return needle.gate if needle.gate != "number" or numbers.IS_COMPILED else ""
+
+
+def _is_told(needle: Needle) -> bool:
+    """Whether an inner loop tells its matches, as it does where it is compiled."""
+    return needle.pattern == ADDRESS and places.IS_COMPILED
 
 
 def _hyperscan() -> Any:

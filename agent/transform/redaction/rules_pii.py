@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
-from agent.transform.redaction.shapes import BEHIND_ESCAPE, group
+from agent.transform.redaction.shapes import ADDRESS, BEHIND_ESCAPE, group
 
 LOCAL = r"A-Za-z0-9.!#$&*+?^_{|}~\-"
 
@@ -44,7 +44,7 @@ _RULES = group(
         "",
         "e-mail address",
         find=(r"[A-Za-z0-9_+\-.\x80-\xff](?:%40|\\u0040)[A-Za-z0-9]",),
-        gated=(r"[A-Za-z0-9_+\-.\x80-\xff]@[A-Za-z0-9]",),
+        gated=(ADDRESS,),
         gate="@",
         scanner="email",
         action="pseudonym",

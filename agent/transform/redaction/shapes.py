@@ -89,3 +89,7 @@ def _three(samples: tuple[str, ...]) -> tuple[str, ...]:
 
 def group(name: str, *rules: Rule) -> tuple[Rule, ...]:
     return tuple(replace(rule, group=name) for rule in rules)
+
+
+ADDRESS = r"[A-Za-z0-9_+\-.\x80-\xff]@[A-Za-z0-9]"
+"""Where an e-mail address may be. `places.address_ends` tells the same."""
