@@ -27,6 +27,9 @@ _NAMES: Final = {
 }  # fmt: skip
 _PLAIN: Final = frozenset(("trace", "debug", "info", "warn", "error", "critical", "fatal"))
 
+_MOST_DIGITS: Final = 9
+_BEYOND_LEVELS: Final = 70
+
 # Only where a level stands as a level: first word, in brackets, or after a time stamp; not "no error found".
 _TEXT: Final = re.compile(
     rb"^(?:[\d\-T:.,Z+/ ]{8,40}\s*)?[\[(<]?(TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRIT(?:ICAL)?|FATAL)[\])>]?(?=[\s:\-|,\]]|$)"
@@ -39,10 +42,12 @@ def of_field(name: str, value: object) -> str | None:
         word = value.strip().lower()
         if name in LOKI_FIELDS and word in LOKI_VALUES:
             return None
-        if word.isdigit():
+        if (
+            word.isdecimal() and len(word) <= _MOST_DIGITS
+        ):  # `isdigit` takes ² for one too, of which `int` makes no number
             return _of_number(int(word))
         return word if word in _PLAIN else _NAMES.get(word)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _BEYOND_LEVELS:
         return _of_number(value)
     return None
 
