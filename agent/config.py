@@ -666,6 +666,7 @@ def conflicts(settings: Config) -> Iterator[Conflict]:
     yield from _fields_as_labels(settings)
     yield from _too_many_labels(settings)
     yield from _metadata_names(settings.metadata)
+    yield from _fields_as_time(settings)
     yield from _plain_secrets(settings.loki)
 
 
@@ -743,6 +744,24 @@ def _metadata_names(metadata: Metadata) -> Iterator[Conflict]:
         elif name in seen:
             yield Conflict(at, f'"{field}" and "{seen[name]}" would both be sent as "{name}"')
         seen.setdefault(name, field)
+
+
+def _fields_as_time(settings: Config) -> Iterator[Conflict]:
+    """A field is read as the line's time or as what it says, not as both."""
+    times = settings.parse.timestamp_fields
+    at: tuple[str | int, ...] = ("parse", "timestamp_fields")
+    for index, name in enumerate(times):
+        if name in times[:index]:
+            yield Conflict((*at, index), f'"{name}" stands there twice; leave one out')
+    others: list[tuple[tuple[str | int, ...], str]] = [
+        *((("parse", "level_fields", index), name) for index, name in enumerate(settings.parse.level_fields)),
+        *((("metadata", "fields", index), name) for index, name in enumerate(settings.metadata.fields)),
+        *((("labels", "from_fields", label), name) for label, name in settings.labels.from_fields.items()),
+    ]
+    for place, name in others:
+        if name in times:
+            message = f'"{name}" is read as the time of a line; leave it out here, or out of parse.timestamp_fields'
+            yield Conflict(place, message, (at,))
 
 
 def _plain_secrets(loki: Loki) -> Iterator[Conflict]:

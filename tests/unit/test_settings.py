@@ -420,6 +420,22 @@ MISTAKES = {
         '[[source]]\nname = "s"\nlabels = { a = "x" }\n[labels]\nfrom_fields = { a = "a" }',
         '5: labels.from_fields.a: "a" is a label of source "s" too',
     ),
+    "time as metadata": (
+        '[metadata]\nfields = ["request_id", "time"]',
+        '2: metadata.fields[1]: "time" is read as the time of a line; leave it out here, or out of parse.timestamp_fields',
+    ),
+    "time as a level": (
+        '[parse]\ntimestamp_fields = ["at"]\nlevel_fields = ["level", "at"]',
+        '3: parse.level_fields[1]: "at" is read as the time of a line; leave it out here, or out of parse.timestamp_fields',
+    ),
+    "time as a label": (
+        '[labels]\nfrom_fields = { when = "ts" }',
+        '2: labels.from_fields.when: "ts" is read as the time of a line; leave it out here, or out of parse.timestamp_fields',
+    ),
+    "time twice": (
+        '[parse]\ntimestamp_fields = ["ts", "time", "ts"]',
+        '2: parse.timestamp_fields[2]: "ts" stands there twice; leave one out',
+    ),
     "metadata as a label": (
         '[labels]\nfrom_fields = { trace = "trace_id" }',
         '2: labels.from_fields.trace: "trace_id" is sent as metadata; as a label, each of its values would be a stream',
