@@ -16,7 +16,7 @@ class Notifier:
         self._address = "\0" + path[1:] if path.startswith("@") else path
         watchdog = environ.get("WATCHDOG_USEC", "")
         ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        self.watchdog_s = int(watchdog) / 1e6 if watchdog.isdigit() and ours else None
+        self.watchdog_s = int(watchdog) / 1e6 if watchdog.isdecimal() and ours else None
         """How often WATCHDOG=1 must come at least; None when nobody waits for it."""
 
     def ready(self, status: str) -> None:

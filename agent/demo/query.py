@@ -136,7 +136,7 @@ def parameters(query: Mapping[str, str], encoding_flags: str, limits: Limits, no
 
 
 def _limit(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise BadQuery(f'strconv.ParseUint: parsing "{text}": invalid syntax')
     if int(text) == 0:
         raise BadQuery("limit must be a positive value")
@@ -147,7 +147,7 @@ def _time(text: str | None, default_ns: int) -> int:
     """Integer nanoseconds (seconds when of ten digits or fewer), decimal seconds, or RFC 3339."""
     if not text:
         return default_ns
-    if text.isdigit():
+    if text.isdecimal():
         return int(text) * (SECOND_NS if len(text) <= 10 else 1)
     try:
         if "T" not in text:

@@ -199,7 +199,7 @@ class DeadLetters:
     def _paths(self, *suffixes: str) -> tuple[Path, ...]:
         wanted = suffixes or (_LIVE, _TAKEN)
         found = (path for path in self._directory.glob(f"{_NAME}*") if path.suffix in wanted)
-        return tuple(sorted(path for path in found if path.stem.removeprefix(_NAME).isdigit()))
+        return tuple(sorted(path for path in found if path.stem.removeprefix(_NAME).isdecimal()))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
