@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import rig
 
 RUNS = (
     ("stages.py", "--rounds", "2", "--lines", "60000"),
@@ -19,9 +23,11 @@ RUNS = (
 
 def main() -> None:
     here = Path(__file__).parent
-    for script, *options in RUNS:
-        print(f"\n{script} {' '.join(options)}", flush=True)
-        subprocess.run([sys.executable, str(here / script), *options], check=True)
+    with tempfile.TemporaryDirectory(prefix="greenstack-bench-kept-") as kept:
+        for script, *options in RUNS:
+            print(f"\n{script} {' '.join(options)}", flush=True)
+            command = [sys.executable, str(here / script), *options]
+            subprocess.run(command, check=True, env={**os.environ, rig.KEPT: kept})
 
 
 if __name__ == "__main__":

@@ -63,7 +63,10 @@ def first_line() -> tuple[float, float]:
         for number in range(2):
             log = directory / f"{number}.txt"
             log.write_bytes(b'{"timestamp": 1763461800.5, "level": "INFO", "message": "first"}\n')
-            with rig.sink() as url, rig.Agent(directory, url, str(log), batch='max_wait = "10ms"') as agent:
+            with (
+                rig.sink() as url,
+                rig.Agent(directory, url, str(log), is_new=True, batch='max_wait = "10ms"') as agent,
+            ):
                 rig.wait(lambda url=url: bool(rig.get(f"{url}/done")["requests"]), "the first request", 0.005)
                 took.append(time.time() - agent.began_s)
     return took[0], took[1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +20,9 @@ from typing import Any, Self
 
 import sink as sink_module
 
+KEPT = "GREENSTACK_BENCH_KEPT"
+"""Names, in the environment, the directory where compiled patterns are kept from one start on a new state to the next."""
+_PATTERNS = "patterns.hyperscan"
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _LONGEST_S = 1800.0
 
@@ -70,6 +76,14 @@ def sink(*options: str, port: int = 0) -> Iterator[str]:
             process.terminate()
 
 
+def kept_patterns() -> Path:
+    """Of this benchmark, or of all that `all.py` runs: to compile them takes seconds, and is measured by `latency.py` alone."""
+    if KEPT not in os.environ:
+        os.environ[KEPT] = directory = tempfile.mkdtemp(prefix="greenstack-bench-kept-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return Path(os.environ[KEPT]) / _PATTERNS
+
+
 class Usage:
     """CPU seconds and memory of a process and its ended children, from /proc."""
 
@@ -100,20 +114,27 @@ class Usage:
 class Agent:
     """A running daemon on the first core. Use as `with`; its state stays in `directory` from one to the next.
 
-    watch: as in `[agent]`.  sections: what else its tables hold.
+    watch: as in `[agent]`.  is_new: nobody has compiled its patterns before.  sections: what else its tables hold.
     """
 
-    def __init__(self, directory: Path, loki: str, include: str, watch: str = "auto", **sections: str) -> None:
+    def __init__(
+        self, directory: Path, loki: str, include: str, watch: str = "auto", *, is_new: bool = False, **sections: str
+    ) -> None:
         self._config = directory / "config.toml"
+        self._state = directory / "state"
+        self._is_new = is_new
         self.port = free_port()
         own = {"buffer": 'min_free_bytes = "0B"', "parse": 'out_of_range = "send"'} | sections
         rest = "".join(f"[{name}]\n{body}\n" for name, body in own.items())
         self._config.write_text(
-            f'[agent]\nstate_dir = "{directory / "state"}"\nwatch = "{watch}"\n[[source]]\ninclude = ["{include}"]\nstart_at = "beginning"\n'
+            f'[agent]\nstate_dir = "{self._state}"\nwatch = "{watch}"\n[[source]]\ninclude = ["{include}"]\nstart_at = "beginning"\n'
             f'[loki]\nurl = "{loki}"\n[server]\nlisten = "127.0.0.1:{self.port}"\n{rest}'
         )
 
     def __enter__(self) -> Self:
+        if not self._is_new and kept_patterns().exists() and not self._state.exists():
+            self._state.mkdir(mode=0o700)
+            shutil.copy(kept_patterns(), self._state)
         self.began_s = time.time()
         command = [sys.executable, "-m", "agent", "run", "-c", str(self._config)]
         self._process = subprocess.Popen(pinned(0, command), stderr=subprocess.PIPE)
@@ -125,6 +146,8 @@ class Agent:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         _, errors = self._process.communicate()
+        if not self._is_new and (self._state / _PATTERNS).exists():
+            shutil.copy(self._state / _PATTERNS, kept_patterns())
         if self._process.returncode not in (0, -signal.SIGKILL):
             sys.stderr.write(errors.decode())
 
