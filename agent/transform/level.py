@@ -27,7 +27,8 @@ _NAMES: Final = {
 }  # fmt: skip
 _PLAIN: Final = frozenset(("trace", "debug", "info", "warn", "error", "critical", "fatal"))
 
-_MOST_DIGITS: Final = 9
+_MOST_DIGITS: Final = 4_000
+"""Of which Python makes a number."""
 _BEYOND_LEVELS: Final = 70
 
 # Only where a level stands as a level: first word, in brackets, or after a time stamp; not "no error found".
@@ -42,11 +43,9 @@ def of_field(name: str, value: object) -> str | None:
         word = value.strip().lower()
         if name in LOKI_FIELDS and word in LOKI_VALUES:
             return None
-        if (
-            word.isdecimal() and len(word) <= _MOST_DIGITS
-        ):  # `isdigit` takes ² for one too, of which `int` makes no number
-            return _of_number(int(word))
-        return word if word in _PLAIN else _NAMES.get(word)
+        if not word.isdecimal():  # `isdigit` takes ² for one too, of which `int` makes no number
+            return word if word in _PLAIN else _NAMES.get(word)
+        value = int(word) if len(word) <= _MOST_DIGITS else None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _BEYOND_LEVELS:
         return _of_number(value)
     return None

@@ -8,7 +8,7 @@ import pytest
 
 from agent.transform.redaction import finder as finders
 from agent.transform.redaction.catalogue import TEXT_IN_BASE64, Needle
-from agent.transform.redaction.shapes import RUN_BYTES
+from agent.transform.redaction.shapes import ADDRESS, RUN_BYTES
 from agent.transform.redaction.verify import HOPELESS
 
 pytest.importorskip("hyperscan")
@@ -74,3 +74,11 @@ def test_a_long_line_that_is_given_up_leaves_no_places_behind(finder: finders.Hy
     dense = b"password token secret " * 8_000
     assert finder.split(dense) == ([dense], {0: frozenset((HOPELESS,))})
     assert finder.places_of(dense) is None
+
+
+def test_an_address_is_found_once_for_each_that_asks_for_it() -> None:
+    """Also for an operator's rule of the very pattern that is told without an automaton where the agent is compiled."""
+    asked = finders.HyperscanFinder([Needle(ADDRESS, _MAIL, gate="@"), Needle(ADDRESS, _NAMED)])
+    places = asked.places_of(b"to a@b")
+    assert places is not None
+    assert sorted(places) == [(6, _NAMED), (6, _MAIL)]

@@ -175,6 +175,7 @@ def test_a_time_out_of_range_is_sent_as_it_is_when_asked() -> None:
         (b'{"level": "NOTICE"}', "info"),
         (b'{"level": true}', None),
         (b'{"level": "30"}', "warn"),
+        (b'{"level": "0000000030"}', "warn"),
         (b'{"level": 4.5}', "warn"),
         ('{"level": "²"}'.encode(), None),
         ('{"level": "①"}'.encode(), None),

@@ -252,7 +252,7 @@ def _gate(needle: Needle) -> str:
 
 def _is_told(needle: Needle) -> bool:
     """Whether an inner loop tells its matches, as it does where it is compiled."""
-    return needle.pattern == ADDRESS and places.IS_COMPILED
+    return needle.gate == "@" and needle.pattern == ADDRESS and places.IS_COMPILED
 
 
 def _hyperscan() -> Any:
