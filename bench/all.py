@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import rig
@@ -23,11 +21,10 @@ RUNS = (
 
 def main() -> None:
     here = Path(__file__).parent
-    with tempfile.TemporaryDirectory(prefix="greenstack-bench-kept-") as kept:
-        for script, *options in RUNS:
-            print(f"\n{script} {' '.join(options)}", flush=True)
-            command = [sys.executable, str(here / script), *options]
-            subprocess.run(command, check=True, env={**os.environ, rig.KEPT: kept})
+    rig.kept_patterns()  # compiled by the first of them, for all
+    for script, *options in RUNS:
+        print(f"\n{script} {' '.join(options)}", flush=True)
+        subprocess.run([sys.executable, str(here / script), *options], check=True)
 
 
 if __name__ == "__main__":

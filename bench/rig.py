@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import sink as sink_module
 
-KEPT = "GREENSTACK_BENCH_KEPT"
+_KEPT = "GREENSTACK_BENCH_KEPT"
 """Names, in the environment, the directory where compiled patterns are kept from one start on a new state to the next."""
 _PATTERNS = "patterns.hyperscan"
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -77,11 +77,11 @@ def sink(*options: str, port: int = 0) -> Iterator[str]:
 
 
 def kept_patterns() -> Path:
-    """Of this benchmark, or of all that `all.py` runs: to compile them takes seconds, and is measured by `latency.py` alone."""
-    if KEPT not in os.environ:
-        os.environ[KEPT] = directory = tempfile.mkdtemp(prefix="greenstack-bench-kept-")
+    """Of this benchmark and those it runs: to compile them takes seconds, and is measured by `latency.py` alone."""
+    if _KEPT not in os.environ:
+        os.environ[_KEPT] = directory = tempfile.mkdtemp(prefix="greenstack-bench-kept-")
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return Path(os.environ[KEPT]) / _PATTERNS
+    return Path(os.environ[_KEPT]) / _PATTERNS
 
 
 class Usage:
