@@ -241,7 +241,20 @@ def check_url(url: str) -> str:
         raise ValueError('write a URL such as "http://127.0.0.1:3100" or "https://loki.example.com"')
     if parts.query or parts.fragment:
         raise ValueError("a base URL has no ?query and no #fragment")
+    check_host_name(parts.hostname)
     return url
+
+
+def check_host_name(name: str) -> str:
+    """What DNS and certificates can hold."""
+    bare = name.rstrip(".")
+    try:
+        bare.encode("idna")
+    except UnicodeError:
+        bare = ""
+    if not bare or bare.startswith(".") or re.search(r"[\s\x00-\x1f\x7f]", bare):
+        raise ValueError("no name of a host: its parts between dots have 1 to 63 characters")
+    return name
 
 
 def check_listen(listen: str) -> str:
@@ -541,7 +554,7 @@ class Tls(Table):
     """PEM file of our own certificate."""
     key_file: FilePath | None = None
     """PEM file of its key."""
-    server_name: str | None = None
+    server_name: Annotated[str, AfterValidator(check_host_name)] | None = None
     """Name the server's certificate must carry, when it is not the URL's."""
 
     @model_validator(mode="after")

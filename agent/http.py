@@ -1,7 +1,7 @@
-"""aiohttp, both ways, loaded without the system's certificate authorities.
+"""aiohttp's server, loaded without the system's certificate authorities.
 
 When it is imported, aiohttp makes two TLS contexts for requests that bring none, and loads all authorities into both: a
-twelfth of a start, and 2 MiB that stay. No https request of ours comes without one (`push/client.py`). One that did would be
+twelfth of a start, and 2 MiB that stay. No request of ours is made with it (`push/client.py`). One that was would be
 judged by OpenSSL's directory of authorities, or by none where there is no such directory: it may fail, it never passes unseen.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-__all__ = ["aiohttp", "hdrs", "web"]
+__all__ = ["web"]
 
 
 @contextlib.contextmanager
@@ -30,5 +30,4 @@ def _no_authorities() -> Iterator[None]:
 
 
 with _no_authorities():
-    import aiohttp
-    from aiohttp import hdrs, web
+    from aiohttp import web

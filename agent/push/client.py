@@ -1,50 +1,43 @@
-"""One POST to Loki: connection, TLS, headers, deadline. What the answer means is not decided here."""
+"""One POST to Loki: address, TLS, headers, deadline. What the answer means is not decided here."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import io
+import ipaddress
+import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
+import aiohappyeyeballs
+from yarl import URL
+
 from agent import __version__, config, wire
-from agent.http import aiohttp, hdrs
+from agent.push.connection import Broken, Connection, RawReply
 from agent.push.reply import NoReply, Reply, parse_retry_after
 from agent.secret import SecretMissing, SecretReader
 
 PUSH_PATH = "/loki/api/v1/push"
 USER_AGENT = f"greenstack-agent/{__version__}"
 
-MAX_REPLY_BYTES = 64 * 1024
-
 # Loki closes an idle connection after 120 s (dskit server.http-idle-timeout); ours go before.
 _KEEP_ALIVE_S = 60.0
-# A name is looked up again for each new connection after this.
-_DNS_CACHE_S = 10
-
-_WRITTEN_AT_ONCE: Final = 256 * 1024
-"""Bytes. What is longer is written in pieces: a body given as bytes is handed to the socket whole, which holds up the event loop."""
+# A name is looked up again for a new connection after this, or when there was none at the addresses known.
+_KNOWN_S: Final = 10.0
+# So long an end of TLS is waited for, of a connection that is given up while it is made.
+_SHUTDOWN_S: Final = 1.0
+# Of several addresses of a name the next is tried beside the one before, when that has not answered for so long (RFC 8305, 5).
+_NEXT_ADDRESS_S: Final = 0.25
 
 _FileState = tuple[int, int, int] | None
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One request on its way. connects: it had to make a connection, for none was kept."""
-
-    connects: bool = False
-
-
-_attempt: Final[ContextVar[_Attempt]] = ContextVar("attempt")
+_AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""As `socket.getaddrinfo` has it."""
 
 
 class Unreachable(Exception):
@@ -94,32 +87,33 @@ class LokiClient:
         self._reads_files = self._tls is not None or any(
             value is not None and not isinstance(value, str) for value in secrets
         )
-        self._session: aiohttp.ClientSession | None = None
-        self._fixed: dict[str, dict[str, str]] = {}
-        """Headers by encoding, where nothing of them comes from a file."""
+        self._address = URL(self._url)
+        self._host, self._server_name = _names(self._address, settings.tls.server_name)
+        self._known: tuple[float, Sequence[_AddressInfo]] | None = None
+        """Where the host is, and until when that is not looked up again, on the event loop's clock."""
+        self._lookup: asyncio.Task[Sequence[_AddressInfo] | Unreachable] | None = None
+        self._is_closed = False
+        self._open: set[Connection] = set()
+        self._kept: list[Connection] = []
+        """Those no request is on; the one used last comes last."""
+        self._fixed: dict[str, bytes] = {}
+        """Heads by encoding, where nothing of them comes from a file."""
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._settings.max_in_flight,
-                keepalive_timeout=_KEEP_ALIVE_S,
-                ttl_dns_cache=_DNS_CACHE_S,
-                socket_factory=self._new_socket,
-            ),
-            # The deadline is `post`'s own: it also covers reading secrets and a second try.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # A compressed reply could unfold to any size.
-            auto_decompress=False,
-            skip_auto_headers=(hdrs.ACCEPT_ENCODING,),
-        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        self._is_closed = True
+        ending: list[asyncio.Future[Any]] = [connection.lost for connection in self._open]
+        for connection in list(self._open):
+            connection.close()
+        if self._lookup is not None:
+            self._lookup.cancel()
+            ending.append(self._lookup)
+        if ending:
+            await asyncio.wait(ending)
 
     async def post(self, encoding: str, payload: bytes) -> Reply:
         """One request; no redirect is followed, for it would carry the credentials elsewhere.
@@ -129,59 +123,134 @@ class LokiClient:
         try:
             async with asyncio.timeout(self._settings.timeout):
                 if self._reads_files:
-                    headers, tls = await asyncio.to_thread(self._prepare, encoding)
+                    head, tls = await asyncio.to_thread(self._prepare, encoding)
                 else:
-                    headers, tls = self._fixed.get(encoding) or self._fix(encoding), None
-                return await self._post_fresh(headers, tls, payload)
+                    head, tls = self._fixed.get(encoding) or self._fix(encoding), None
+                raw = await self._post_fresh(b"%b%d\r\n\r\n" % (head, len(payload)), tls, payload)
         except TimeoutError:
             raise Unreachable("timeout", f"no complete reply within {self._settings.timeout:g} s") from None
+        retry_after_s = parse_retry_after(raw.retry_after, self._clock())
+        return Reply(raw.status, raw.body.decode("utf-8", "replace"), retry_after_s)
 
-    async def _post_fresh(self, headers: dict[str, str], tls: ssl.SSLContext | None, payload: bytes) -> Reply:
+    async def _post_fresh(self, head: bytes, tls: ssl.SSLContext | None, payload: bytes) -> RawReply:
         """Tries again at once as long as it meets kept connections that the other side has closed meanwhile."""
-        for _ in range(self._settings.max_in_flight):
-            attempt = _Attempt()
-            _attempt.set(attempt)
+        while (kept := self._take(tls)) is not None:
             try:
-                return await self._post_once(headers, tls, payload)
-            except (aiohttp.ClientError, OSError) as error:
-                if attempt.connects or _kind(error) != "reset":
-                    raise Unreachable(_kind(error), _message(error)) from error
+                return await self._post_on(kept, head, payload)
+            except Unreachable as error:
+                if error.kind != "reset":
+                    raise
+        return await self._post_on(await self._connect(tls), head, payload)
+
+    async def _post_on(self, connection: Connection, head: bytes, payload: bytes) -> RawReply:
         try:
-            return await self._post_once(headers, tls, payload)
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(_kind(error), _message(error)) from error
+            reply = await connection.post(head, payload)
+        except Broken as error:
+            # A server that misses our certificate says so only after the handshake (TLS 1.3).
+            kind: NoReply = "tls" if isinstance(error.__cause__, ssl.SSLError) else "reset"
+            raise Unreachable(kind, self._told(error.__cause__ or error)) from error
+        if self._is_closed:
+            connection.close()
+        elif connection.is_usable:
+            connection.rest(_KEEP_ALIVE_S)
+            self._kept.append(connection)
+        return reply
 
-    async def _post_once(self, headers: dict[str, str], tls: ssl.SSLContext | None, payload: bytes) -> Reply:
-        assert self._session is not None, "use LokiClient as `async with`"
-        async with self._session.post(
-            self._url,
-            data=payload if len(payload) <= _WRITTEN_AT_ONCE else io.BytesIO(payload),
-            headers=headers,
-            ssl=tls if tls is not None else True,
-            server_hostname=self._settings.tls.server_name if tls is not None else None,
-            allow_redirects=False,
-        ) as response:
-            body = await _read_bounded(response)
-            retry_after_s = parse_retry_after(response.headers.get(hdrs.RETRY_AFTER), self._clock())
-            return Reply(response.status, body.decode("utf-8", "replace"), retry_after_s)
+    def _take(self, tls: ssl.SSLContext | None) -> Connection | None:
+        """One that is kept, made with these certificates."""
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.is_usable and connection.tls is tls:
+                return connection
+            connection.close()
+        return None
 
-    def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        """aiohttp asks for one where it has kept no connection. To be told by its tracing takes an eighth of a request."""
-        _attempt.get().connects = True
+    def _fix(self, encoding: str) -> bytes:
+        self._fixed[encoding] = head = self._prepare(encoding)[0]
+        return head
+
+    # --- a new connection -----------------------------------------------------------------------------------------
+
+    async def _connect(self, tls: ssl.SSLContext | None) -> Connection:
+        loop = asyncio.get_running_loop()
+        addresses = await self._addresses(loop)
+        try:
+            connected = await aiohappyeyeballs.start_connection(
+                addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=loop, socket_factory=self._new_socket
+            )
+        except (OSError, RuntimeError) as error:  # uvloop raises either
+            self._known = None
+            raise Unreachable("connect", self._told(error)) from error
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(tls),
+                sock=connected,
+                ssl=tls,
+                server_hostname=self._server_name if tls is not None else None,
+                ssl_shutdown_timeout=_SHUTDOWN_S if tls is not None else None,
+            )
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # an SSLError is of the former, a name that no certificate can have of the latter
+            is_tls = isinstance(error, (ssl.SSLError, ValueError))
+            raise Unreachable("tls" if is_tls else "connect", self._told(error)) from error
+        self._open.add(connection)
+        connection.lost.add_done_callback(lambda _: self._forget(connection))
+        if self._is_closed:
+            connection.close()
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._kept:
+            self._kept.remove(connection)
+
+    async def _addresses(self, loop: asyncio.AbstractEventLoop) -> Sequence[_AddressInfo]:
+        if self._is_closed:
+            raise Unreachable("connect", "the client is closed")
+        if self._known is not None and loop.time() < self._known[0]:
+            return self._known[1]
+        # One for all who wait: a resolver that hangs keeps a thread for longer than anybody waits for it.
+        if self._lookup is None or self._lookup.done():
+            self._lookup = loop.create_task(self._look_up(loop))
+        try:
+            found = await asyncio.shield(self._lookup)
+        except asyncio.CancelledError:
+            if not self._is_closed:
+                raise
+            raise Unreachable("dns", "the client is closed") from None
+        if isinstance(found, Unreachable):
+            raise Unreachable(found.kind, str(found)) from found.__cause__
+        return found
+
+    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> Sequence[_AddressInfo] | Unreachable:
+        if _IS_NUMERIC.fullmatch(self._host) and not _is_ipv4(self._host):  # which would be taken for some other
+            return Unreachable("dns", f"{self._host} is no address")
+        try:
+            found = await loop.getaddrinfo(self._host, self._address.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            unknown = Unreachable("dns", self._told(error))
+            unknown.__cause__ = error
+            return unknown
+        self._known = loop.time() + _KNOWN_S, found
+        return found
+
+    def _new_socket(self, address: _AddressInfo) -> socket.socket:
         family, kind, protocol, *_ = address
         made = socket.socket(family, kind, protocol)
         # A closed connection stays until the rest of its body is written: for ever, when the other side reads no more.
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * self._settings.timeout)))
         return made
 
-    def _fix(self, encoding: str) -> dict[str, str]:
-        self._fixed[encoding] = headers = self._prepare(encoding)[0]
-        return headers
+    def _told(self, error: BaseException) -> str:
+        return f"{self._host}:{self._address.port}: {str(error) or type(error).__name__}"
 
     # --- in a thread ----------------------------------------------------------------------------------------------
 
-    def _prepare(self, encoding: str) -> tuple[dict[str, str], ssl.SSLContext | None]:
-        """Headers and TLS context as the files say now. Raises SecretMissing, Unreachable."""
+    def _prepare(self, encoding: str) -> tuple[bytes, ssl.SSLContext | None]:
+        """The head of a request up to the length of its body, and the TLS context, as the files say now. Raises SecretMissing,
+        Unreachable."""
         settings = self._settings
         extra = {
             name: self._header(name, value) if isinstance(value, config.Secret) else value
@@ -191,17 +260,21 @@ class LokiClient:
         if settings.tenant_id is not None:
             own["X-Scope-OrgID"] = settings.tenant_id
         own |= self._authorization()
-        headers = _merge({hdrs.USER_AGENT: USER_AGENT, "Accept-Encoding": "identity"}, extra, own)
-        return headers, self._tls.current() if self._tls is not None else None
+        # A compressed reply could unfold to any size.
+        usual = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+        headers = {"Host": self._address.host_port_subcomponent} | _merge(usual, extra, own)
+        lines = [f"POST {self._address.raw_path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        head = "\r\n".join([*lines, "Content-Length: "]).encode()
+        return head, self._tls.current() if self._tls is not None else None
 
     def _authorization(self) -> dict[str, str]:
         basic, bearer = self._settings.basic_auth, self._settings.bearer_token
         if basic is not None:
             password = self._read_secret(basic.password)
             pair = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
-            return {hdrs.AUTHORIZATION: f"Basic {pair}"}
+            return {"Authorization": f"Basic {pair}"}
         if bearer is not None:
-            return {hdrs.AUTHORIZATION: f"Bearer {self._header('Authorization', bearer)}"}
+            return {"Authorization": f"Bearer {self._header('Authorization', bearer)}"}
         return {}
 
     def _header(self, name: str, secret: config.Secret) -> str:
@@ -258,29 +331,21 @@ def _merge(*parts: Mapping[str, str]) -> dict[str, str]:
     return dict(merged.values())
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    """At most MAX_REPLY_BYTES; a connection with more to say is closed."""
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_REPLY_BYTES:
-            response.close()
-            break
-    return b"".join(parts)[:MAX_REPLY_BYTES]
+def _names(address: URL, server_name: str | None) -> tuple[str, str]:
+    """Of a URL: what is looked up, and what the server's certificate has to be for. Both in the form that DNS has (RFC 5891), not in
+    Python's own (RFC 3490), where straße.de is strasse.de."""
+    host = address.host if address.host is not None and ":" in address.host else address.raw_host
+    assert host is not None, "the configuration names a host"
+    bare = host.rstrip(".")
+    return bare + "." if bare != host else host, (server_name or host).rstrip(".")
 
 
-def _kind(error: Exception) -> NoReply:
-    # A server that misses our certificate says so only after the handshake (TLS 1.3).
-    if isinstance(error, aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):
-        return "tls"
-    # aiohttp calls a URL invalid when no address can be meant by its host.
-    if isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.InvalidURL)):
-        return "dns"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return "connect"
-    return "reset"
+_IS_NUMERIC: Final = re.compile(r"[0-9.]+")
 
 
-def _message(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True

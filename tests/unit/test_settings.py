@@ -375,6 +375,14 @@ MISTAKES = {
     ),
     "URL with a bad port": ('[loki]\nurl = "http://x:99999"', "2: loki.url: not a URL: Port out of range 0-65535"),
     "URL with a space": ('[loki]\nurl = "http://x y"', "2: loki.url: a URL has no spaces or control characters"),
+    "URL of no host": (
+        '[loki]\nurl = "http://a..b"',
+        "2: loki.url: no name of a host: its parts between dots have 1 to 63",
+    ),
+    "name of no host": (
+        '[loki.tls]\nserver_name = ".loki"',
+        "2: loki.tls.server_name: no name of a host: its parts between dots have 1 to 63 characters",
+    ),
     "URL with a query": ('[loki]\nurl = "http://x?a=b"', "2: loki.url: a base URL has no ?query and no #fragment"),
     "URL with a password": (
         '[loki]\nurl = "http://me:hunter2@x"',
