@@ -54,6 +54,8 @@ class Metrics:
             name: Counter(PREFIX + name, (kind.__doc__ or name).splitlines()[0], kind.by, registry=self.registry)
             for name, kind in counters().items()
         }
+        self._told: dict[tuple[object, ...], Counter] = {}
+        """By name and label values. The registry, which checks and locks, is asked once for each."""
         measured = {kind.bytes_counter: kind for kind in declared_events() if kind.bytes_counter is not None}
         self._bytes = {
             name: Counter(PREFIX + name, f"Bytes: {(kind.__doc__ or name).splitlines()[0]}", registry=self.registry)
@@ -66,14 +68,18 @@ class Metrics:
         kind = type(event)
         if kind.counter is None:
             return
-        counter = self._counters[kind.counter]
         amount = 1 if kind.amount is None else getattr(event, kind.amount)
-        if kind.by:
-            counter.labels(*[str(getattr(event, name)) for name in kind.by]).inc(amount)
-        else:
-            counter.inc(amount)
+        key = (kind.counter, *[getattr(event, name) for name in kind.by])
+        counter = self._told.get(key)
+        if counter is None:
+            counter = self._told[key] = self._counter_of(kind.counter, key[1:])
+        counter.inc(amount)
         if kind.bytes_counter is not None:
             self._bytes[kind.bytes_counter].inc(getattr(event, kind.bytes_field))
+
+    def _counter_of(self, name: str, labels: tuple[object, ...]) -> Counter:
+        counter = self._counters[name]
+        return counter.labels(*map(str, labels)) if labels else counter
 
     def total(self, name: str) -> float:
         """Sum over all labels of a counter."""
