@@ -107,20 +107,22 @@ def encode_protobuf(labels: str, timestamps_ns: list[int], lines: list[bytes], m
 
     Raises ValueError when the lists differ in length.
     """
-    if not len(timestamps_ns) == len(lines) == len(metadata):
-        raise ValueError(f"lists of different lengths: {len(timestamps_ns)}, {len(lines)}, {len(metadata)}")
-    text = labels.encode()
-    head = b"\n" + _length(len(text)) + text
-    if _IS_COMPILED:
-        from agent.wire_writer import push_request  # noqa: PLC0415 - of no use in the interpreter
-
-        body = push_request(head, timestamps_ns, lines, metadata)
-        if body is not None:
-            return body
+    _check_lengths(timestamps_ns, lines, metadata)
+    head = _labels_field(labels)
     out = [b""]
     size = len(head) + _encode_entries(timestamps_ns, lines, metadata, out)
     out[0] = b"\n" + varint(size) + head
     return b"".join(out)
+
+
+def _check_lengths(timestamps_ns: list[int], lines: list[bytes], metadata: list[bytes]) -> None:
+    if not len(timestamps_ns) == len(lines) == len(metadata):
+        raise ValueError(f"lists of different lengths: {len(timestamps_ns)}, {len(lines)}, {len(metadata)}")
+
+
+def _labels_field(labels: str) -> bytes:
+    text = labels.encode()
+    return b"\n" + _length(len(text)) + text
 
 
 def _encode_entries(timestamps_ns: list[int], lines: list[bytes], metadata: list[bytes], out: list[bytes]) -> int:
@@ -189,25 +191,14 @@ def encode(encoding: str, labels: str, timestamps_ns: list[int], lines: list[byt
     """
     if encoding == JSON:
         return gzip.compress(encode_json(labels, timestamps_ns, lines, metadata), compresslevel=1, mtime=0)
-    return _snappy(encode_protobuf(labels, timestamps_ns, lines, metadata))
+    if _IS_COMPILED:
+        from agent.wire_writer import snappy_push_request  # noqa: PLC0415 - of no use in the interpreter
 
-
-_KEPT_BYTES: Final = 2 * 1024 * 1024
-_spare: Final[list[bytearray]] = []
-"""What the body before was compressed into: room made anew is as large as the body was, and all of it is cleared first."""
-
-
-def _snappy(body: bytes) -> bytes:
-    room = cramjam.snappy.compress_raw_max_len(body)
-    out = _spare.pop() if _spare else bytearray(room)
-    if len(out) < room:
-        out = bytearray(room)
-    # Not within the slice: of what is neither bytes, str nor list, mypyc works the bounds of a slice out twice.
-    size = cramjam.snappy.compress_raw_into(body, out)
-    packed = bytes(memoryview(out)[:size])
-    if room <= _KEPT_BYTES:
-        _spare.append(out)
-    return packed
+        _check_lengths(timestamps_ns, lines, metadata)
+        body = snappy_push_request(_labels_field(labels), timestamps_ns, lines, metadata)
+        if body is not None:
+            return body
+    return bytes(cramjam.snappy.compress_raw(encode_protobuf(labels, timestamps_ns, lines, metadata)))
 
 
 # --- labels --------------------------------------------------------------------------------------------------------

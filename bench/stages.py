@@ -105,6 +105,10 @@ class TimedSnappy:
         with self._clock.on("snappy"):
             return self._real.compress_raw_into(body, out)
 
+    def compress_raw(self, body: bytes) -> bytes:
+        with self._clock.on("snappy"):
+            return self._real.compress_raw(body)
+
 
 async def collect(path: Path, clock: Clock) -> tuple[list[Batch], int]:
     """Files → batches. Parsing, inside `Transform`, is timed by doing it once more, alone."""
