@@ -35,6 +35,8 @@ _CARD = (
 # A list of the countries would cost five times as much as the two letters.
 _IBAN = r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4} ?[A-Z0-9]{3}"
 _SSN = r"[0-9]{3}-[0-9]{2}-[0-9]{4}"
+# What stands before is the verifier's concern. The digit behind the first hyphen is written out, for a hyphen alone is in each UUID.
+_SSNS = tuple(rf"[0-9]{{3}}-{tens}[0-9]-[0-9]{{4}}" for tens in range(10))
 
 
 _RULES = group(
@@ -102,11 +104,17 @@ _RULES = group(
         "us-ssn",
         "",
         "US social security number",
-        find=(_at_edge(_SSN), _behind_escape(_SSN)),
+        find=_SSNS,
         pattern=rf"(?:(?<![0-9A-Za-z\-])|{BEHIND_ESCAPE})(?P<secret>{_SSN})(?![0-9A-Za-z\-])",
         check=checks.ssn,
         shortest=11,
-        must=("123-45-{n:4}", "ssn «234-56-{n:4}»", "«345-67-{n:4}» on file"),
+        must=(
+            "123-45-{n:4}",
+            "ssn «234-56-{n:4}»",
+            "«345-67-{n:4}» on file",
+            "no.«456-78-{n:4}»",
+            r"a\x20«567-89-{n:4}»",
+        ),
         must_not=("000-12-3456", "666-12-3456", "2024-01-15"),
     ),
 )

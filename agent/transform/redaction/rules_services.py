@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.transform.redaction import checks
 from agent.transform.redaction.rule import Rule
 from agent.transform.redaction.shapes import B62, B64, B64U, BEHIND_ESCAPE, HEX, LEFT, group, token
@@ -187,19 +189,21 @@ PAYMENT = group(
     ),
     token("svix", "Stripe or Svix webhook secret", "whsec_", B64, 20, "whsec_{b64:32}", tail="={0,2}"),
     token("square", "Square token", r"sq0(?:atp|csp|idp)-", B64U, 20, "sq0atp-{b64u:22}", "sq0csp-{b64u:43}"),
-    token(
-        "braintree",
-        "Braintree access token",
-        # Written out: of `(?:\$|%24)` the finder would see the word alone, and that stands in each line of many logs.
-        r"access_token(?:\$production\$|\$production%24|%24production\$|%24production%24|\$sandbox\$|\$sandbox%24|%24sandbox\$|%24sandbox%24)"
-        r"[a-z0-9]{10,16}(?:\$|%24)",
-        HEX,
-        28,
-        "access_token$production${b36:16}${hexl:32}",
-        "access_token$sandbox${b36:16}${hexl:32}",
-        "access_token%24sandbox%24{b36:16}%24{hexl:32}",
-        "access_token$production%24{b36:16}${hexl:32}",
-        anchors=("access_token$",),
+    replace(
+        token(
+            "braintree",
+            "Braintree access token",
+            r"access_token(?:\$|%24)(?:production|sandbox)(?:\$|%24)[a-z0-9]{10,16}(?:\$|%24)",
+            HEX,
+            28,
+            "access_token$production${b36:16}${hexl:32}",
+            "access_token$sandbox${b36:16}${hexl:32}",
+            "access_token%24sandbox%24{b36:16}%24{hexl:32}",
+            "access_token$production%24{b36:16}${hexl:32}",
+            anchors=("access_token$",),
+        ),
+        # Of the whole form the finder would look for the word `production`, which stands in each line of many logs.
+        find=(r"access_token(?:\$|%24)[ps]",),
     ),
     token("razorpay", "Razorpay key", "rzp_(?:live|test)_", B62, 12, "rzp_live_{b62:14}", "rzp_test_{b62:14}"),
     token(

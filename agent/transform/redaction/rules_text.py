@@ -45,6 +45,20 @@ _LINKS = (
     r"|(?:answered|replied|filled)[ \t]with|(?:expands|evaluates|resolves|expanded|resolved|equal)[ \t]to|wurde[ \t]auf|will[ \t]be|should[ \t]be|to|(?:has|with)[ \t]value|in[ \t]value"
 )
 
+# One by one: as choices of one pattern, and with a `^` for each line, the option's two characters would be tried for all of them wherever
+# they stand, `-a` in many a UUID. A line's beginning but the first stands behind a line break, which the class has.
+_BEFORE_OPTION = (
+    "^",
+    r"[^A-Za-lo-qsu-z0-9_.\-]",
+    r"\\u[0-9a-fA-F]{4}",
+    r"\\x20",
+    r"\\f",
+    "%20",
+    "%0[9A-Da-d]",
+    r"\[[0-9;]{0,8}K",
+)
+_WITH_USER = r"(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]"
+
 URLS = group(
     "urls",
     Rule(
@@ -312,7 +326,7 @@ PROSE = group(
         "",
         "user:password of curl, password of mysql",
         find=(
-            r"(?m)(?:^|[^A-Za-lo-qsu-z0-9_.\-]|\\u[0-9a-fA-F]{4}|\\x20|\\f|%20|%0[9A-Da-d]|\[[0-9;]{0,8}K)(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]",
+            *(before + _WITH_USER for before in _BEFORE_OPTION),
             r"(?:-u|-U|-l|--user|--username|--login|/u|/u:|/user:)[ =]?\\{0,8}[\"']?[A-Za-z0-9_.@\\\-]+[\"']? (?:-p|-P|-pw|-w|--pw|--pass|/p)[a-z]*[ =:]?[^\s\-]",
         ),
         scanner="user",
