@@ -11,8 +11,7 @@ alone (an answer 500 for this one body only) goes to its end and does not keep t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable
 
 
 class Gate:
@@ -32,28 +31,13 @@ class Gate:
         """When the gate was closed, on `clock`."""
         self.in_flight = 0
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[bool]:
-        """Waits until a request may go, and holds its place among the `limit` while it does. Gives whether it is a probe.
+    def turn(self) -> Turn:
+        """Use as `async with`: waits until a request may go, and holds its place among the `limit` while it does. Gives whether it is a
+        probe.
 
         Never held while its owner sleeps: leave it first.
         """
-        while True:
-            if self._opened.is_set():
-                async with self._slots:
-                    # It may have been closed while this one stood in line for a place.
-                    if self._opened.is_set():
-                        with self._counted():
-                            yield False
-                        return
-            else:
-                async with self._probe:
-                    await self._until_due()
-                    if not self._opened.is_set():
-                        async with self._slots:
-                            with self._counted():
-                                yield True
-                        return
+        return Turn(self)
 
     def succeeded(self) -> None:
         """Loki answered a request."""
@@ -76,13 +60,37 @@ class Gate:
         self._opened.clear()
         return delay
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self.in_flight += 1
+    async def _enter(self) -> bool:
+        while True:
+            if self._opened.is_set():
+                await self._slots.acquire()
+                if self._opened.is_set():
+                    self.in_flight += 1
+                    return False
+                self._slots.release()  # it was closed while this one stood in line for a place
+            elif await self._enter_as_probe():
+                return True
+
+    async def _enter_as_probe(self) -> bool:
+        """False when the gate has opened meanwhile."""
+        await self._probe.acquire()
         try:
-            yield
-        finally:
-            self.in_flight -= 1
+            await self._until_due()
+            if not self._opened.is_set():
+                await self._slots.acquire()
+                self.in_flight += 1
+                return True
+        except BaseException:
+            self._probe.release()
+            raise
+        self._probe.release()
+        return False
+
+    def _leave(self, *, probe: bool) -> None:
+        self.in_flight -= 1
+        self._slots.release()
+        if probe:
+            self._probe.release()
 
     async def _until_due(self) -> None:
         """Returns when the delay is over or the gate opens, whichever is first."""
@@ -96,3 +104,20 @@ class Gate:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+
+
+class Turn:
+    """A place among those who may send. Not a generator: that would take a tenth of what a request does."""
+
+    __slots__ = ("_gate", "_is_probe")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._is_probe = False
+
+    async def __aenter__(self) -> bool:
+        self._is_probe = await self._gate._enter()  # noqa: SLF001 - its other half
+        return self._is_probe
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate._leave(probe=self._is_probe)  # noqa: SLF001
