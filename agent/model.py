@@ -129,6 +129,7 @@ class Entries:
     redactions:  findings by rule.
     redactions_seen: findings of rules that only count, by rule.
     redaction_failures: lines that could not be judged and were replaced by a stub.
+    parse_failures, parse_failure: lines that met a bug and are sent as they are, and what and where the last bug is.
     also:        the chunk's further spans.
     """
 
@@ -144,6 +145,8 @@ class Entries:
     redactions: Mapping[str, int] = field(default_factory=dict)
     redactions_seen: Mapping[str, int] = field(default_factory=dict)
     redaction_failures: int = 0
+    parse_failures: int = 0
+    parse_failure: str = ""
     also: tuple[Span, ...] = ()
 
     @property

@@ -21,6 +21,7 @@ from agent.observe.events import (
     LinesClipped,
     LinesDropped,
     LinesParsed,
+    ParsingFailed,
     RedactionFailed,
     SecretsRedacted,
     SecretsSeen,
@@ -127,6 +128,8 @@ def report(entries: Entries, emit: Emit) -> None:
         emit(LinesClipped(path, entries.clipped))
     if entries.redaction_failures:
         emit(RedactionFailed(source, path, entries.redaction_failures))
+    if entries.parse_failure:
+        emit(ParsingFailed(source, path, entries.parse_failures, entries.parse_failure))
     for reason, count in entries.dropped.items():
         emit(EmptyLines(count) if reason == "empty" else LinesDropped(path, reason, count))
 

@@ -409,6 +409,23 @@ class RedactionFailed(Event, frozen=True):
     count: int
 
 
+class ParsingFailed(Event, frozen=True):
+    """Lines that met a bug of the agent's and were sent as they are, without what they say as metadata and labels."""
+
+    level = "error"
+    text = (
+        "{count} lines of {path} met a bug, which is worth a report: {bug}; they are sent as they are, without metadata"
+    )
+    counter = "parse_failures"
+    by = ("source",)
+    amount = "count"
+    once_per = ("path", "bug")
+    source: str
+    path: str
+    count: int
+    bug: str
+
+
 class LinesDropped(Event, frozen=True):
     """Lines were given up on purpose or by policy, before delivery."""
 

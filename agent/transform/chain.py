@@ -62,6 +62,7 @@ class _Seen:
     last_ns: for a line without a time of its own (a traceback, a torn line): it keeps its place behind the line before it.
     odd_times: whether there is any that Loki would refuse, or none.  empty: lines without a byte.
     lenient, text, clamped: lines that are JSON but for a NaN, that are no JSON, whose time was out of range.
+    failed, failure: lines that met a bug of ours, and where the last one did.
     """
 
     times: list[int]
@@ -73,6 +74,8 @@ class _Seen:
     lenient: int = 0
     text: int = 0
     clamped: int = 0
+    failed: int = 0
+    failure: str = ""
 
 
 class Transform:
@@ -169,12 +172,19 @@ class Transform:
             lines=total,
             streams=self._streams(chunk, group, lines, seen),
             dropped=dropped,
-            parsed={"json": total - seen.lenient - seen.text, "lenient": seen.lenient, "text": seen.text},
+            parsed={
+                "json": total - seen.lenient - seen.text - seen.failed,
+                "lenient": seen.lenient,
+                "text": seen.text,
+                "failed": seen.failed,
+            },
             clamped=seen.clamped,
             clipped=clipped,
             redactions=redacted.hits,
             redactions_seen=redacted.seen,
             redaction_failures=redacted.failed,
+            parse_failures=seen.failed,
+            parse_failure=seen.failure,
             also=chunk.also,
         )
 
@@ -185,6 +195,20 @@ class Transform:
     def _read(self, lines: list[bytes], chunk: Chunk, group: str) -> _Seen:
         """What the lines say, and a time for those that say none, or one that Loki would refuse."""
         oldest_ns, newest_ns = self._range(chunk.read_ns)
+        try:
+            seen = self._look(lines, chunk, oldest_ns, newest_ns)
+        except Exception as error:  # noqa: BLE001 - a bug that ends the agent would meet the same line after each start
+            seen = self._look_at_each(lines, chunk, oldest_ns, newest_ns, _place_of(error))
+        if seen.odd_times:
+            replaced = self._placer.place(seen.times, chunk, group, oldest_ns, newest_ns)
+            for index, ns in replaced.items():
+                seen.metadata[index] += wire.encode_metadata([(b"original_timestamp", str(ns).encode())])
+            seen.clamped = len(replaced)
+        elif seen.times:
+            self._placer.note(group, seen.times[-1])
+        return seen
+
+    def _look(self, lines: list[bytes], chunk: Chunk, oldest_ns: int, newest_ns: int) -> _Seen:
         look_inside = chunk.origin.source not in self._text_only
         seen = _Seen([], [], [], last_ns=UNTIMED)
         if len(self._glance_cache) > _CACHE_LIMIT:
@@ -197,13 +221,28 @@ class Transform:
         else:
             for line in lines:
                 self._look_closer(line, chunk, seen, look_inside, oldest_ns, newest_ns)
-        if seen.odd_times:
-            replaced = self._placer.place(seen.times, chunk, group, oldest_ns, newest_ns)
-            for index, ns in replaced.items():
-                seen.metadata[index] += wire.encode_metadata([(b"original_timestamp", str(ns).encode())])
-            seen.clamped = len(replaced)
-        elif seen.times:
-            self._placer.note(group, seen.times[-1])
+        return seen
+
+    def _look_at_each(self, lines: list[bytes], chunk: Chunk, oldest_ns: int, newest_ns: int, failure: str) -> _Seen:
+        """The same line by line. One that meets a bug is sent as it is, in its place, and nothing is said of it."""
+        look_inside = chunk.origin.source not in self._text_only
+        seen = _Seen([], [], [], last_ns=UNTIMED, failure=failure)
+        for index, line in enumerate(lines):
+            counted = seen.lenient, seen.text, seen.empty
+            try:
+                self._look_closer(line, chunk, seen, look_inside, oldest_ns, newest_ns)
+            except Exception as error:  # noqa: BLE001 - see above
+                for half_done in (seen.times, seen.metadata, seen.values):
+                    del half_done[index:]
+                seen.lenient, seen.text, seen.empty = counted
+                seen.failed += 1
+                seen.failure = _place_of(error)
+                ns = seen.last_ns if chunk.times_ns is None else chunk.times_ns[index]
+                seen.odd_times = seen.odd_times or not oldest_ns <= ns <= newest_ns
+                seen.times.append(ns)
+                seen.metadata.append(b"")
+                if self._label_slots:
+                    seen.values.append(None)
         return seen
 
     def _skim(self, lines: list[bytes], start: int, chunk: Chunk, seen: _Seen, oldest_ns: int, newest_ns: int) -> int:
@@ -398,3 +437,14 @@ def _are_texts(values: Values) -> bool:
 def _refuse(_: bytes) -> View:
     """Decodes nothing: every line of a text source is text."""
     raise msgspec.DecodeError
+
+
+def _place_of(error: Exception) -> str:
+    """Of a bug: what it is, and where. Nothing of what the line says."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = type(error).__name__
+    return (
+        name if trace is None else f"{name} in {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+    )

@@ -377,7 +377,7 @@ MISTAKES = {
     "URL with a space": ('[loki]\nurl = "http://x y"', "2: loki.url: a URL has no spaces or control characters"),
     "URL of no host": (
         '[loki]\nurl = "http://a..b"',
-        "2: loki.url: no name of a host: its parts between dots have 1 to 63",
+        "2: loki.url: no name of a host: its parts between dots have 1 to 63 characters",
     ),
     "name of no host": (
         '[loki.tls]\nserver_name = ".loki"',

@@ -1,6 +1,7 @@
 """agent.transform: chunk → entries."""
 
 import json
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from agent import config, wire
 from agent.model import Chunk, Entries, FileId, Origin, Position, Span
+from agent.observe.events import Event, ParsingFailed
+from agent.pipeline import report
 from agent.transform.chain import Transform
 from agent.transform.label import metadata_name
 from agent.transform.redact import Redactor
@@ -67,7 +70,7 @@ def test_a_greenstack_line_becomes_an_entry_with_its_own_time_and_request_id() -
     line = b'{"timestamp": 1763461800.000294, "level": "INFO", "message": "hi", "request_id": "r-1"}'
     entries = transform()(chunk(line))
     assert only(entries) == ([1763461800000294000], [line], [[(b"request_id", b"r-1")]])
-    assert entries.parsed == {"json": 1, "lenient": 0, "text": 0}
+    assert entries.parsed == {"json": 1, "lenient": 0, "text": 0, "failed": 0}
     assert wire.parse_labels(entries.group) == {
         "environment": "production",
         "filename": "/var/log/greenstack/app.log",
@@ -274,3 +277,84 @@ def test_without_names_for_the_time_each_line_has_that_of_reading() -> None:
     entries = transform(parse=parse)(chunk(b'{"timestamp": 1763461700.5, "level": "INFO", "request_id": "r-1"}'))
     assert only(entries)[0] == [NOW_NS]
     assert only(entries)[2] == [[(b"request_id", b"r-1")]]
+
+
+# --- bugs ----------------------------------------------------------------------------------------------------------
+
+NOT_COMPILED = pytest.mark.skipif(
+    "GREENSTACK_AGENT_COMPILED" in os.environ, reason="a compiled method cannot be replaced"
+)
+
+
+@NOT_COMPILED
+@pytest.mark.parametrize("labels", [{}, {"level": "level"}])
+def test_a_line_that_meets_a_bug_is_sent_as_it_is_and_the_others_as_ever(
+    monkeypatch: pytest.MonkeyPatch, labels: dict[str, str]
+) -> None:
+    """Or the agent would end with it, and meet it again after each start."""
+    lines = [
+        b'{"timestamp": %d, "level": "INFO", "request_id": "r-%d", "x": {}}' % (1763461790 + number, number)
+        for number in range(4)
+    ]
+    lines[2:2] = [b'{"timestamp": 1763461799, "level": "INFO", "bug": {}}', b"no JSON"]
+    made = transform(labels=config.Labels(from_fields=labels))
+    as_ever = made(chunk(*lines))
+    decode = made._decoder.decode
+
+    def buggy(line: bytes) -> object:
+        if b"bug" in line:
+            raise ZeroDivisionError(line)
+        return decode(line)
+
+    monkeypatch.setattr(made._decoder, "decode", buggy)
+    entries = made(chunk(*lines))
+
+    assert entries.parsed == {"json": 4, "lenient": 0, "text": 1, "failed": 1}
+    assert entries.parse_failures == 1
+    assert entries.parse_failure.startswith("ZeroDivisionError in test_transform.py:")
+    told = {line: meta for stream in entries.streams for line, meta in zip(stream.lines, stream.metadata, strict=True)}
+    wanted = {
+        line: meta for stream in as_ever.streams for line, meta in zip(stream.lines, stream.metadata, strict=True)
+    }
+    assert told == wanted | {lines[2]: b""}
+    times = {
+        line: ns for stream in entries.streams for line, ns in zip(stream.lines, stream.timestamps_ns, strict=True)
+    }
+    assert [times[line] // 10**9 for line in lines] == [
+        1763461790,
+        1763461791,
+        1763461791,
+        1763461791,
+        1763461792,
+        1763461793,
+    ]
+    # The bug is told, and nothing of the line.
+    told_of: list[Event] = []
+    report(entries, told_of.append)
+    (failed,) = [event for event in told_of if isinstance(event, ParsingFailed)]
+    assert (failed.path, failed.count, failed.bug) == (ORIGIN.path, 1, entries.parse_failure)
+    assert "request_id" not in failed.bug
+
+
+@NOT_COMPILED
+def test_a_bug_that_only_common_lines_meet_costs_time_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = b'{"timestamp": 1763461800.000294, "level": "INFO", "message": "hi", "request_id": "r-1"}'
+    wanted = transform()(chunk(line, line))
+
+    def buggy(*_: object) -> int:
+        raise IndexError("bug")
+
+    monkeypatch.setattr(Transform, "_skim", buggy)
+    entries = transform()(chunk(line, line))
+    assert only(entries) == only(wanted)
+    assert entries.parse_failures == 0
+    assert entries.parse_failure.startswith("IndexError in test_transform.py:")
+
+
+@NOT_COMPILED
+def test_a_line_of_a_container_keeps_its_time_where_it_meets_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = transform()
+    monkeypatch.setattr(made._decoder, "decode", lambda _: 1 / 0)
+    entries = made(chunk(b"{}", b'{"a": 1}', times_ns=(NOW_NS - 2, NOW_NS - 1)))
+    assert only(entries)[0] == [NOW_NS - 2, NOW_NS - 1]
+    assert entries.parsed["failed"] == 2
