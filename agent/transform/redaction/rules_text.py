@@ -59,6 +59,10 @@ _BEFORE_OPTION = (
 )
 _WITH_USER = r"(?:-u|--user|--proxy-user|-U|-a|-A|--auth)[ =]{0,2}\\{0,8}[\"']?[^\s:\"'/]{1,64}:[^\s\"'/]"
 
+# Verb by verb: of all as choices of one pattern the finder would look for `user`, which many lines have as a name.
+_ADDS = ("add", "create", "new", "set")
+_ADDED = r" \\{0,8}[\"']?[a-z0-9_.@\-]+\\{0,8}[\"']? \\{0,8}[\"']?[^\s\"'\\]{8}"
+
 URLS = group(
     "urls",
     Rule(
@@ -337,7 +341,9 @@ PROSE = group(
                     r"<<< ?\\{0,8}[\"']?[^\s\"'\\]{6}",
                     r"\\x00[A-Za-z0-9_.@+\-]+\\{1,8}x00[^\s\"'\\]{4}",
                     r"\\u0000[A-Za-z0-9_.@+\-]+\\{1,8}u0000[^\s\"'\\]{4}",
-                    r"(?i)(?:users?[ _\-]?(?:add|create|new|set)|(?:add|create|new|set)[ _\-]?user|passwd -[a-z]{1,4}(?: [^\s]*/[^\s]*)?) \\{0,8}[\"']?[a-z0-9_.@\-]+\\{0,8}[\"']? \\{0,8}[\"']?[^\s\"'\\]{8}",
+                    *(rf"(?i)users?[ _\-]?{verb}{_ADDED}" for verb in _ADDS),
+                    *(rf"(?i){verb}[ _\-]?user{_ADDED}" for verb in _ADDS),
+                    rf"(?i)passwd -[a-z]{{1,4}}(?: [^\s]*/[^\s]*)?{_ADDED}",
                     r"createUser (?:-e [^\s]+ )?[^\s]+ (?:MD5|SHA[^\s]*) \\{0,8}[\"']?[^\s\"'\\]{6}",
                 ),
             ),
