@@ -234,7 +234,8 @@ class Transform:
             except Exception as error:  # noqa: BLE001 - see above
                 for half_done in (seen.times, seen.metadata, seen.values):
                     del half_done[index:]
-                seen.lenient, seen.text, seen.empty = counted
+                seen.lenient, seen.text, empty = counted
+                seen.empty = empty + (not line)  # or it would be sent
                 seen.failed += 1
                 seen.failure = _place_of(error)
                 ns = seen.last_ns if chunk.times_ns is None else chunk.times_ns[index]

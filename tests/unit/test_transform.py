@@ -358,3 +358,12 @@ def test_a_line_of_a_container_keeps_its_time_where_it_meets_a_bug(monkeypatch: 
     entries = made(chunk(b"{}", b'{"a": 1}', times_ns=(NOW_NS - 2, NOW_NS - 1)))
     assert only(entries)[0] == [NOW_NS - 2, NOW_NS - 1]
     assert entries.parsed["failed"] == 2
+
+
+@NOT_COMPILED
+def test_an_empty_line_is_dropped_also_where_it_meets_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = transform()
+    monkeypatch.setattr(made._decoder, "decode", lambda _: 1 / 0)
+    entries = made(chunk(b"{}", b"", b"{}"))
+    assert only(entries)[1] == [b"{}", b"{}"]
+    assert (entries.dropped, entries.lines, entries.parse_failures) == ({"empty": 1}, 3, 3)
