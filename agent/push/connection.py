@@ -17,9 +17,8 @@ MAX_AROUND_BYTES = 64 * 1024
 _WRITTEN_AT_ONCE: Final = 256 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 """What is longer than the one is written in pieces of the other: to encrypt it and hand it to the socket whole holds up the event loop."""
-
-
 _TURNS_TO_READ: Final = 8
+"""Of the event loop, until it has read what lies there; TLS's own records are few."""
 
 
 @dataclass(frozen=True, slots=True)
