@@ -79,15 +79,14 @@ class LokiClient:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
-        self._url = push_url(settings.url)
         self._read_secret = read_secret
         self._clock = clock
-        self._tls = TlsContext(settings.tls) if self._url.startswith("https:") else None
+        self._address = URL(push_url(settings.url))
+        self._tls = TlsContext(settings.tls) if self._address.scheme == "https" else None
         secrets = (*settings.headers.values(), settings.bearer_token, settings.basic_auth)
         self._reads_files = self._tls is not None or any(
             value is not None and not isinstance(value, str) for value in secrets
         )
-        self._address = URL(self._url)
         self._host, self._server_name = _names(self._address, settings.tls.server_name)
         self._known: tuple[float, Sequence[_AddressInfo]] | None = None
         """Where the host is, and until when that is not looked up again, on the event loop's clock."""
