@@ -341,6 +341,10 @@ async def test_t59_when_the_kernels_queue_overflows_what_it_dropped_is_found_and
     await agent.start()
     await agent.until(lambda metrics: metrics["watching"] == 1)
     await _until(lambda: len(stored(loki)) == 20)
+    for number in (20, 21):  # each is found by a scan; what the first one under the watch finds came before the watch
+        logs.append(tmp_path / f"{number}.log")
+        append(logs[-1], [b"first"])
+        await _until(lambda: len(stored(loki)) == len(logs))
     assert agent.process is not None
     agent.process.send_signal(signal.SIGSTOP)
     for _ in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())):
