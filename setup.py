@@ -19,6 +19,7 @@ INNER_LOOP = [
     "agent/transform/glance.py",
     "agent/transform/label.py",
     "agent/transform/level.py",
+    "agent/transform/look.py",
     "agent/transform/metadata.py",
     "agent/transform/parse.py",
     "agent/transform/redaction/numbers.py",

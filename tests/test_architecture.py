@@ -21,7 +21,7 @@ SHARED = {
 CORE = (
     "model.py", "globs.py", "wire.py", "wire_writer.py", "tail/framing.py", "tail/identity.py", "tail/container.py", "tail/open_end.py", "tail/kubernetes.py",
     "tail/encoding.py", "transform/events.py", "transform/parse.py", "transform/glance.py", "transform/timestamp.py", "transform/level.py",
-    "transform/label.py", "transform/metadata.py", "transform/chain.py", "batch/batcher.py",
+    "transform/label.py", "transform/metadata.py", "transform/look.py", "transform/chain.py", "batch/batcher.py",
     "batch/stamp.py", "buffer/record.py", "push/reply.py", "observe/health.py",
 )  # fmt: skip
 ACTING = {

@@ -14,6 +14,7 @@ from agent.observe.events import Event, ParsingFailed
 from agent.pipeline import report
 from agent.transform.chain import Transform
 from agent.transform.label import metadata_name
+from agent.transform.look import Looker
 from agent.transform.redact import Redactor
 from agent.transform.redaction.places import Flags, lines_in
 
@@ -299,14 +300,14 @@ def test_a_line_that_meets_a_bug_is_sent_as_it_is_and_the_others_as_ever(
     lines[2:2] = [b'{"timestamp": 1763461799, "level": "INFO", "bug": {}}', b"no JSON"]
     made = transform(labels=config.Labels(from_fields=labels))
     as_ever = made(chunk(*lines))
-    decode = made._decoder.decode
+    decode = made._looker._decoder.decode
 
     def buggy(line: bytes) -> object:
         if b"bug" in line:
             raise ZeroDivisionError(line)
         return decode(line)
 
-    monkeypatch.setattr(made._decoder, "decode", buggy)
+    monkeypatch.setattr(made._looker._decoder, "decode", buggy)
     entries = made(chunk(*lines))
 
     assert entries.parsed == {"json": 4, "lenient": 0, "text": 1, "failed": 1}
@@ -344,7 +345,7 @@ def test_a_bug_that_only_common_lines_meet_costs_time_and_is_told(monkeypatch: p
     def buggy(*_: object) -> int:
         raise IndexError("bug")
 
-    monkeypatch.setattr(Transform, "_skim", buggy)
+    monkeypatch.setattr(Looker, "_skim", buggy)
     entries = transform()(chunk(line, line))
     assert only(entries) == only(wanted)
     assert entries.parse_failures == 0
@@ -354,7 +355,7 @@ def test_a_bug_that_only_common_lines_meet_costs_time_and_is_told(monkeypatch: p
 @NOT_COMPILED
 def test_a_line_of_a_container_keeps_its_time_where_it_meets_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     made = transform()
-    monkeypatch.setattr(made._decoder, "decode", lambda _: 1 / 0)
+    monkeypatch.setattr(made._looker._decoder, "decode", lambda _: 1 / 0)
     entries = made(chunk(b"{}", b'{"a": 1}', times_ns=(NOW_NS - 2, NOW_NS - 1)))
     assert only(entries)[0] == [NOW_NS - 2, NOW_NS - 1]
     assert entries.parsed["failed"] == 2
@@ -363,7 +364,7 @@ def test_a_line_of_a_container_keeps_its_time_where_it_meets_a_bug(monkeypatch: 
 @NOT_COMPILED
 def test_an_empty_line_is_dropped_also_where_it_meets_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     made = transform()
-    monkeypatch.setattr(made._decoder, "decode", lambda _: 1 / 0)
+    monkeypatch.setattr(made._looker._decoder, "decode", lambda _: 1 / 0)
     entries = made(chunk(b"{}", b"", b"{}"))
     assert only(entries)[1] == [b"{}", b"{}"]
     assert (entries.dropped, entries.lines, entries.parse_failures) == ({"empty": 1}, 3, 3)
