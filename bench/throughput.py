@@ -7,14 +7,14 @@ apart. Prints lines per CPU second (user and system of the agent's process), MB/
 took to answer meanwhile; fails when a line is missing. --double measures half, all, and all in four files: the cost should
 grow with the lines alone.
 
---pace: on a machine that others use, a round counts only where `json.loads` took at most so many µs for a line before it and
-after it. How many others there were is printed. What the agent took plays no part in it.
+All the while `yardstick.py` measures what `json.loads` takes for a line on the agent's core: on a machine that others use both
+suffer. --pace: a round counts only where that was at most so many µs. The others are printed too, and what the agent took
+plays no part in it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import threading
 import time
@@ -26,14 +26,14 @@ from typing import Self
 
 import corpus
 import rig
+from yardstick import Yardstick
 
 # What a start leaves behind is looked for when its lines are delivered; that belongs to the start.
 _SETTLED_AFTER_S = 0.5
 # Between questions to the agent: an answer costs it 0.7 ms, as much as two hundred lines.
 _PAUSE_S = 0.2
-# For a quiet moment.
+# For quiet moments.
 _LONGEST_WAIT_S = 1200.0
-_LOOK_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,11 @@ class Figures:
     lag_p99_ms: float
     requests: int
     sent: int
-    parse_before_s: float
-    parse_after_s: float
-
-    @property
-    def parse_s(self) -> float:
-        return (self.parse_before_s + self.parse_after_s) / 2
+    parse_s: float
 
     @property
     def of_a_parse(self) -> float:
-        """CPU of a line in all, as a multiple of what Python's own `json.loads` needs for it in the same minute. Both suffer alike
-        where others use the machine."""
+        """CPU of a line in all, as a multiple of what Python's own `json.loads` needs for it there and then."""
         return self.cpu_s / self.lines / self.parse_s
 
     @property
@@ -67,17 +61,6 @@ class Figures:
     @property
     def with_start(self) -> float:
         return self.lines / (self.cpu_s + self.start_cpu_s)
-
-
-def parse_s(count: int = 20_000) -> float:
-    """CPU seconds of `json.loads` for a line of the corpus, on the agent's core; this process is on the sink's after that."""
-    lines = list(corpus.lines(count))
-    rig.stay_on(0)
-    began = time.process_time()
-    for line in lines:
-        json.loads(line)
-    rig.stay_on(1)
-    return (time.process_time() - began) / count
 
 
 class LagWatch:
@@ -115,13 +98,12 @@ def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, f
         agent = rig.Agent(directory, url, str(directory / "logs" / "*.txt"), redact=f"enabled = {str(redact).lower()}")
         with agent:  # makes the state directory, and in it the compiled patterns
             agent.until_ready()
-        parse_before_s = parse_s()
         with agent:
             agent.until_ready()
             time.sleep(_SETTLED_AFTER_S)
             start_cpu_s = agent.usage.cpu_s()
             began, before_s = time.perf_counter(), agent.usage.precise_cpu_s()
-            with LagWatch(agent) as watch:
+            with LagWatch(agent) as watch, Yardstick() as yardstick:
                 for number in range(files):
                     (directory / f"{number}.corpus").rename(directory / "logs" / f"{number}.txt")
                 agent.until_delivered(lines // files * files, _PAUSE_S)
@@ -142,8 +124,7 @@ def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, f
         lag_p99_ms=lag_ms,
         requests=arrived["requests"],
         sent=arrived["bytes"],
-        parse_before_s=parse_before_s,
-        parse_after_s=parse_s(),
+        parse_s=yardstick.parse_s,
     )
 
 
@@ -160,32 +141,26 @@ def told(figures: Figures) -> str:
 
 
 def quiet_rounds(count: int, pace_s: float, once: Callable[[], Figures]) -> list[Figures]:
-    """So many measurements with the machine at this pace or faster before each and after it."""
+    """So many measurements with the agent's core at this pace or faster. Each is printed as it ends."""
     runs: list[Figures] = []
-    others = 0
     deadline = time.monotonic() + _LONGEST_WAIT_S
+    print(f"  a round counts where json.loads took {1e6 * pace_s:.2f} µs at most during it")
     while len(runs) < count:
         if time.monotonic() > deadline:
-            raise SystemExit(
-                f"the machine was not quiet for long enough: {len(runs)} of {count} rounds, {others} others"
-            )
-        if parse_s() > pace_s:
-            time.sleep(_LOOK_AGAIN_S)
-            continue
+            raise SystemExit(f"the machine was not quiet for long enough: {len(runs)} of {count} rounds")
         run = once()
-        if max(run.parse_before_s, run.parse_after_s) <= pace_s:
+        counts = run.parse_s <= pace_s
+        if counts:
             runs.append(run)
-        else:
-            others += 1
-    print(f"  json.loads took {1e6 * pace_s:.2f} µs at most before and after each round; {others} others do not count")
+        print(f"  {run.steady:12,.0f} at {1e6 * run.parse_s:.2f} µs{'' if counts else ', does not count'}", flush=True)
     return runs
 
 
 def median(runs: list[Figures]) -> Figures:
     runs = sorted(runs, key=lambda run: run.steady)
     if len(runs) > 1:
-        spread = ", ".join(f"{run.steady:,.0f}" for run in runs)
-        print(f"  of {len(runs)} rounds the median; all: {spread}")
+        spread = ", ".join(f"{run.steady:,.0f} ({run.of_a_parse:.2f})" for run in runs)
+        print(f"  of {len(runs)} rounds the median; all, and of what json.loads needs: {spread}")
     return runs[(len(runs) - 1) // 2]
 
 
