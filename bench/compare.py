@@ -1,13 +1,15 @@
 """The same lines, the same sink, other shippers: lines per CPU second of each.
 
-    python bench/compare.py [--lines 300000] [--fluent-bit PATH] [--promtail PATH] [--vector PATH] [--stub]
+    python bench/compare.py [--lines 300000] [--emails 0.25] [--rounds 1] [--fluent-bit PATH] [--promtail PATH] [--vector PATH]
+        [--stub]
 
 Each is found on PATH or given by its path; what is not found is said to be. Each runs on one core, reads the file from its
 start, decodes JSON, takes its time from the line, labels it and pushes to the sink, where the lines are counted. CPU seconds
 are user and system of the process from the moment the file is there to the last line's arrival, its start left out where it
 can be told apart (ours), included elsewhere. `redaction` says what each did for secrets: ours has all its rules on, the
-others the replacements they are given here (one for passwords, one for e-mail addresses). --stub runs a small Python script
-in a shipper's place, to try the benchmark itself.
+others the replacements they are given here (one for passwords, one for e-mail addresses). --rounds: all of them in turn, so
+many times; printed are the medians, and the median of how many times theirs ours was in the same round, least and most behind
+it. --stub runs a small Python script in a shipper's place, to try the benchmark itself.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,7 +43,7 @@ class Shipper:
     configure: Callable[[str, Path, Path, int], list[str]]
 
 
-def fluent_bit(program: str, directory: Path, log: Path, port: int) -> list[str]:
+def fluent_bit(program: str, directory: Path, log: Path, port: int, compress: str = "    compress gzip\n") -> list[str]:
     (directory / "parsers.conf").write_text(
         "[PARSER]\n    Name greenstack\n    Format json\n    Time_Key timestamp\n    Time_Format %s.%L\n    Time_Keep On\n"
     )
@@ -50,9 +53,13 @@ def fluent_bit(program: str, directory: Path, log: Path, port: int) -> list[str]
         f"[INPUT]\n    Name tail\n    Path {log}\n    Read_from_Head On\n    Parser greenstack\n    DB {directory}/tail.db\n"
         "    Buffer_Chunk_Size 256k\n    Buffer_Max_Size 1M\n    Mem_Buf_Limit 64M\n"
         f"[OUTPUT]\n    Name loki\n    Match *\n    Host 127.0.0.1\n    Port {port}\n    labels job=bench\n"
-        "    compress gzip\n    line_format json\n"
+        f"{compress}    line_format json\n"
     )
     return [program, "-c", str(path)]
+
+
+def fluent_bit_plain(program: str, directory: Path, log: Path, port: int) -> list[str]:
+    return fluent_bit(program, directory, log, port, compress="")
 
 
 def fluent_bit_redacting(program: str, directory: Path, log: Path, port: int) -> list[str]:
@@ -139,6 +146,7 @@ def stub(_: str, __: Path, log: Path, port: int) -> list[str]:
 
 
 SHIPPERS = (
+    ("fluent-bit", Shipper("Fluent Bit, uncompressed", "none", fluent_bit_plain)),
     ("fluent-bit", Shipper("Fluent Bit, gzip", "none", fluent_bit)),
     ("fluent-bit", Shipper("Fluent Bit, gzip", "2 in Lua", fluent_bit_redacting)),
     ("promtail", Shipper("Promtail", "none", promtail)),
@@ -148,12 +156,12 @@ SHIPPERS = (
 )
 
 
-def run(shipper: Shipper, program: str, lines: int) -> float:
+def run(shipper: Shipper, program: str, lines: int, emails: float) -> float:
     """CPU seconds until the sink has all lines."""
     with tempfile.TemporaryDirectory(prefix="greenstack-compare-") as name, rig.sink() as url:
         directory = Path(name)
         log = directory / "app.log"
-        corpus.write(log, lines, secrets=0.01, emails=0.25, begin=corpus.recent(lines))
+        corpus.write(log, lines, secrets=0.01, emails=emails, begin=corpus.recent(lines))
         command = shipper.configure(program, directory, log, int(url.rpartition(":")[2]))
         with subprocess.Popen(rig.pinned(0, command)) as process:
             try:
@@ -183,32 +191,41 @@ def _until_all_is_there(process: subprocess.Popen[bytes], url: str, lines: int) 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--lines", type=int, default=300_000)
+    arguments.add_argument("--emails", type=float, default=0.25)
+    arguments.add_argument("--rounds", type=int, default=1)
     for program in dict.fromkeys(program for program, _ in SHIPPERS):
         arguments.add_argument(f"--{program}", metavar="PATH")
     arguments.add_argument("--stub", action="store_true")
     given = arguments.parse_args()
-    print(f"{given.lines} lines, 1% secrets, 25% e-mails ({rig.machine()})")
-    print(f"  {'shipper':<22}{'redaction':<20}{'lines per CPU second':>22}")
-    ours = throughput.measure(given.lines, 0.01, 0.25)
-    told: list[tuple[str, str, float]] = [("greenstack-agent", "all rules", ours.steady)]
-    _print(*told[-1])
-    missing = []
+    print(f"{given.lines} lines, 1% secrets, {given.emails:.0%} e-mails, rounds: {given.rounds} ({rig.machine()})")
+    others, missing = [], []
     for program, shipper in SHIPPERS:
         found = getattr(given, program.replace("-", "_")) or shutil.which(program)
         if found is None:
             missing.append(program)
-            continue
-        told.append((shipper.name, shipper.redaction, given.lines / run(shipper, found, given.lines)))
-        _print(*told[-1])
+        else:
+            others.append((shipper, found))
     if given.stub:
-        _print("a Python script", "none", given.lines / run(Shipper("stub", "none", stub), "", given.lines))
+        others.append((Shipper("a Python script", "none", stub), ""))
+    rates: list[list[float]] = []
+    for _ in range(given.rounds):
+        ours = throughput.measure(given.lines, 0.01, given.emails).steady
+        theirs = [given.lines / run(shipper, program, given.lines, given.emails) for shipper, program in others]
+        rates.append([ours, *theirs])
+    names = [("greenstack-agent", "all rules"), *((shipper.name, shipper.redaction) for shipper, _ in others)]
+    print(f"  {'shipper':<26}{'redaction':<18}{'lines per CPU second':>22}   ours is so many times that")
+    medians = [statistics.median(its) for its in zip(*rates, strict=True)]
+    for index, ((name, how), rate) in enumerate(zip(names, medians, strict=True)):
+        times = sorted(one[0] / one[index] for one in rates)
+        multiple = f"   {statistics.median(times):.2f} ({times[0]:.2f} to {times[-1]:.2f})" if index else ""
+        print(f"  {name:<26}{how:<18}{rate:>22,.0f}{multiple}")
     for program in dict.fromkeys(missing):
         print(f"  {program} is not on PATH; give --{program}")
-    print(json.dumps([{"shipper": name, "redaction": how, "lines_per_cpu_s": round(rate)} for name, how, rate in told]))
-
-
-def _print(name: str, how: str, rate: float) -> None:
-    print(f"  {name:<22}{how:<20}{rate:>22,.0f}")
+    told = [
+        {"shipper": name, "redaction": how, "lines_per_cpu_s": [round(one[index]) for one in rates]}
+        for index, (name, how) in enumerate(names)
+    ]
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":
