@@ -86,6 +86,7 @@ class LagWatch:
 
 
 def measure(lines: int, secrets: float, emails: float, *, redact: bool = True, files: int = 1) -> Figures:
+    rig.stay_on(1)
     with tempfile.TemporaryDirectory(prefix="greenstack-bench-") as name, rig.sink() as url:
         directory = Path(name)
         (directory / "logs").mkdir()
