@@ -141,13 +141,9 @@ class Transform:
             also=chunk.also,
         )
 
-    def _range(self, read_ns: int) -> tuple[int, int]:
-        """The oldest and newest time that Loki takes."""
-        return read_ns - self._max_age_ns, read_ns + self._max_future_ns
-
     def _read(self, lines: list[bytes], chunk: Chunk, group: str) -> Seen:
         """What the lines say, and a time for those that say none, or one that Loki would refuse."""
-        oldest_ns, newest_ns = self._range(chunk.read_ns)
+        oldest_ns, newest_ns = chunk.read_ns - self._max_age_ns, chunk.read_ns + self._max_future_ns
         look_inside = chunk.origin.source not in self._text_only
         seen = self._looker.look(lines, chunk, oldest_ns, newest_ns, look_inside=look_inside)
         if seen.odd_times:
