@@ -156,6 +156,7 @@ def until(happened: Callable[[], bool]) -> asyncio.Future[None]:
     async def turn() -> None:
         async with asyncio.timeout(5):
             while not happened():
-                await asyncio.sleep(0)
+                # With no pause at all the loop takes the interpreter's lock from the writing thread, again and again.
+                await asyncio.sleep(0.001)
 
     return asyncio.ensure_future(turn())
