@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from zlib_ng.zlib_ng import crc32
 
 from agent.buffer.meta import Tally
 from agent.buffer.segment import Mark, Place
@@ -48,13 +49,13 @@ def encode_slot(hint: Hint) -> bytes:
     data = _SLOT.pack(
         _MAGIC, hint.tag, hint.generation, place.segment, place.offset, tally.sequence, tally.entries, tally.records
     )
-    return data + zlib.crc32(data).to_bytes(4, "little")
+    return data + crc32(data).to_bytes(4, "little")
 
 
 def decode_slot(data: bytes) -> Hint | None:
     if len(data) < _SLOT_BYTES or not data.startswith(_MAGIC):
         return None
-    if zlib.crc32(data[: _SLOT.size]) != int.from_bytes(data[_SLOT.size : _SLOT_BYTES], "little"):
+    if crc32(data[: _SLOT.size]) != int.from_bytes(data[_SLOT.size : _SLOT_BYTES], "little"):
         return None
     _, tag, generation, segment, offset, sequence, entries, records = _SLOT.unpack_from(data)
     return Hint(generation, tag, Mark(Place(segment, offset), Tally(sequence, entries, records)))

@@ -37,12 +37,12 @@ Whatever lies between two good frames and was lost is known from the difference 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from agent.buffer.meta import HeldClock, RecordMeta, Tally, decode_record, decode_tally, encode_head, encode_meta
 from agent.model import Batch, FileId, Position
@@ -82,14 +82,14 @@ class FileHeader:
 
 def encode_file_header(number: int, tag: int, version: int = FORMAT_VERSION) -> bytes:
     start, rest = _FILE_START.pack(FILE_MAGIC, version), _FILE_REST.pack(number, tag, 0)
-    return start + zlib.crc32(start + rest).to_bytes(4, "little") + rest
+    return start + crc32(start + rest).to_bytes(4, "little") + rest
 
 
 def decode_file_header(data: bytes) -> FileHeader | None:
     """None when these are not 32 intact bytes of a segment's beginning. The version may be one to come."""
     if len(data) < FILE_HEADER_BYTES or not data.startswith(FILE_MAGIC):
         return None
-    if zlib.crc32(data[:12] + data[16:32]) != int.from_bytes(data[12:16], "little"):
+    if crc32(data[:12] + data[16:32]) != int.from_bytes(data[12:16], "little"):
         return None
     version = _FILE_START.unpack_from(data)[1]
     number, tag, _ = _FILE_REST.unpack_from(data, 16)
@@ -122,13 +122,13 @@ def draft_head(tally: Tally, positions: Mapping[FileId, Position], clocks: Mappi
 
 def encode(draft: Draft, tag: int) -> list[bytes]:
     """The frame's bytes, in pieces."""
-    of_meta = zlib.crc32(draft.meta)
+    of_meta = crc32(draft.meta)
     of_all = of_meta
     for piece in draft.payload:
-        of_all = zlib.crc32(piece, of_all)
+        of_all = crc32(piece, of_all)
     payload_bytes = sum(map(len, draft.payload))
     header = _FRAME.pack(FRAME_MAGIC, draft.kind, tag, len(draft.meta), payload_bytes, of_meta, of_all)
-    return [header, zlib.crc32(header).to_bytes(4, "little"), draft.meta, *draft.payload]
+    return [header, crc32(header).to_bytes(4, "little"), draft.meta, *draft.payload]
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def decode(read: Read, offset: int, end: int, tag: int, *, payload: bool) -> Dec
     if not payload:
         return Frame(offset, header.length, meta)
     data = read(body_at, header.payload_bytes)
-    if zlib.crc32(data, header.of_meta) != header.of_all:
+    if crc32(data, header.of_meta) != header.of_all:
         return Corrupt(offset, offset + header.length, meta if isinstance(meta, RecordMeta) else None)
     return Frame(offset, header.length, meta, data)
 
@@ -239,7 +239,7 @@ def first_tag(read: Read, end: int) -> int | None:
 def _header(data: bytes, tag: int) -> _Header | None:
     if len(data) < FRAME_HEADER_BYTES or not data.startswith(FRAME_MAGIC):
         return None
-    if zlib.crc32(data[:28]) != int.from_bytes(data[28:32], "little"):
+    if crc32(data[:28]) != int.from_bytes(data[28:32], "little"):
         return None
     _, kind, its_tag, meta_bytes, payload_bytes, of_meta, of_all = _FRAME.unpack_from(data)
     if its_tag != tag or kind not in (Kind.HEAD, Kind.RECORD):
@@ -248,7 +248,7 @@ def _header(data: bytes, tag: int) -> _Header | None:
 
 
 def _meta(header: _Header, data: bytes) -> Tally | RecordMeta | None:
-    if zlib.crc32(data) != header.of_meta:
+    if crc32(data) != header.of_meta:
         return None
     try:
         return decode_tally(data) if header.kind is Kind.HEAD else decode_record(data)

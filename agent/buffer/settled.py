@@ -24,12 +24,13 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+
+from zlib_ng.zlib_ng import crc32
 
 from agent.buffer.segment import Mark, Segment
 
@@ -63,14 +64,14 @@ def encode(progress: Progress) -> bytes:
     data = _SLOT.pack(
         progress.segment, progress.sequence, progress.tag, progress.entries, progress.bodies, progress.refused
     )
-    return data + zlib.crc32(data).to_bytes(4, "little")
+    return data + crc32(data).to_bytes(4, "little")
 
 
 def decode(data: bytes) -> Iterator[Progress]:
     """The intact slots."""
     for at in range(0, len(data) - SLOT_BYTES + 1, SLOT_BYTES):
         slot = data[at : at + _SLOT.size]
-        if zlib.crc32(slot) == int.from_bytes(data[at + _SLOT.size : at + SLOT_BYTES], "little"):
+        if crc32(slot) == int.from_bytes(data[at + _SLOT.size : at + SLOT_BYTES], "little"):
             yield Progress(*_SLOT.unpack(slot))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,15 @@ def test_a_record_comes_back_as_it_was() -> None:
     assert decode_bodies(found.meta, found.payload) == made.bodies
     assert found.meta.after == Tally(6, 73, 5)
     assert decode(reader(data), len(data), len(data), TAG, payload=True) == End()
+
+
+@pytest.mark.parametrize("size", [8, 100, 5_000, 300_000])
+def test_checksums_are_those_of_zlib(size: int) -> None:
+    data = record(1, batch("a", 1, size=size, bodies=2))
+    end_of_meta = FRAME_HEADER_BYTES + int.from_bytes(data[12:16], "little")
+    assert int.from_bytes(data[20:24], "little") == zlib.crc32(data[FRAME_HEADER_BYTES:end_of_meta])
+    assert int.from_bytes(data[24:28], "little") == zlib.crc32(data[FRAME_HEADER_BYTES:])
+    assert int.from_bytes(data[28:32], "little") == zlib.crc32(data[:28])
 
 
 def test_a_batch_without_bodies_moves_the_sequence_but_counts_no_record() -> None:
