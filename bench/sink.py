@@ -27,11 +27,13 @@ class Sink:
     def __init__(self, at_once: bool) -> None:
         self.at_once = at_once
         self.bodies: list[tuple[int, str, bytes]] = []
+        self.last_s = 0.0
         self.requests = self.entries = self.bytes = 0
 
     async def push(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.requests += 1
+        self.last_s = time.time()
         if self.at_once:
             self.bytes += len(body)
             self.entries += count_entries(bytes(cramjam.snappy.decompress_raw(body)))
@@ -55,7 +57,8 @@ class Sink:
         return [(at, push) for at, kind, body in self.bodies for push in decoded(kind, body)]
 
     async def done(self, _: web.Request) -> web.Response:
-        return web.json_response({"requests": self.requests})
+        """last_s: when the last request had come, in seconds of the epoch."""
+        return web.json_response({"requests": self.requests, "last_s": self.last_s})
 
 
 def decoded(kind: str, body: bytes) -> list[wire.Push]:

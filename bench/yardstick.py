@@ -3,13 +3,15 @@
     python bench/yardstick.py
 
 Now and then it wakes, warms up, and takes the time of `json.loads` for the lines of the corpus: 3 % of the core. When its
-input ends, it prints the mean, in seconds of CPU for a line. What else runs there leaves it cold caches: that is in it.
+input ends, it prints when it did and what it took, in seconds of CPU for a line. What else runs there leaves it cold caches: that is
+in it.
 """
 
 from __future__ import annotations
 
 import json
 import select
+import statistics
 import subprocess
 import sys
 import time
@@ -24,9 +26,10 @@ _MEASURED = 1000
 
 
 class Yardstick:
-    """Use as `with`, around what is measured on the first core; afterwards `parse_s` is there, in seconds of CPU for a line."""
+    """Use as `with`, around what is measured on the first core. Afterwards `taken` is there: when, in seconds of the epoch, and seconds
+    of CPU for a line."""
 
-    parse_s: float
+    taken: list[tuple[float, float]]
 
     def __enter__(self) -> Self:
         command = rig.pinned(0, [sys.executable, __file__])
@@ -37,8 +40,13 @@ class Yardstick:
 
     def __exit__(self, *_: object) -> None:
         printed, _errors = self._process.communicate()
-        if self._process.returncode == 0:  # else it has said why, and `parse_s` is missing
-            self.parse_s = float(printed)
+        if self._process.returncode == 0:  # else it has said why, and `taken` is missing
+            self.taken = [tuple(each) for each in json.loads(printed)]
+
+    def parse_s(self, until_s: float) -> float:
+        """The mean of what was taken up to then, or all there is of a shorter time."""
+        meanwhile = [took_s for at_s, took_s in self.taken if at_s <= until_s] or [took_s for _, took_s in self.taken]
+        return statistics.fmean(meanwhile)
 
 
 def parse_s(lines: list[bytes]) -> float:
@@ -51,14 +59,14 @@ def parse_s(lines: list[bytes]) -> float:
 
 def main() -> None:
     lines = list(corpus.lines(_WARMING + _MEASURED))
-    taken_s: list[float] = []
+    taken: list[tuple[float, float]] = []
     print(flush=True)  # it has begun
     is_over = False
     while not is_over:
         is_over = bool(select.select([sys.stdin], [], [], _PAUSE_S)[0])
         parse_s(lines[:_WARMING])
-        taken_s.append(parse_s(lines[_WARMING:]))
-    print(sum(taken_s) / len(taken_s))
+        taken.append((time.time(), parse_s(lines[_WARMING:])))
+    print(json.dumps(taken))
 
 
 if __name__ == "__main__":
