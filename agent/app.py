@@ -53,6 +53,7 @@ from agent.tail.kubernetes import own_logs
 from agent.tail.multiline import check_starts
 from agent.transform.chain import MAX_LINE_BYTES, Transform
 from agent.transform.redact import Redactor
+from agent.transform.redaction import catalogue
 from agent.transform.redaction.engine import installed_engine
 
 BEAT_S = 1.0
@@ -271,6 +272,8 @@ class App:
             # Not before: looking for garbage takes longer than sending the first lines.
             delivered = said_ready and not sum(self._waiting().values())
             if not settled and (delivered or time.monotonic() - began_s > SETTLES_AFTER_S):
+                if self.settings.redact.enabled:
+                    catalogue.load_late()
                 settle()
                 settled = True
             facts = self.facts()

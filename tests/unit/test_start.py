@@ -16,10 +16,11 @@ from agent.transform.redaction.verify import Verifier
 CONFIG = '[agent]\nstate_dir = "{0}/state"\n[[source]]\ninclude = ["{0}/*.log"]\n'
 
 
-def in_a_fresh_process(code: str, directory: Path) -> str:
+def in_a_fresh_process(code: str, directory: Path, *more: str) -> str:
     (directory / "config.toml").write_text(CONFIG.format(directory))
-    command = [sys.executable, "-c", code, str(directory / "config.toml")]
-    return subprocess.run(command, capture_output=True, check=True, text=True, env={"PATH": ""}).stdout.strip()
+    command = [sys.executable, "-c", code, str(directory / "config.toml"), *more]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, env={"PATH": ""}, timeout=60)
+    return done.stdout.strip()
 
 
 def test_a_start_loads_nothing_that_only_other_starts_need(tmp_path: Path) -> None:
@@ -70,3 +71,50 @@ def test_the_pattern_of_a_rule_is_compiled_when_a_line_is_suspected_of_it(monkey
         text = "k=secret"
         assert [(hit.start, hit.end) for hit in scan(text, Verifier(parts.tools, len(text)))] == [(2, 8)]
     assert len(compiled) == 1
+
+
+LATE = {f"agent.transform.redaction.{name}" for name in catalogue._LATE}
+
+
+def test_procedures_for_rare_lines_are_loaded_when_a_line_asks_for_them(tmp_path: Path) -> None:
+    code = """
+import sys
+from agent import config
+import agent.running
+from agent.transform.redact import Redactor
+redactor = Redactor.build(config.Redact(), pseudonym_key=bytes(32), engine="re")
+print(*sys.modules)
+assert b"hunter2x" not in redactor.line(b"mysql -u root -phunter2x")[0]
+print(*sys.modules)
+"""
+    before, after = (set(names.split()) for names in in_a_fresh_process(code, tmp_path).splitlines())
+    assert not before & LATE
+    assert "agent.transform.redaction.command" in after
+
+
+def test_each_procedure_for_rare_lines_can_be_loaded() -> None:
+    catalogue.load_late()
+    assert set(sys.modules) >= LATE
+    parts = Redactor.build(config.Redact(), pseudonym_key=bytes(32), engine="re")._parts
+    assert parts is not None
+    for scan in catalogue.SHARED.values():
+        if scan is not None:
+            list(scan("nothing of the kind", Verifier(parts.tools, 100)))
+
+
+def test_an_agent_at_rest_has_loaded_them_all(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from agent import cli
+late = set(sys.argv[2].split())
+def end() -> None:
+    while not late <= set(sys.modules):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=end, daemon=True).start()
+settings = Path(sys.argv[1])
+settings.write_text(settings.read_text() + '[server]\\nlisten = "127.0.0.1:0"\\n')
+raise SystemExit(cli.main(["run", "-c", sys.argv[1]]))
+"""
+    in_a_fresh_process(code, tmp_path, " ".join(LATE))
