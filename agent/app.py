@@ -273,7 +273,9 @@ class App:
             delivered = said_ready and not sum(self._waiting().values())
             if not settled and (delivered or time.monotonic() - began_s > SETTLES_AFTER_S):
                 if self.settings.redact.enabled:
-                    catalogue.load_late()
+                    # No descriptor just now: the line that needs one of them loads it, or a stub takes its place.
+                    with contextlib.suppress(OSError):
+                        catalogue.load_late()
                 settle()
                 settled = True
             facts = self.facts()

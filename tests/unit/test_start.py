@@ -118,3 +118,26 @@ settings.write_text(settings.read_text() + '[server]\\nlisten = "127.0.0.1:0"\\n
 raise SystemExit(cli.main(["run", "-c", sys.argv[1]]))
 """
     in_a_fresh_process(code, tmp_path, " ".join(LATE))
+
+
+def test_an_agent_without_a_descriptor_for_them_goes_on(tmp_path: Path) -> None:
+    code = """
+import errno, os, signal, sys, threading
+from pathlib import Path
+from agent import app, cli
+from agent.transform.redaction import catalogue
+settled = threading.Event()
+def fail(name: str) -> None:
+    raise OSError(errno.EMFILE, "no descriptor")
+def settle() -> None:
+    settled.set()
+catalogue._load, app.settle = fail, settle
+def end() -> None:
+    settled.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=end, daemon=True).start()
+settings = Path(sys.argv[1])
+settings.write_text(settings.read_text() + '[server]\\nlisten = "127.0.0.1:0"\\n')
+raise SystemExit(cli.main(["run", "-c", sys.argv[1]]))
+"""
+    in_a_fresh_process(code, tmp_path)
