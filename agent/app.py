@@ -273,8 +273,8 @@ class App:
             delivered = said_ready and not sum(self._waiting().values())
             if not settled and (delivered or time.monotonic() - began_s > SETTLES_AFTER_S):
                 if self.settings.redact.enabled:
-                    # No descriptor just now: the line that needs one of them loads it, or a stub takes its place.
-                    with contextlib.suppress(OSError):
+                    # No descriptor just now, or no file: the line that needs one of them loads it, or a stub takes its place.
+                    with contextlib.suppress(OSError, ImportError):
                         catalogue.load_late()
                 settle()
                 settled = True

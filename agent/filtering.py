@@ -15,6 +15,7 @@ from agent.failures import OK
 from agent.keys import PseudonymKey, value_list
 from agent.patterns import NotKept
 from agent.transform.redact import Redactor
+from agent.transform.redaction import catalogue
 
 _BLOCK_BYTES = 256 * 1024
 
@@ -27,6 +28,8 @@ def redact_stream(
     redactor = Redactor.build(
         redact, pseudonym_key=key_of(settings), values=value_list(redact.values_file), store=NotKept()
     )
+    if redact.enabled:
+        catalogue.load_late()  # a filter may run for long, and its files be replaced meanwhile
     for warning in redactor.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     hits: Counter[str] = Counter()

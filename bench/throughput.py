@@ -142,7 +142,9 @@ def until_delivered(agent: rig.Agent, sink: str, lines: int) -> tuple[float, flo
         if seen[-2:] != [answer["requests"]] * 2:
             return False
         found.append((answer["last_s"], agent.usage.precise_cpu_s()))
-        return bool(agent.status()["lines"]["delivered"] >= lines)
+        is_delivered = agent.status()["lines"]["delivered"] >= lines
+        # The last request may have come after the CPU was read.
+        return is_delivered and rig.get(f"{sink}/done")["requests"] == answer["requests"]
 
     rig.wait(is_over, f"{lines} lines are delivered", _QUIET_S)
     return found[-1]

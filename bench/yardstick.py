@@ -65,7 +65,8 @@ def main() -> None:
     while not is_over:
         is_over = bool(select.select([sys.stdin], [], [], _PAUSE_S)[0])
         parse_s(lines[:_WARMING])
-        taken.append((time.time(), parse_s(lines[_WARMING:])))
+        took_s = parse_s(lines[_WARMING:])
+        taken.append((time.time(), took_s))
     print(json.dumps(taken))
 
 

@@ -120,15 +120,35 @@ raise SystemExit(cli.main(["run", "-c", sys.argv[1]]))
     in_a_fresh_process(code, tmp_path, " ".join(LATE))
 
 
-def test_an_agent_without_a_descriptor_for_them_goes_on(tmp_path: Path) -> None:
+def test_a_filter_has_loaded_them_before_it_reads(tmp_path: Path) -> None:
     code = """
-import errno, os, signal, sys, threading
+import io, os, sys
+from agent import filtering
+read, write = os.pipe()
+os.write(write, b"mysql -u root -phunter2x\\n")
+os.close(write)
+late = set(sys.argv[2].split())
+def blocks(lines_in):
+    assert late <= set(sys.modules)
+    yield os.read(read, 100)
+filtering._blocks = blocks
+out = io.BytesIO()
+filtering.redact_stream(None, os.fdopen(read, "rb"), out, None)
+print(b"hunter2x" in out.getvalue(), len(out.getvalue()) > 20)
+"""
+    assert in_a_fresh_process(code, tmp_path, " ".join(LATE)) == "False True"
+
+
+@pytest.mark.parametrize("error", ['OSError(24, "no descriptor")', 'ModuleNotFoundError("it is gone")'])
+def test_an_agent_that_cannot_load_them_goes_on(tmp_path: Path, error: str) -> None:
+    code = """
+import os, signal, sys, threading
 from pathlib import Path
 from agent import app, cli
 from agent.transform.redaction import catalogue
 settled = threading.Event()
 def fail(name: str) -> None:
-    raise OSError(errno.EMFILE, "no descriptor")
+    raise eval(sys.argv[2])
 def settle() -> None:
     settled.set()
 catalogue._load, app.settle = fail, settle
@@ -140,4 +160,4 @@ settings = Path(sys.argv[1])
 settings.write_text(settings.read_text() + '[server]\\nlisten = "127.0.0.1:0"\\n')
 raise SystemExit(cli.main(["run", "-c", sys.argv[1]]))
 """
-    in_a_fresh_process(code, tmp_path)
+    in_a_fresh_process(code, tmp_path, error)
