@@ -12,7 +12,15 @@ from agent.observe.events import Event
 from agent.tail.generations import Timing
 from agent.tail.memory import Memory
 from agent.tail.mounts import WHOLE_TREE
+from agent.tail.one_file import OneFile
+from agent.tail.report import state_of
 from agent.tail.worker import Ask, Worker
+
+
+def is_idle(file: OneFile) -> bool:
+    """Whether nothing is to be done about it, nor to be told of it, asked one by one."""
+    told = (file.unread_bytes, file.is_open, file.has_unread, file.has_rest and not file.open_end.lines, file.is_lost)
+    return state_of(file) == "idle" and not any(told)
 
 
 class ByHand:
@@ -71,6 +79,12 @@ class ByHand:
             self._taken += turn.chunks
             self.events += turn.events
             self.over += self._worker._memory.over()
+            assert all(map(is_idle, self.at_rest()))
+
+    def at_rest(self) -> list[OneFile]:
+        """Those that scans and reports pass over."""
+        assert self._worker is not None
+        return [file for file in self._worker._generations.files.values() if file.is_at_rest]
 
     def turns(self, count: int) -> None:
         for _ in range(count):

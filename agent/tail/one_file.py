@@ -184,6 +184,19 @@ class OneFile:
         return self.size > self._reader.seen_to or self._touched or self.is_lost
 
     @property
+    def is_at_rest(self) -> bool:
+        """Closed, under its own name, read to its end: nothing is to be done about it, and of it only that it is there is to be
+        told. True of almost all files at every scan, so asked at once."""
+        reader = self._reader
+        return (
+            reader.content is None
+            and self.size <= reader.place.offset
+            and self.path == self.origin.path
+            and not (self._touched or self.error or self.deleted or reader.lost)
+            and self._kind is Kind.TEXT
+        )
+
+    @property
     def is_lost(self) -> bool:
         """Whether something is to be read again."""
         return bool(self._reader.lost)

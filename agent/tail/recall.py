@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from agent.config import Source
 from agent.model import Origin, Position
@@ -180,7 +179,7 @@ class Recall:
                 unsure |= keys
                 self._cannot_see("", directory, error)
         ages = written_ns({kin.path: kin.mtime_ns for kin in where.values()})
-        where = {key: replace(kin, mtime_ns=ages[kin.path]) for key, kin in where.items()}
+        where = {key: kin._replace(mtime_ns=ages[kin.path]) for key, kin in where.items()}
         return where, unsure - where.keys()
 
     def _take_up(

@@ -7,7 +7,8 @@ import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.config import Source
 from agent.tail.identity import Key
@@ -21,8 +22,7 @@ _SECONDS_TICK_S = 2.5
 _MOST_TARGETS, _MOST_LINKS = 4, 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Relative:
+class Relative(NamedTuple):
     """A regular file. `log`: the path whose name its name extends, where it was found so."""
 
     path: str
@@ -76,13 +76,13 @@ class Relatives:
         Raises OSError when a directory cannot be listed; one that does not exist has none.
         """
         kin = [
-            replace(relative, log=log)
+            relative._replace(log=log)
             for place, log in self._places(source, path)
             for name in self._list(place).by_name.extending(os.path.basename(log))
             if (relative := regular_at(os.path.join(place, name))) is not None
         ]
         ages = written_ns({relative.path: relative.mtime_ns for relative in kin})
-        kin = [replace(relative, mtime_ns=ages[relative.path]) for relative in kin]
+        kin = [relative._replace(mtime_ns=ages[relative.path]) for relative in kin]
         return sorted(kin, key=lambda relative: relative.mtime_ns)
 
     def with_keys(self, directories: Iterable[str], keys: Container[Key], inodes: Iterable[int]) -> dict[Key, Relative]:

@@ -42,6 +42,9 @@ def report_on(files: Iterable[OneFile]) -> Report:
     counts = dict.fromkeys(STATES, 0)
     unread_bytes = readable_bytes = held_bytes = open_files = 0
     for file in files:
+        if file.is_at_rest:
+            counts["idle"] += 1
+            continue
         counts[state_of(file)] += 1
         if unread := file.unread_bytes:
             unread_bytes += unread

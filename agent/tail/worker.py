@@ -216,7 +216,7 @@ class Worker:
         for file in list(files):
             if file.shrank and not file.done:
                 self._roll.start_over(file, Verdict.SHORTER, now)
-            else:
+            elif not file.is_at_rest:
                 self._queue(file)
         self._close_idle(now)
         self._release(now)

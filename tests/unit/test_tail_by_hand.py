@@ -22,6 +22,7 @@ from by_hand import ByHand, following
 from agent.buffer import meta
 from agent.config import Multiline, Source
 from agent.tail import likeness, worker
+from agent.tail.content import Kind
 
 DAY_NS = 86400 * 10**9
 
@@ -1033,3 +1034,45 @@ def test_what_is_noted_of_very_many_new_files_is_handed_over_by_and_by(tmp_path:
     assert handed_over[2][-1] == len("1\n")
     assert agent.lines() == ["1"]
     assert len(agent.positions) == 4_500
+
+
+# --- at rest -------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_passed_over_once_it_is_read_and_closed_until_there_is_something_to_do(logs: Path) -> None:
+    log, empty = logs / "app.log", logs / "empty.log"
+    empty.touch()
+    agent = following(log, empty)
+    agent.append(log, "1\n")
+    agent.turn()
+    assert not agent.at_rest()  # it is open
+    assert agent.after(80) == ["1"]
+    assert [file.path for file in agent.at_rest()] == [str(log)]
+    agent.append(log, "2")
+    agent.turn()
+    assert not agent.at_rest()  # its last line is not whole
+    agent.append(log, "\n")
+    assert agent.after(80) == ["1", "2"]
+    assert agent.at_rest()
+    log.rename(logs / "app.log.1")
+    agent.turn()
+    assert not agent.at_rest()
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        lambda file: setattr(file, "error", errno.EIO),
+        lambda file: setattr(file, "deleted", True),
+        lambda file: setattr(file, "_kind", Kind.IGNORED),
+        lambda file: setattr(file, "_kind", Kind.ARCHIVE),
+        lambda file: file._reader.lost.append((0, 2)),
+    ],
+)
+def test_a_file_of_which_there_is_something_to_tell_is_not_passed_over(logs: Path, what: Callable[[Any], None]) -> None:
+    agent = following(logs / "app.log")
+    agent.append(logs / "app.log", "1\n")
+    agent.turns(80)
+    (file,) = agent.at_rest()
+    what(file)
+    assert not agent.at_rest()
