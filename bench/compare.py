@@ -8,8 +8,8 @@ start, decodes JSON, takes its time from the line, labels it and pushes to the s
 are user and system of the process from the moment the file is there to the last line's arrival. The start is left out: that of
 the others is what they take in two seconds without a file. `redaction` says what each did for secrets: ours has all its rules on, the
 others the replacements they are given here (one for passwords, one for e-mail addresses). --rounds: all of them in turn, so
-many times; printed are the medians, and the median of how many times theirs ours was in the same round, least and most behind
-it. --stub runs a small Python script in a shipper's place, to try the benchmark itself.
+many times, each time another of them first; printed are the medians, and the median of how many times theirs ours was in the
+same round, least and most behind it. --stub runs a small Python script in a shipper's place, to try the benchmark itself.
 """
 
 from __future__ import annotations
@@ -214,14 +214,20 @@ def main() -> None:
         others.append((Shipper("a Python script", "none", stub), ""))
     rates: list[list[float]] = []
     starts_s: list[float] = []
-    for _ in range(given.rounds):
-        measured = throughput.measure(given.lines, 0.01, given.emails)
-        starts_s.append(measured.start_cpu_s)
-        theirs = [given.lines / run(shipper, program, given.lines, given.emails) for shipper, program in others]
-        rates.append([measured.steady, *theirs])
+    for turn in range(given.rounds):
+        its = [0.0] * (1 + len(others))
+        for index in sorted(range(len(its)), key=lambda index: (index - turn) % len(its)):
+            if index:
+                shipper, program = others[index - 1]
+                its[index] = given.lines / run(shipper, program, given.lines, given.emails)
+            else:
+                measured = throughput.measure(given.lines, 0.01, given.emails)
+                starts_s.append(measured.start_cpu_s)
+                its[index] = measured.steady
+        rates.append(its)
     names = [("greenstack-agent", "all rules"), *((shipper.name, shipper.redaction) for shipper, _ in others)]
     print(f"  {'shipper':<26}{'redaction':<18}{'lines per CPU second':>22}   ours is so many times that")
-    medians = [statistics.median(its) for its in zip(*rates, strict=True)]
+    medians = [statistics.median(each) for each in zip(*rates, strict=True)]
     for index, ((name, how), rate) in enumerate(zip(names, medians, strict=True)):
         times = sorted(one[0] / one[index] for one in rates)
         multiple = f"   {statistics.median(times):.2f} ({times[0]:.2f} to {times[-1]:.2f})" if index else ""
