@@ -13,7 +13,7 @@ from agent.tail.generations import Timing
 from agent.tail.memory import Memory
 from agent.tail.mounts import WHOLE_TREE
 from agent.tail.one_file import OneFile
-from agent.tail.report import state_of
+from agent.tail.report import FileStatus, state_of
 from agent.tail.worker import Ask, Worker
 
 
@@ -85,6 +85,10 @@ class ByHand:
         """Those that scans and reports pass over."""
         assert self._worker is not None
         return [file for file in self._worker._generations.files.values() if file.is_at_rest]
+
+    def statuses(self) -> list[FileStatus]:
+        assert self._worker is not None
+        return self._worker.statuses(100)
 
     def turns(self, count: int) -> None:
         for _ in range(count):

@@ -274,6 +274,11 @@ class _Links:
         return inside
 
 
+def is_regular(seen: os.stat_result, key: Key) -> bool:
+    """Whether a stat has shown the regular file of that key: a directory may have been given the inode since."""
+    return stat.S_ISREG(seen.st_mode) and (seen.st_dev, seen.st_ino) == key
+
+
 def open_regular(path: str, key: Key, roots: Sequence[str] = ()) -> tuple[int, os.stat_result]:
     """Open the file that a scan saw, or raise. Never blocks on a FIFO, never follows a name that was swapped since.
 
@@ -283,7 +288,7 @@ def open_regular(path: str, key: Key, roots: Sequence[str] = ()) -> tuple[int, o
     fd = os.open(path, _OPEN_FLAGS)
     try:
         seen = os.fstat(fd)
-        is_it = stat.S_ISREG(seen.st_mode) and (seen.st_dev, seen.st_ino) == key
+        is_it = is_regular(seen, key)
         is_inside = not roots or os.readlink(f"/proc/self/fd/{fd}").startswith(tuple(roots))
     except BaseException:
         os.close(fd)

@@ -43,9 +43,11 @@ def known_until_ns(positions: Iterable[Position]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a missed generation is not: files that are followed, and where others ended, and what has the name now."""
+    """What a missed generation is not: files that are followed, those of them that have the name now, where others ended, and what
+    has the name now though it is not followed yet."""
 
     files: tuple[OneFile, ...]
+    current: tuple[OneFile, ...]
     ends: tuple[Position, ...]
     present: Relative | None
 
@@ -99,7 +101,7 @@ class Missed:
         if not youngest_ns:
             return  # nothing is known that would tell them from archives of before
         try:
-            missed = self._unknown(path, source, youngest_ns, emptied, is_followed=bool(current))
+            missed = self._unknown(path, source, youngest_ns, emptied, current)
         except OSError as error:
             self._cannot_see("", path, error)
             if is_want_of_room(error):  # the next scan asks again, and until then the present file is not read
@@ -121,17 +123,24 @@ class Missed:
             self.between(origin, youngest_ns, now)
 
     def _unknown(
-        self, path: str, source: Source, youngest_ns: int, emptied: Position | None, *, is_followed: bool
+        self, path: str, source: Source, youngest_ns: int, emptied: Position | None, current: list[OneFile]
     ) -> list[Relative]:
         everything = self._relatives.of(source, path)
-        present = None if is_followed or not everything else regular_at(path)  # not followed yet
+        present = None if current or not everything else regular_at(path)  # not followed yet
         kin = [one for one in everything if not _is_older(one, youngest_ns)]
-        known = self._known(path, kin, emptied, present)
+        known = self._known(path, kin, emptied, current, present)
         by_path = {one.path: one for one in everything}
         plain = {one.path: by_path.get(one.path.removesuffix(".gz")) for one in kin if one.path.endswith(".gz")}
         return [one for one in kin if self._is_unknown_generation(one, plain.get(one.path), path, source, known)]
 
-    def _known(self, path: str, kin: list[Relative], emptied: Position | None, present: Relative | None) -> _Known:
+    def _known(
+        self,
+        path: str,
+        kin: list[Relative],
+        emptied: Position | None,
+        current: list[OneFile],
+        present: Relative | None,
+    ) -> _Known:
         chains = self._generations.chains
         # With a glob such as app.log*, what is app.log.1.gz by now may have been found as app.log.1.
         paths = dict.fromkeys([path, *(one.path.removesuffix(".gz") for one in kin)])
@@ -139,7 +148,7 @@ class Missed:
         ends = [file.position() for file in files if file.is_known_by_content]
         ends += [end for path in paths for end in self._generations.past.ends(path)]
         ends += [emptied] if emptied is not None else []
-        return _Known(files, tuple(end for end in ends if end.offset), present)
+        return _Known(files, tuple(current), tuple(end for end in ends if end.offset), present)
 
     def knows(self, path: str) -> bool:
         """Whether a file is, or was, followed under this path."""
@@ -171,7 +180,7 @@ class Missed:
         if any(self.knows(os.path.join(os.path.dirname(kin.log), nearer)) for nearer in nearer_bases(name, base)):
             return False
         try:
-            if self._is_known(kin):
+            if self._is_known(kin, known):
                 return False
             if not _is_gzip(kin):
                 return not any(_holds_known(kin, known))
@@ -188,11 +197,13 @@ class Missed:
             pass
         return False
 
-    def _is_known(self, kin: Relative) -> bool:
+    def _is_known(self, kin: Relative, known: _Known) -> bool:
         """Whether it is followed, or remembered under another name that no source includes any more: it may be wanted again.
 
         Raises OSError and NotTheFile.
         """
+        if any(file.key == kin.key for file in known.current):
+            return True  # another name of the same file: it was not rotated away
         followed = self._generations.files.get(kin.key)
         is_followed = followed is not None and not (followed.hold or followed.ignored or followed.error in WANT_OF_ROOM)
         if is_followed or kin.key in self._copies.pending:

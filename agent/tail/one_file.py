@@ -14,7 +14,7 @@ from agent.config import Source
 from agent.model import Chunk, FileId, Origin, Position, Span
 from agent.tail.content import HEAD_OF_KIND_BYTES, Content, Kind, kind_of
 from agent.tail.descriptor import generation_of
-from agent.tail.discovery import open_regular
+from agent.tail.discovery import is_regular, open_regular
 from agent.tail.identity import Key, Verdict
 from agent.tail.open_end import OpenEnd
 from agent.tail.open_files import WANT_OF_ROOM, OpenFiles, is_want_of_room
@@ -317,7 +317,7 @@ class OneFile:
             self._take_in(seen, now)
         else:
             seen = os.stat(self.path or "")
-            if (seen.st_dev, seen.st_ino) != self.key:
+            if not is_regular(seen, self.key):
                 raise FileNotFoundError(errno.ENOENT, "another file has this name now", self.path)
         self.notice(seen.st_size, seen.st_mtime_ns, now, seen.st_ctime_ns, by_name=fd is None)
 
@@ -385,6 +385,8 @@ class OneFile:
     def _open_path(self, path: str) -> tuple[int, os.stat_result]:
         self._open_files.make_room()
         roots = self._roots.get(self.source.name, ())
+        if roots:  # it may have been moved to where another source looks
+            roots = tuple(root for of_source in self._roots.values() for root in of_source)
         try:
             return open_regular(path, self.key, roots)
         except OSError as error:

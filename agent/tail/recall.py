@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from agent.config import Source
 from agent.model import Origin, Position
 from agent.tail.copies import Copies
-from agent.tail.discovery import Found, NotTheFile, Sources
+from agent.tail.discovery import Found, NotTheFile, Sources, is_regular
 from agent.tail.generations import Generations
 from agent.tail.identity import Key, Verdict
 from agent.tail.kubernetes import written_ns
@@ -160,7 +160,7 @@ class Recall:
             return True
         except OSError:
             return False
-        return (seen.st_dev, seen.st_ino) != key
+        return not is_regular(seen, key)
 
     def _whereabouts(self, present: dict[Key, Found]) -> tuple[dict[Key, Found | Relative], set[Key]]:
         """Where the pending files are, and those of which nothing can be said now."""

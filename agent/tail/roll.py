@@ -22,7 +22,7 @@ from agent.observe.events import (
     SuccessorInvisible,
 )
 from agent.tail.copies import Copies
-from agent.tail.discovery import Found, Listing, NotTheFile, Sources, list_files
+from agent.tail.discovery import Found, Listing, NotTheFile, Sources, is_regular, list_files
 from agent.tail.generations import Generations, Timing
 from agent.tail.identity import Key, Verdict
 from agent.tail.kubernetes import labels_of
@@ -290,7 +290,7 @@ class Roll:
         if file.path is not None:
             try:
                 seen = os.stat(file.path)
-                if (seen.st_dev, seen.st_ino) == file.key:
+                if is_regular(seen, file.key):
                     return file.path
             except FileNotFoundError:
                 pass

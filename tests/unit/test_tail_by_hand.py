@@ -1076,3 +1076,73 @@ def test_a_file_of_which_there_is_something_to_tell_is_not_passed_over(logs: Pat
     (file,) = agent.at_rest()
     what(file)
     assert not agent.at_rest()
+
+
+# --- what a path leads to ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+@pytest.mark.parametrize("pattern", ["*.log", "app.log"])
+@pytest.mark.parametrize("begins", [b"BZh91AY&SY", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"])
+def test_a_log_that_is_replaced_by_a_link_to_what_is_left_alone_disturbs_no_other(
+    logs: Path, link: Callable[[Path, Path], None], pattern: str, begins: bytes
+) -> None:
+    log, other = logs / "app.log", logs / "other.log"
+    agent = following(logs / pattern, other)
+    agent.append(log, "1\n")
+    agent.turns(3)
+    agent.append(logs / "app.log.1", begins + bytes(40))
+    log.unlink()
+    link(logs / "app.log.1", log)
+    agent.turns(10)
+    agent.append(other, "2\n")
+    assert agent.after(10) == ["1", "2"]
+    agent.kill()
+    agent.start()
+    agent.append(other, "3\n")
+    assert agent.after(10) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("idle_s", [3, 80])
+def test_a_file_that_is_moved_to_the_directory_of_another_source_is_read_on(logs: Path, idle_s: int) -> None:
+    before, after = logs / "a" / "x.log", logs / "b" / "x.log"
+    for path in (before, after):
+        path.parent.mkdir()
+    agent = ByHand(Source(name="a", include=(f"{logs}/a/*",)), Source(name="b", include=(f"{logs}/b/*",)))
+    agent.start()
+    agent.append(before, "1\n")
+    agent.turns(idle_s)
+    agent.append(before, "2\n")
+    before.rename(after)
+    agent.turns(5)
+    agent.append(after, "3\n")
+    assert agent.after(80) == ["1", "2", "3"]
+    agent.kill()
+    agent.append(after, "4\n")
+    agent.start()
+    assert agent.after(10) == ["1", "2", "3", "4"]
+
+
+def test_a_directory_that_has_the_name_and_the_inode_of_a_log_is_not_it(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, really_stat = logs / "app.log", os.stat
+    agent = following(log)
+    agent.append(log, "1\n")
+    assert agent.after(80) == ["1"]
+    key = really_stat(log)[1:3]
+    log.unlink()
+    log.mkdir()
+
+    def stat_of_the_same_inode(path: Any, **how: Any) -> os.stat_result:
+        seen = really_stat(path, **how)
+        how_made, (fields, named) = seen.__reduce__()
+        return how_made((fields[0], *key, *fields[3:]), named) if str(path) == str(log) else seen
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat_of_the_same_inode)
+        agent.turns(80)
+        assert not agent.statuses()
+    log.rmdir()
+    agent.append(log, "2\n")
+    assert agent.after(10) == ["1", "2"]
