@@ -77,13 +77,14 @@ def settle() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: entries delivered, dropped (refused by Loki for good among them), and still in the buffer; and
-    compressed files that could not be read to their end."""
+    """How a run ended: entries delivered, dropped (refused by Loki for good among them), and still in the buffer; compressed
+    files that could not be read to their end; and times that a file could not be read at all."""
 
     delivered: int
     dropped: int
     waiting: int
     damaged_archives: int
+    unread_files: int
 
 
 class App:
@@ -338,6 +339,7 @@ class App:
             dropped=int(self.metrics.total("dropped_entries")),
             waiting=self.buffer.statistics().waiting_entries,
             damaged_archives=int(self.metrics.total("damaged_archives")),
+            unread_files=int(self.metrics.total("archives_not_read") + self.metrics.total("file_errors")),
         )
 
     def imbalance(self) -> int:

@@ -146,7 +146,9 @@ def _conclude(ended: Ended, reached: bool, state: Path) -> int:
     )
     if ended.damaged_archives:
         print(f"{ended.damaged_archives} archives could not be read to their end: lines are missing", file=sys.stderr)
-    if refused or ended.damaged_archives:
+    if ended.unread_files:
+        print("not every file could be read, see above: its lines are missing", file=sys.stderr)
+    if refused or ended.damaged_archives or ended.unread_files:
         return PROBLEMS
     shutil.rmtree(state)
     return OK

@@ -315,6 +315,18 @@ class ArchiveDamaged(Event, frozen=True):
     offset: int
 
 
+class ArchiveNotRead(Event, frozen=True):
+    """A file that is to be read once is compressed in a form that is not read."""
+
+    level = "warning"
+    text = "{path} was not read: it is compressed, and not by gzip; decompress it first"
+    counter = "archives_not_read"
+    by = ("source",)
+    once_per = ("path",)
+    source: str
+    path: str
+
+
 class SuccessorInvisible(Event, frozen=True):
     """A single file is mounted, such as a hostPath of type File; rotation outside makes another one that is not seen here."""
 

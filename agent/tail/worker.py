@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from agent.config import Agent, Source
 from agent.model import Chunk, Span
-from agent.observe.events import ArchiveDamaged, CharactersReplaced, Event, FileEventsMissed, FileUnreadable
+from agent.observe.events import (
+    ArchiveDamaged,
+    ArchiveNotRead,
+    CharactersReplaced,
+    Event,
+    FileEventsMissed,
+    FileUnreadable,
+)
 from agent.tail.directories import Directories, have_changed
 from agent.tail.discovery import NotTheFile
 from agent.tail.generations import Timing
@@ -357,6 +364,8 @@ class Worker:
 
     def _end_once(self, file: OneFile) -> None:
         if file.error or file.ignored:
+            if file.ignored:
+                self._events.append(ArchiveNotRead(file.source.name, file.origin.path))
             file.done = True
         elif file.admitted and not file.has_unread and not file.has_rest:
             if file.damaged:

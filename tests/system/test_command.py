@@ -5,10 +5,11 @@ import contextlib
 import gzip
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import traced
 from agent_process import AgentProcess, environment, rss_peak_mib, run_as_module
 
 from agent.demo.loki import Limits, LokiStandIn
@@ -23,13 +24,13 @@ def call(*arguments: str, stdin: bytes = b"", **env: str) -> subprocess.Complete
     )
 
 
-async def call_beside_loki(*arguments: str) -> tuple[int, str, float]:
-    """(exit code, stderr, peak memory in MiB) of a command, while this process answers as Loki.
+async def call_beside_loki(*arguments: str, prefix: Sequence[str] = ()) -> tuple[int, str, float]:
+    """(exit code, stderr, peak memory in MiB) of a command, while this process answers as Loki.  prefix: a command that runs it.
 
     The peak is what /proc says while it runs: the kernel's own account at the end includes the parent's memory at the fork.
     """
     process = await asyncio.create_subprocess_exec(
-        *run_as_module(*arguments), stderr=asyncio.subprocess.PIPE, env=environment()
+        *prefix, *run_as_module(*arguments), stderr=asyncio.subprocess.PIPE, env=environment()
     )
     running = asyncio.create_task(process.communicate())
     peak_mib = 0.0
@@ -181,6 +182,35 @@ async def test_ship_of_a_torn_archive_delivers_what_is_there_and_is_1(tmp_path: 
     assert code == 1
     assert "1 archives could not be read to their end" in errors
     assert loki.entries()[0].line == b"whole"
+
+
+@pytest.mark.parametrize("begins", [b"BZh91AY&SY", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"])
+async def test_ship_of_what_is_not_read_names_it_and_is_1(tmp_path: Path, loki: LokiStandIn, begins: bytes) -> None:
+    packed, plain = tmp_path / "packed.log", tmp_path / "plain.log"
+    packed.write_bytes(begins + bytes(100))
+    plain.write_bytes(b"one\n")
+    code, errors, _ = await call_beside_loki(
+        "ship", "-c", str(config_file(tmp_path, loki.url)), str(packed), str(plain)
+    )
+    assert code == 1
+    assert f"{packed} was not read" in errors
+    assert "not every file could be read" in errors
+    assert [entry.line for entry in loki.entries()] == [b"one"]
+
+
+@pytest.mark.skipif(bool(traced.why_not()), reason=traced.why_not())
+async def test_ship_of_a_file_that_cannot_be_opened_names_it_and_is_1(tmp_path: Path, loki: LokiStandIn) -> None:
+    broken, plain = tmp_path / "broken.log", tmp_path / "plain.log"
+    for path in (broken, plain):
+        path.write_bytes(b"one\n")
+    code, errors, _ = await call_beside_loki(
+        "ship", "-c", str(config_file(tmp_path, loki.url)), str(broken), str(plain),
+        prefix=traced.injecting(tmp_path / "trace", "error=EIO", "openat", "1+", [str(broken)]),
+    )  # fmt: skip
+    assert code == 1
+    assert f"cannot read {broken}: Input/output error" in errors
+    assert "not every file could be read" in errors
+    assert len(loki.entries()) == 1
 
 
 def test_ship_of_a_directory_is_2(tmp_path: Path) -> None:
