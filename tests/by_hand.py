@@ -72,10 +72,11 @@ class ByHand:
             if self._most_open is not None:
                 self._worker._open_files.limit(self._most_open)
 
-    def turn(self, seconds: float = 1.0, *, read: bool = True) -> None:
+    def turn(self, seconds: float = 1.0, *, read: bool = True, hint: bool = True) -> None:
+        """hint: where file events can be relied on, they told that names have changed."""
         self.pass_time(seconds)
         if self._worker is not None:
-            turn = self._worker.turn(Ask((), self._hinted, self._hinted, read, WHOLE_TREE))
+            turn = self._worker.turn(Ask((), self._hinted and hint, self._hinted, read, WHOLE_TREE))
             self._taken += turn.chunks
             self.events += turn.events
             self.over += self._worker._memory.over()

@@ -19,6 +19,7 @@ from agent.tail.discovery import NotTheFile, Sources
 from agent.tail.generations import Generations
 from agent.tail.identity import Key, Verdict
 from agent.tail.likeness import (
+    begins_as,
     holds,
     is_archive_of,
     is_archive_of_file,
@@ -163,7 +164,7 @@ class Copies:
                 verdict = original.open()
                 if verdict is Verdict.SAME and original.fd is not None and is_copy_of_file(copy, original.fd):
                     if held.hold is not None:
-                        held.hold = replace(held.hold, copy_of=original.key)
+                        held.hold = replace(held.hold, copy_of=original.key, compared=(copy.size, copy.mtime_ns))
                     return True
                 if verdict is Verdict.SAME:
                     verdict = _looked_at(original, now)
@@ -318,9 +319,18 @@ class Copies:
             return 0 if is_beginning(candidate, file.beginning) else None
         if candidate.size >= known.offset:
             return known.offset if is_copy_of_position(candidate, known) else None
-        tracked = self._generations.files.get(candidate.key)
-        was_compared = tracked is not None and tracked.hold is not None and tracked.hold.copy_of == file.key
+        was_compared = self._was_compared(candidate, file, known)
         return candidate.size if was_compared or is_shorter_copy(candidate, known, file.anchors) else None
+
+    def _was_compared(self, candidate: Relative, file: OneFile, known: Position) -> bool:
+        """Whether it was seen to hold the beginning of a file that is emptied by now, and is as it was then, or has only grown."""
+        tracked = self._generations.files.get(candidate.key)
+        hold = tracked.hold if tracked is not None else None
+        if hold is None or hold.copy_of != file.key:
+            return False
+        if (candidate.size, candidate.mtime_ns) == hold.compared:
+            return True
+        return candidate.size > hold.compared[0] and begins_as(candidate, known)
 
     def _is_followed(self, candidate: Relative, now: float) -> bool:
         """Whether it is known already. A file that is not held open may be gone and have left its inode to the copy."""
@@ -350,7 +360,7 @@ class Copies:
             copy.move_to_end_of_copy(found.size, now)
         elif known is not None and found.size >= known.prefix_length:
             copy.resume_at(known, is_copy=True)
-        if copy.open() is Verdict.SAME:
+        if copy.open() is Verdict.SAME and not copy.ignored:
             self.notes.append(copy.note(self._wall_ns()))
         self._emit(CopyFound(file.source.name, file.origin.path, found.path, copy.offset))
         return copy

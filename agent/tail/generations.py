@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from agent.config import Source
 from agent.model import FileId, Origin
-from agent.tail.discovery import Found
+from agent.tail.discovery import Found, Sources
 from agent.tail.identity import Key
 from agent.tail.memory import Memory
 from agent.tail.one_file import OneFile
@@ -58,7 +58,14 @@ class Generations:
     """
 
     def __init__(
-        self, timing: Timing, memory: Memory, wall_ns: Callable[[], int], open_files: OpenFiles, *, archives: bool
+        self,
+        timing: Timing,
+        memory: Memory,
+        wall_ns: Callable[[], int],
+        wanted: Sources,
+        open_files: OpenFiles,
+        *,
+        archives: bool,
     ) -> None:
         self.files: dict[Key, OneFile] = {}
         self.chains: dict[str, list[OneFile]] = {}
@@ -68,6 +75,7 @@ class Generations:
         self.timing = timing
         self._memory = memory
         self._wall_ns = wall_ns
+        self._wanted = wanted
         self._archives = archives
         self.open_files = open_files
 
@@ -97,10 +105,16 @@ class Generations:
             path,
             now,
             archives=self._archives,
-            roots=self.roots,
+            roots_of=self.roots_of,
             open_files=self.open_files,
             wall_ns=self._wall_ns,
         )
+
+    def roots_of(self, path: str, source: Source) -> tuple[str, ...]:
+        """Where a file must lie that is opened under this path: below the roots of the source that wants the path, for it may have
+        been moved there since it was found, or else of the one under which it was found."""
+        wanting = self._wanted.of(path)
+        return (self.roots.get(wanting.name, ()) if wanting is not None else ()) or self.roots.get(source.name, ())
 
     def named(self, name: str) -> Iterable[str]:
         """The paths of chains that end in this name, in whatever directory."""

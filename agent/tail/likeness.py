@@ -57,6 +57,14 @@ def is_copy_of_position(copy: Relative, known: Position) -> bool:
         return fd is not None and holds(fd, known)
 
 
+def begins_as(copy: Relative, known: Position) -> bool:
+    """Whether the file begins with what is remembered of the beginning of another; False where it is too short to tell."""
+    if copy.size < known.prefix_length:
+        return False
+    with _opened(copy.path, copy.key) as fd:
+        return fd is not None and fingerprint(os.pread(fd, known.prefix_length, 0)) == known.prefix_digest
+
+
 def is_shorter_copy(copy: Relative, known: Position, anchors: Sequence[tuple[int, bytes]]) -> bool:
     """Whether the file ends before `known`, and holds what was read before: it was made while reading went on."""
     before = next(((offset, digest) for offset, digest in reversed(anchors) if offset <= copy.size), None)

@@ -28,10 +28,12 @@ class Hold:
     """A new file that may be the copy of another one waits until that is known, at the latest until `until` (clock).
 
     copy_of: the key of another with which it was compared while that had all its content, and of which it holds the beginning.
+    compared: its size and when it had been written last, as it was compared then.
     """
 
     until: float
     copy_of: Key | None = None
+    compared: tuple[int, int] = (0, 0)
 
 
 class OneFile:
@@ -58,7 +60,7 @@ class OneFile:
         "_kind",
         "_open_files",
         "_reader",
-        "_roots",
+        "_roots_of",
         "_touched",
         "_tries",
         "admitted",
@@ -96,7 +98,7 @@ class OneFile:
         now: float,
         *,
         archives: bool,
-        roots: Mapping[str, tuple[str, ...]],
+        roots_of: Callable[[str, Source], tuple[str, ...]],
         open_files: OpenFiles,
         wall_ns: Callable[[], int],
     ) -> None:
@@ -114,7 +116,7 @@ class OneFile:
         self.compared: Mapping[tuple[object, ...], bool] = _NOTHING_COMPARED
         self.error, self.next_try, self._tries = 0, 0.0, 0
         self._archives = archives
-        self._roots = roots
+        self._roots_of = roots_of
         self._open_files = open_files
         self._kind: Kind | None = None
         self._touched = self.shrank = False
@@ -384,9 +386,7 @@ class OneFile:
 
     def _open_path(self, path: str) -> tuple[int, os.stat_result]:
         self._open_files.make_room()
-        roots = self._roots.get(self.source.name, ())
-        if roots:  # it may have been moved to where another source looks
-            roots = tuple(root for of_source in self._roots.values() for root in of_source)
+        roots = self._roots_of(path, self.source)
         try:
             return open_regular(path, self.key, roots)
         except OSError as error:
@@ -415,8 +415,9 @@ class OneFile:
         self.open()
 
     def move_to_end_of_copy(self, size: int, now: float) -> None:
-        """All that this copy holds was read from its original. Opens it."""
-        self.open()
+        """All that this copy holds was read from its original. Opens it, unless it turns out to be none."""
+        if self.open() is not Verdict.SAME or self.ignored:
+            return
         self.notice(size, self.mtime_ns, now)
         self._reader.move_to(size)
 

@@ -62,11 +62,11 @@ class Roll:
         self._once = once
         self._is_first_scan = True
         self._is_first_start = memory.is_first_start and not once
-        self.generations = Generations(timing, memory, wall_ns, open_files, archives=once)
+        wanted = Sources(sources)
+        self.generations = Generations(timing, memory, wall_ns, wanted, open_files, archives=once)
         self.changed: list[OneFile] = []
         self._rotated: set[str] = set()
         self._vacant: dict[str, Looks] = {}
-        wanted = Sources(sources)
         self.relatives = relatives = Relatives()
         self.copies = copies = Copies(
             wanted,
@@ -287,6 +287,7 @@ class Roll:
     def _find_name(self, file: OneFile) -> str | None:
         """Raises OSError when a directory cannot be listed. Then the name it had is no longer taken for its own."""
         directories = dict.fromkeys(self.relatives.places(file.source, file.origin.path))
+        unseen: OSError | None = None
         if file.path is not None:
             try:
                 seen = os.stat(file.path)
@@ -294,9 +295,13 @@ class Roll:
                     return file.path
             except FileNotFoundError:
                 pass
+            except OSError as error:  # perhaps only the name is: it may have become a link to itself
+                unseen = error
             directories[os.path.dirname(file.path)] = None
-            file.path = None
+            file.path = file.path if unseen is not None else None
         kin = self.relatives.with_keys(directories, {file.key}, {file.key[1]}).get(file.key)
+        if kin is None and unseen is not None:
+            raise unseen
         return None if kin is None else kin.path
 
     def forget(self, file: OneFile, reason: str, now: float) -> None:

@@ -403,6 +403,8 @@ class Worker:
     def _read_file(
         self, file: OneFile, now: float, most: int = QUANTUM_BYTES, *, final: bool = False, close: bool = False
     ) -> list[Chunk]:
+        if file.done:  # let go while one before it was read
+            return []
         changed = [] if self._once else self._generations.changed_before(file)
         chunks = [chunk for earlier in changed for chunk in self._read_file(earlier, now)]
         try:
@@ -437,7 +439,10 @@ class Worker:
 
     def _read_again(self, span: Span, now: float) -> None:
         """Queue bytes that were read and then lost, if their file still has them."""
-        file = self._generations.files[span.file.device, span.file.inode]
+        file = self._generations.files.get((span.file.device, span.file.inode))
+        if file is None:  # let go since, over the span before
+            self._memory.lose([span])
+            return
         if file.id != span.file or file.ignored:
             return
         try:

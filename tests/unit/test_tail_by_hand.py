@@ -1146,3 +1146,139 @@ def test_a_directory_that_has_the_name_and_the_inode_of_a_log_is_not_it(
     log.rmdir()
     agent.append(log, "2\n")
     assert agent.after(10) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["hidden.txt", "hidden.log"])
+@pytest.mark.parametrize("idle_s", [3, 80])
+def test_no_link_leads_to_what_another_source_does_not_want(logs: Path, name: str, idle_s: int) -> None:
+    log, hidden = logs / "a" / "x.log", logs / "b" / name
+    for path in (log, hidden):
+        path.parent.mkdir()
+    agent = ByHand(
+        Source(name="a", include=(f"{logs}/a/*.log",)),
+        Source(name="b", include=(f"{logs}/b/*.log",), exclude=(f"{logs}/b/hidden.log",)),
+    )
+    agent.start()
+    agent.append(log, "1\n")
+    agent.turns(idle_s)
+    log.rename(hidden)
+    log.symlink_to(hidden)
+    agent.turns(80)
+    agent.append(hidden, "2\n")
+    assert agent.after(80) == ["1"]
+    agent.kill()
+    agent.start()
+    assert agent.after(10) == ["1"]
+
+
+def test_a_writer_of_one_source_cannot_have_a_file_of_another_read_between_the_scan_and_the_opening(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, good, hidden = logs / "a" / "x.log", logs / "a" / "good.txt", logs / "b" / "hidden.txt"
+    for path in (good, hidden):
+        path.parent.mkdir()
+        path.write_text(f"{path.name}\n")
+    link.symlink_to(hidden)
+    agent = ByHand(Source(name="a", include=(f"{logs}/a/*.log",)), Source(name="b", include=(f"{logs}/b/*.log",)))
+    # The link is switched while it is judged: its target looks fine, what it leads to is another.
+    monkeypatch.setattr(os.path, "realpath", lambda path: str(good) if str(path) == str(link) else str(path))
+    agent.start()
+    agent.turns(5)
+    agent.append(hidden, "more\n")
+    assert agent.after(80) == []
+
+
+# --- what changes while it is looked at ----------------------------------------------------------------------------
+
+
+def test_generations_whose_events_belong_together_are_overwritten_in_one_gap(logs: Path) -> None:
+    log, first, second = logs / "app.log", logs / "app.log.2", logs / "app.log.1"
+    agent = following(log, hinted=False, multiline=Multiline(start="^[0-9]", timeout="30s"))
+    agent.append(log, "")
+    agent.turns(3)
+    for path, text in ((first, "0 z\n1 a\n"), (second, " c\n"), (log, " d\n")):
+        agent.pass_time(1)
+        agent.append(path, text)
+    agent.turns(12)
+    was = first.read_bytes()
+    for path, data in ((second, was + b" e\n"), (first, b"9 zz\n" * 3)):
+        with path.open("r+b") as file:
+            file.write(data)
+        agent.touch(path)
+    agent.append(log, " f\n")
+    lines = agent.after(60)
+    assert lines[-1] == " f"
+    assert lines.count("9 zz") == 3
+
+
+@pytest.mark.parametrize("begins", [b"BZh91AY&SY", b"\xfd7zXZ\0", b"\x1f\x8b\x08"])
+def test_a_copy_is_overwritten_by_an_archive_and_its_original_emptied_in_one_gap(logs: Path, begins: bytes) -> None:
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = following(logs / "app.log*")
+    agent.append(log, "".join(f"{number}\n" for number in range(100)))
+    agent.turns(3)
+    copied(agent, log, copy)
+    agent.append(log, "100\n")
+    agent.turns(2)
+    copy.write_bytes(begins + bytes(40))
+    agent.touch(copy)
+    emptied(agent, log)
+    agent.turns(60)
+    agent.append(log, "101\n")
+    assert agent.after(20) == [str(number) for number in range(102)]
+
+
+@pytest.mark.parametrize("count", [3, 300])
+@pytest.mark.parametrize("between", [0, 1, 3])
+@pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
+def test_a_copy_is_made_again_with_other_content_in_one_gap(logs: Path, pattern: str, between: int, count: int) -> None:
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = following(logs / pattern)
+    agent.append(log, "".join(f"{number}\n" for number in range(100)))
+    agent.turns(3)
+    copied(agent, log, copy)
+    agent.turns(between)
+    emptied(agent, log)
+    agent.append(log, "".join(f"again {number}\n" for number in range(count)))
+    agent.pass_time(0.5)
+    copied_and_emptied(agent, log, copy)
+    agent.append(log, "end\n")
+    expected = [str(number) for number in range(100)] + [f"again {number}" for number in range(count)] + ["end"]
+    assert agent.after(60) == expected
+
+
+def test_a_file_is_gone_by_the_time_its_lost_lines_are_to_be_read_again(logs: Path) -> None:
+    one, two = logs / "a.log", logs / "b.log"
+    agent = following(logs / "*.log")
+    agent.append(one, "a line\n")
+    agent.append(two, "b line\n")
+    agent.turns(100)
+    agent.lose(b"a line\n")
+    agent.lose(b"b line\n")
+    with one.open("r+b") as file:
+        file.write(b"ZZZZ")
+    inode = two.stat().st_ino
+    two.unlink()
+    agent.append(logs / "a.log.idx", "something else\n")
+    if (logs / "a.log.idx").stat().st_ino != inode:
+        pytest.skip("the inode was not used again")
+    agent.turn(0.01, hint=False)
+    agent.append(one, "end\n")
+    assert "end" in agent.after(20)
+
+
+@pytest.mark.parametrize("idle_s", [3, 80])
+def test_a_log_whose_former_name_has_become_a_link_to_itself_is_found_under_another(logs: Path, idle_s: int) -> None:
+    log, was, now = logs / "app.log", logs / "app.log.1", logs / "app.log.2"
+    agent = following(log)
+    agent.append(log, "1\n")
+    agent.turns(3)
+    log.rename(was)
+    agent.turns(idle_s)
+    was.rename(now)
+    was.symlink_to(was.name)
+    if idle_s < 60:
+        agent.turns(100)
+    agent.append(now, "2\n")
+    agent.append(log, "3\n")
+    assert agent.after(120) == ["1", "2", "3"]
