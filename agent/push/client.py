@@ -129,7 +129,20 @@ class LokiClient:
         except TimeoutError:
             raise Unreachable("timeout", f"no complete reply within {self._settings.timeout:g} s") from None
         retry_after_s = parse_retry_after(raw.retry_after, self._clock())
-        return Reply(raw.status, raw.body.decode("utf-8", "replace"), retry_after_s)
+        body = self._without_credentials(raw.body, head) if raw.body else raw.body
+        return Reply(raw.status, body.decode("utf-8", "replace"), retry_after_s)
+
+    def _without_credentials(self, body: bytes, head: bytes) -> bytes:
+        """Some servers quote the request in their reply, and what they say is logged and shown."""
+        secret = {name.lower() for name, value in self._settings.headers.items() if isinstance(value, config.Secret)}
+        for line in head.decode().split("\r\n"):
+            name, _, value = line.partition(": ")
+            given = [value.rpartition(" ")[2]] if name.lower() == "authorization" else []
+            if value.startswith("Basic ") and given:
+                given += base64.b64decode(given[0]).decode().partition(":")[2:]
+            for one in given or ([value] if name.lower() in secret else ()):
+                body = body.replace(one.encode(), b"[REDACTED]") if one else body
+        return body
 
     async def _post_fresh(self, head: bytes, tls: ssl.SSLContext | None, payload: bytes) -> RawReply:
         """Tries again at once as long as it meets kept connections that the other side has closed meanwhile."""

@@ -403,6 +403,38 @@ async def test_basic_auth_is_read_again_for_each_request(tmp_path: Path) -> None
     assert sent == ["Basic " + base64.b64encode(pair.encode()).decode() for pair in ("user:one", "user:two ü")]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda secret: {"bearer_token": secret},
+        lambda secret: {"basic_auth": BasicAuth(username="agent", password=secret)},
+        lambda secret: {"headers": {"X-Token": secret}},
+        lambda secret: {"headers": {"Authorization": secret}},
+    ],
+)
+async def test_of_a_reply_that_quotes_the_request_no_credential_is_told(
+    tmp_path: Path, given: Callable[[Secret], dict[str, object]]
+) -> None:
+    """What it says is logged and shown."""
+    path = tmp_path / "secret"
+    path.write_text("s3cr3t-token")
+
+    async def quote(request: web.Request) -> web.Response:
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        return web.Response(status=401, text=f"refused s3cr3t-token: {head}")
+
+    async with (
+        serving() as server,
+        LokiClient(settings(server.url, **given(Secret(file=str(path))))) as client,
+    ):
+        server.answer = quote
+        reply = await client.post(wire.PROTOBUF, b"x")
+    assert "refused [REDACTED]: " in reply.body
+    assert "User-Agent" in reply.body
+    assert "s3cr3t-token" not in reply.body
+    assert base64.b64encode(b"agent:s3cr3t-token").decode() not in reply.body
+
+
 async def test_a_bearer_token_is_read_again_for_each_request(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("one\n")
