@@ -39,7 +39,8 @@ class Connection(asyncio.Protocol):
 
     A reply has to be that of the request before it, or lines would count as stored that are not. So a connection on which anything
     else may follow is closed: after bytes that no request asked for, a reply that was cut or given up, a request that was answered
-    before it was written.
+    before it was written, and a request that failed, for something between here and Loki may have given up on a reply that still
+    comes.
     """
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
@@ -68,11 +69,13 @@ class Connection(asyncio.Protocol):
             self._rest = None
         try:
             transport = await self._at_rest()
-            reply: asyncio.Future[RawReply] = self._loop.create_future()
-            self._reply = reply
+            # Held by the connection alone: as a local it would be in the traceback of its own exception, and with it the body
+            # would stay in memory until the collector comes by.
+            self._reply = self._loop.create_future()
+            self._read_bytes = 0
             self._begin()
-            await self._write(transport, head, body, reply)
-            return await reply
+            await self._write(transport, head, body)
+            return await self._reply
         except BaseException:
             self.close()
             raise
@@ -100,9 +103,7 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(0)
         raise Broken("the other side has ended it, or spoken first")
 
-    async def _write(
-        self, transport: asyncio.Transport, head: bytes, body: bytes, reply: asyncio.Future[RawReply]
-    ) -> None:
+    async def _write(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
         self._is_handed_over = False
         if len(body) <= _WRITTEN_AT_ONCE:
             transport.writelines((head, body))
@@ -111,13 +112,13 @@ class Connection(asyncio.Protocol):
             for at in range(0, len(body), _PIECE_BYTES):
                 if self._room is not None:
                     await self._room
-                if reply.done():  # a refusal, or the end: nobody reads the rest
+                if not self._is_waited_for:  # a refusal, or the end: nobody reads the rest
                     return
                 transport.write(memoryview(body)[at : at + _PIECE_BYTES])
         self._is_handed_over = True
 
     def _begin(self) -> None:
-        self._status = self._read_bytes = 0
+        self._status = 0
         self._body = bytearray()
         self._retry_after = None
         self._is_framed = False
@@ -126,7 +127,7 @@ class Connection(asyncio.Protocol):
         assert self._reply is not None
         assert self._transport is not None
         is_early = not self._is_handed_over or self._transport.get_write_buffer_size() > 0
-        if is_last or is_early:
+        if is_last or is_early or self._status >= 300:
             self.is_usable = False
         if is_early and 200 <= self._status < 300:
             self._break("accepted before it was sent", None)
@@ -145,8 +146,8 @@ class Connection(asyncio.Protocol):
 
     def _end(self, cause: BaseException | None) -> None:
         """Nothing more will be read."""
-        # Of a refusal that the end cuts off enough is known.
-        is_whole = self._status >= 300 or (self._status > 0 and cause is None)
+        # Of a refusal that the end cuts off enough is known. Under TLS whoever is on the way can end what does not say its length.
+        is_whole = self._status >= 300 or (self._status > 0 and cause is None and self.tls is None)
         if self._is_waited_for and is_whole and not self._is_framed:
             self._complete(is_last=True)
         else:

@@ -145,12 +145,15 @@ _NOT_ABOUT_ENTRIES = (
 _QUOTE = "error found in #"
 """After this JSON decode errors quote the body, which may hold any words."""
 
-_TOTAL_IGNORED = re.compile(r"total ignored: (\d+) out of (\d+)")
-_GROUPED = re.compile(r"(?:^|; )(\d+) errors like: ")
+_TOTAL_IGNORED = re.compile(r"total ignored: (\d{1,9}) out of (\d{1,9})\b")
+_GROUPED = re.compile(r"(?:^|; )(\d{1,9}) errors like: ")
 _IGNORED = re.compile(
     r"entry with timestamp (\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))? \+0000 UTC ignored, reason: '"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_BLANK_CHARS = 1024
+"""Of an accepted reply at most. What is longer may have been cut off before it says anything."""
 
 
 def classify(status: int, body: str, retry_after_s: float | None = None) -> Verdict:
@@ -159,7 +162,7 @@ def classify(status: int, body: str, retry_after_s: float | None = None) -> Verd
     match status:
         case 204:
             return Accepted()
-        case 200 if not text.strip():
+        case 200 if len(text) <= _BLANK_CHARS and not text.strip():
             return Accepted()
         case 200:
             # Loki's 200 is empty. With a page in it, a login or a default host answered in Loki's place.

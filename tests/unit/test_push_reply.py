@@ -269,3 +269,16 @@ NOW_S = 1_735_787_045.0  # Thu, 02 Jan 2025 03:04:05 GMT
 )
 def test_retry_after_is_seconds_or_a_date_within_bounds(value: str | None, expected: float | None) -> None:
     assert parse_retry_after(value, NOW_S) == expected
+
+
+def test_a_200_that_is_cut_off_before_it_says_anything_is_not_lokis() -> None:
+    assert isinstance(classify(200, " " * 65536), Misconfigured)
+
+
+@pytest.mark.parametrize("count", ["9" * 5000, "9" * 10])
+def test_a_count_that_nobody_has_is_none(count: str) -> None:
+    for said in (
+        f"entry too far behind, total ignored: {count} out of 3",
+        f"{count} errors like: entry too far behind",
+    ):
+        assert classify(400, said) == Partial("too_far_behind")
