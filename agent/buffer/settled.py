@@ -120,9 +120,14 @@ def fitting(found: Iterable[Progress], segments: Sequence[Segment], start: Mark,
         for segment, following in pairwise(segments)
         for number in range(segment.number + 1, following.number)
     }
+    # So does one behind which only an empty one came, which is not among these.
+    last = segments[-1] if segments else None
+    behind = range(max(last.tally.sequence, start.tally.sequence), end.tally.sequence) if last else range(0)
     done = Done()
     for progress in found:
         sequences = known.get((progress.segment, progress.tag)) or gaps.get(progress.segment, range(0))
+        if last is not None and progress.segment > last.number:
+            sequences = behind
         if progress.sequence not in sequences:
             continue
         if progress.whole:

@@ -108,6 +108,24 @@ async def test_what_was_faster_than_a_refused_record_is_not_sent_again(tmp_path:
         assert (tmp_path / "settled").stat().st_size == 0
 
 
+async def test_what_was_settled_and_deleted_is_known_though_nothing_was_written_behind_it(tmp_path: Path) -> None:
+    for group in "ac":  # each start begins a segment
+        with Opened(tmp_path) as opened:
+            await opened.buffer.append([batch(group, 0, entries=3)])
+    with Opened(tmp_path, index_records=2) as opened:
+        await delivered(opened, 2)
+        opened.buffer._log.in_background(lambda: None).result()  # in which files are deleted
+        assert not [path for path in segments(tmp_path) if path.stem.endswith("2")]
+    for _ in range(2):
+        with Opened(tmp_path) as opened:
+            assert opened.buffer.statistics().recovered_entries == 3
+    with Opened(tmp_path) as opened:
+        assert await opened.take_all() == [("a", 0)]
+        facts = opened.buffer.statistics()
+        assert (facts.waiting_entries, facts.delivered_entries, facts.damaged_entries) == (0, 3, 0)
+        assert not opened.of(BufferDamaged)
+
+
 async def test_when_nobody_knows_it_any_more_it_is_sent_again(tmp_path: Path) -> None:
     with Opened(tmp_path) as opened:
         await opened.buffer.append([batch(group, 0) for group in "abc"])
