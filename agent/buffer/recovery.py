@@ -105,7 +105,8 @@ def _sort_in(found: Survey, path: Path, number: int) -> None:
 def recover(directory: Path, found: Survey, hint: cursor.Hint | None, aside: damaged.Damaged, emit: Emit) -> Recovered:
     """Raises StateUnusable when the newest segment cannot be read or made durable."""
     _tidy(directory, found, aside, emit)
-    last_number = max(found.last_number, hint.mark.place.segment if hint is not None else 0)
+    hinted = hint.mark.place.segment if hint is not None else 0
+    last_number = max(found.last_number, hinted, settled.last_segment(directory))
     if not found.segments:
         nowhere = Mark(Place(last_number, 0), hint.mark.tally if hint is not None else Tally())
         return Recovered((), (), Memory(), nowhere, nowhere, (), range(0), last_number + 1)

@@ -75,6 +75,14 @@ def decode(data: bytes) -> Iterator[Progress]:
             yield Progress(*_SLOT.unpack(slot))
 
 
+def last_segment(directory: Path) -> int:
+    """The newest segment that the file speaks of, 0 where it speaks of none. A number is not given twice while it does."""
+    with contextlib.suppress(OSError):
+        data = (directory / FILE_NAME).read_bytes()[:_MAX_BYTES]
+        return max((progress.segment for progress in decode(data)), default=0)
+    return 0
+
+
 @dataclass(slots=True)
 class Done:
     """What an earlier run got done of records still to be looked at. entries, records: of those done wholly."""

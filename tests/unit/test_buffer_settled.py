@@ -126,6 +126,23 @@ async def test_what_was_settled_and_deleted_is_known_though_nothing_was_written_
         assert not opened.of(BufferDamaged)
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_number_of_which_is_said_that_it_is_settled_is_not_given_again(tmp_path: Path, kept: int) -> None:
+    """Or what comes next in a buffer that was robbed of its segments would pass for what was settled."""
+    with Opened(tmp_path) as opened:
+        await opened.buffer.append([batch("a", 0)])
+        for at in range(6):
+            await opened.buffer.append([batch("b", at, size=4000)])
+        await delivered(opened, *range(2, 8))
+    for path in segments(tmp_path)[kept:]:
+        path.unlink()
+    with Opened(tmp_path) as opened:
+        for at in range(8):
+            await opened.buffer.append([batch("c", at)])
+    with Opened(tmp_path) as opened:
+        assert [each for each in await opened.take_all() if each[0] == "c"] == [("c", at) for at in range(8)]
+
+
 async def test_when_nobody_knows_it_any_more_it_is_sent_again(tmp_path: Path) -> None:
     with Opened(tmp_path) as opened:
         await opened.buffer.append([batch(group, 0) for group in "abc"])
