@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ipaddress
 import re
 import socket
@@ -129,20 +130,25 @@ class LokiClient:
         except TimeoutError:
             raise Unreachable("timeout", f"no complete reply within {self._settings.timeout:g} s") from None
         retry_after_s = parse_retry_after(raw.retry_after, self._clock())
-        body = self._without_credentials(raw.body, head) if raw.body else raw.body
-        return Reply(raw.status, body.decode("utf-8", "replace"), retry_after_s)
+        body = raw.body.decode("utf-8", "replace")
+        return Reply(raw.status, body, retry_after_s, self._blotted(body, head) if body else "")
 
-    def _without_credentials(self, body: bytes, head: bytes) -> bytes:
-        """Some servers quote the request in their reply, and what they say is logged and shown."""
+    def _blotted(self, body: str, head: bytes) -> str:
+        """Without the credentials of the request: some servers quote it."""
         secret = {name.lower() for name, value in self._settings.headers.items() if isinstance(value, config.Secret)}
+        words: set[str] = set()
         for line in head.decode().split("\r\n"):
             name, _, value = line.partition(": ")
-            given = [value.rpartition(" ")[2]] if name.lower() == "authorization" else []
-            if value.startswith("Basic ") and given:
-                given += base64.b64decode(given[0]).decode().partition(":")[2:]
-            for one in given or ([value] if name.lower() in secret else ()):
-                body = body.replace(one.encode(), b"[REDACTED]") if one else body
-        return body
+            if name.lower() == "authorization":
+                words |= {value, *(value.split()[1:] or [value])}
+                if value.startswith("Basic "):
+                    with contextlib.suppress(ValueError):  # no base64: then it holds no password
+                        pair = base64.b64decode(value.removeprefix("Basic ")).decode("utf-8", "replace")
+                        words.add(pair.partition(":")[2])
+            elif name.lower() in secret:
+                words.add(value)
+        known = sorted(filter(None, words), key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, known)), "[REDACTED]", body) if known else body
 
     async def _post_fresh(self, head: bytes, tls: ssl.SSLContext | None, payload: bytes) -> RawReply:
         """Tries again at once as long as it meets kept connections that the other side has closed meanwhile."""

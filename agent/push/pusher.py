@@ -221,7 +221,8 @@ class Pusher:
             answer = _Answer(Misconfigured(str(error)), "secret", str(error))
         else:
             outcome = str(reply.status) if reply.status in _CODES else "other"
-            answer = _Answer(classify(reply.status, reply.body, reply.retry_after_s), outcome, told(reply.body))
+            verdict = classify(reply.status, reply.body, reply.retry_after_s, reply.words)
+            answer = _Answer(verdict, outcome, told(reply.words))
         self._emit(PushReplied(answer.outcome, self._clock() - began_s, len(payload)))
         return answer
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -33,11 +33,17 @@ MAX_MESSAGE_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """body: text of at most 64 KiB. retry_after_s: what the header said, None without one."""
+    """body: text of at most 64 KiB, to decide by. retry_after_s: what the header said, None without one. shown: the body as it may
+    be logged and shown; None where that is the same."""
 
     status: int
     body: str
     retry_after_s: float | None = None
+    shown: str | None = field(default=None, compare=False)
+
+    @property
+    def words(self) -> str:
+        return self.body if self.shown is None else self.shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +162,10 @@ _BLANK_CHARS = 1024
 """Of an accepted reply at most. What is longer may have been cut off before it says anything."""
 
 
-def classify(status: int, body: str, retry_after_s: float | None = None) -> Verdict:
-    """What to do after a reply. `body` is text of any size and origin."""
+def classify(status: int, body: str, retry_after_s: float | None = None, words: str | None = None) -> Verdict:
+    """What to do after a reply. `body` is text of any size and origin; `words` is what may be told of it, all by default."""
     text = body.lower()
+    words = body if words is None else words
     match status:
         case 204:
             return Accepted()
@@ -167,10 +174,10 @@ def classify(status: int, body: str, retry_after_s: float | None = None) -> Verd
         case 200:
             # Loki's 200 is empty. With a page in it, a login or a default host answered in Loki's place.
             return Misconfigured(
-                f"what answers is not Loki: {told(body)} (check loki.url)", "destination", retry_after_s
+                f"what answers is not Loki: {told(words)} (check loki.url)", "destination", retry_after_s
             )
         case 400 | 422:
-            return _refused(status, body, text, retry_after_s)
+            return _refused(status, body, text, words, retry_after_s)
         case 413:
             return TooLarge()
         case 429:
@@ -179,7 +186,7 @@ def classify(status: int, body: str, retry_after_s: float | None = None) -> Verd
         case 408 | 425 | 499:
             return TryLater("destination", retry_after_s)
         case _ if status < 500:
-            return Misconfigured(_advice(status, body), _blocked_scope(text), retry_after_s)
+            return Misconfigured(_advice(status, words), _blocked_scope(text), retry_after_s)
         case _ if any(poison in text for poison in _POISON):
             return Unacceptable("invalid_metadata_name")
         case _ if "resourceexhausted" in text or "larger than max" in text:
@@ -195,12 +202,12 @@ def classify_no_reply(kind: NoReply, message: str) -> Verdict:
     return TryLater("destination")
 
 
-def _refused(status: int, body: str, text: str, retry_after_s: float | None) -> Verdict:
+def _refused(status: int, body: str, text: str, words: str, retry_after_s: float | None) -> Verdict:
     """A 400 or 422."""
     text = text.partition(_QUOTE)[0].lstrip()
     if text.startswith(_TENANT):
         return Misconfigured(
-            f"Loki answers {status}: {told(body)} (check loki.tenant_id)", "destination", retry_after_s
+            f"Loki answers {status}: {told(words)} (check loki.tenant_id)", "destination", retry_after_s
         )
     if "feature is disallowed" in text:
         return Misconfigured(
@@ -213,11 +220,11 @@ def _refused(status: int, body: str, text: str, retry_after_s: float | None) -> 
     if "per stream rate limit" in text:
         return TryLater("stream", retry_after_s, limited=True)
     if text.startswith(_NOT_ABOUT_ENTRIES):
-        return Misconfigured(f"{status} from something in front of Loki: {told(body)} (check loki.url)")
+        return Misconfigured(f"{status} from something in front of Loki: {told(words)} (check loki.url)")
     if "request body too large" in text:  # JSON bodies, Loki 3.7
         return TooLarge()
-    for words, reason in _INVALID_REASONS:
-        if words in text:
+    for known, reason in _INVALID_REASONS:
+        if known in text:
             return Unacceptable(reason)
     return _partial(body, text) or Unacceptable("invalid_request")
 
@@ -268,8 +275,8 @@ _CHECK = {
 }
 
 
-def _advice(status: int, body: str) -> str:
-    said = told(body)
+def _advice(status: int, words: str) -> str:
+    said = told(words)
     answer = f"Loki answers {status}{': ' + said if said else ''}"
     if status < 300:
         return f"{answer} (nothing is stored; check limits_config.block_ingestion_until in Loki)"

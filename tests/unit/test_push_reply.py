@@ -282,3 +282,12 @@ def test_a_count_that_nobody_has_is_none(count: str) -> None:
         f"{count} errors like: entry too far behind",
     ):
         assert classify(400, said) == Partial("too_far_behind")
+
+
+def test_what_may_not_be_told_decides_nothing_and_is_not_told() -> None:
+    said = "entry too far behind, total ignored: 1 out of 3 for stream: {}"
+    assert classify(400, said, words=said.replace("entry", "[REDACTED]")) == classify(400, said)
+    hold = classify(401, "no s3cr3t", words="no [REDACTED]")
+    assert isinstance(hold, Misconfigured)
+    assert "no [REDACTED]" in hold.advice
+    assert "s3cr3t" not in hold.advice
